@@ -1,0 +1,120 @@
+"""The array-backed types every later step reads: catalogue, sequences, domain."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int64]
+
+
+def _frozen(array: NDArray[np.generic], dtype: type[np.generic] = np.int64) -> NDArray[np.generic]:
+    """A read-only copy that shares no memory, so that no view leads back to more than it shows."""
+    own = np.array(array, dtype=dtype, copy=True)
+    own.flags.writeable = False
+    return own
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """Users' interactions in time order, as one flat array and the users' offsets into it.
+
+    Attributes:
+        offsets: int64 [n_users + 1]; user u owns items[offsets[u]:offsets[u + 1]].
+        items: int64 [n_interactions], dense item indices, oldest first within a user.
+        timestamps: int64 [n_interactions], Unix seconds.
+    """
+
+    offsets: Ints
+    items: Ints
+    timestamps: Ints
+
+    def __post_init__(self) -> None:
+        for name in ("offsets", "items", "timestamps"):
+            object.__setattr__(self, name, _frozen(getattr(self, name)))
+        if self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or (np.diff(self.offsets) < 0).any():
+            raise ValueError("offsets must rise from 0 to the number of interactions")
+        if len(self.items) != len(self.timestamps):
+            raise ValueError("items and timestamps must have one length")
+
+    def __len__(self) -> int:
+        """Number of users."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, user: int) -> Ints:
+        """The items of one user, oldest first: int64 [length], read-only."""
+        return self.items[self.offsets[user] : self.offsets[user + 1]]
+
+    def __iter__(self) -> Iterator[Ints]:
+        return (self[user] for user in range(len(self)))
+
+    @property
+    def lengths(self) -> Ints:
+        """Interactions a user: int64 [n_users]."""
+        return np.diff(self.offsets)
+
+    @property
+    def users(self) -> Ints:
+        """The user of each interaction: int64 [n_interactions]."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def where(self, kept: NDArray[np.bool_]) -> Self:
+        """The same users with only the interactions where `kept` (bool [n_interactions]) holds."""
+        lengths = np.bincount(self.users[kept], minlength=len(self))
+        return type(self)(np.concatenate([[0], np.cumsum(lengths)]), self.items[kept], self.timestamps[kept])
+
+    def without_last(self, n: int) -> Self:
+        """The same users, each without the last n interactions."""
+        return self.where(self.from_end >= n)
+
+    @property
+    def from_end(self) -> Ints:
+        """How many interactions of the same user come after each: int64 [n_interactions]."""
+        return self.offsets[1:][self.users] - 1 - np.arange(len(self.items))
+
+    def select(self, users: Ints) -> Self:
+        """The sequences of some users (int64 [n]), in that order."""
+        lengths = self.lengths[users]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        # Position of each kept interaction: its user's start, plus its place within the user.
+        flat = np.repeat(self.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        return type(self)(offsets, self.items[flat], self.timestamps[flat])
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A domain's items: original ids and texts, both in the order of the dense item index."""
+
+    item_ids: tuple[str, ...]
+    texts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.item_ids)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One domain, prepared: dense indices inside, original ids at the border only."""
+
+    name: str
+    catalogue: Catalogue
+    user_ids: tuple[str, ...]
+    interactions: Sequences
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) over the content: ids, texts, and every interaction in order; not over the name."""
+        sha = hashlib.sha256()
+        for strings in (self.user_ids, self.catalogue.item_ids, self.catalogue.texts):
+            for string in strings:
+                raw = string.encode()
+                # The length in front keeps ("ab", "c") and ("a", "bc") apart.
+                sha.update(len(raw).to_bytes(8, "little") + raw)
+            sha.update(b"\xff")
+        for array in (self.interactions.offsets, self.interactions.items, self.interactions.timestamps):
+            sha.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+        return sha.hexdigest()

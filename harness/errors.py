@@ -1,0 +1,36 @@
+"""The one family of errors that are the user's to mend; anything else is a bug of ours."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Self
+
+
+class HarnessError(Exception):
+    """Something the user can mend.
+
+    Args:
+        what: what was found, naming the file, row or option.
+        mend: what to do about it, as an imperative.
+
+    The terminal shows both in one line and exits with 2.
+    """
+
+    def __init__(self, what: str, mend: str) -> None:
+        super().__init__(what, mend)
+        self.what = what
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.mend}".replace("\n", " ")
+
+    @classmethod
+    def unknown(cls, kind: str, name: str, known: Iterable[str], mend: str = "") -> Self:
+        """An unknown name, with the nearest known ones suggested.
+
+        >>> str(HarnessError.unknown("method", "weverec", ["weaverec", "joint"]))
+        "Unknown method 'weverec'. Did you mean 'weaverec'? Known: joint, weaverec."
+        """
+        names = sorted(known)
+        near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
+        question = f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+        return cls(f"Unknown {kind} {name!r}.", f"{question}Known: {', '.join(names)}.{mend and ' ' + mend}")

@@ -1,0 +1,232 @@
+"""What the harness asks of a method, and how it finds methods: by entry point, as it would a stranger's."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.domain import Ints
+from harness.errors import HarnessError
+from harness.protocol.scenario import Budget
+from harness.protocol.split import Histories, TrainingData
+
+Floats32 = NDArray[np.float32]
+
+ENTRY_POINTS = "cdsr_harness.methods"
+
+#: Tells how far a training is: (steps done, steps at most).
+Report = Callable[[int, int], None]
+
+
+class Scorer(Protocol):
+    """A fitted method."""
+
+    def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
+        """Scores candidates for each user; higher is better, ties are allowed, NaN is an error.
+
+        Args:
+            histories: n_users users and their target-domain items so far.
+            candidates: int64 [n_users, n_candidates], or None for the whole target catalogue in order.
+
+        Returns:
+            float32 [n_users, n_candidates].
+        """
+        ...
+
+
+@runtime_checkable
+class VectorScorer(Scorer, Protocol):
+    """A scorer whose scores are dot products, so that FAISS can retrieve for it."""
+
+    def item_vectors(self) -> Floats32:
+        """One vector for each item of the target catalogue: float32 [n_items, d]."""
+        ...
+
+    def history_vectors(self, histories: Histories) -> Floats32:
+        """One vector for each user: float32 [n_users, d]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting tried in a training.
+
+    Attributes:
+        settings: what was varied.
+        validation: NDCG@10 on validation after each evaluation, in order.
+        steps: optimiser steps made.
+        best_step: the step whose weights were kept.
+    """
+
+    settings: Mapping[str, Any]
+    validation: tuple[float, ...]
+    steps: int
+    best_step: int
+
+
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a training did; part of every result that used what it made.
+
+    Attributes:
+        trials: every setting tried, in order.
+        chosen: index of the trial whose weights were kept.
+        trainable_parameters: number of weights that were trained.
+        notes: what a reader of the result should know, such as which training path was taken.
+    """
+
+    trials: tuple[Trial, ...]
+    chosen: int
+    trainable_parameters: int
+    notes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """Something trained, named by what goes into it; made once, shared by all that need it.
+
+    Attributes:
+        kind: folder name in the store, such as `lora`.
+        label: what it is, for people: `LoRA on comedy + drama, seed 0`.
+        inputs: all that decides the content: data fingerprints, settings, budget, seed (JSON values).
+        make: writes the files into an empty folder and says what it did. The source of the package it is
+            defined in is taken into the artefact's key by the store.
+    """
+
+    kind: str
+    label: str
+    inputs: Mapping[str, Any]
+    make: Callable[[Path, str, Report], TrainingRecord]
+
+
+class Artefacts(Protocol):
+    """Where a method gets what was trained."""
+
+    def obtain(self, artefact: Artefact) -> Path:
+        """The folder with the artefact's files; trains it first if it was never trained."""
+        ...
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a fit is given beside the data.
+
+    Attributes:
+        budget: the same for every trainable method.
+        seed: for all random draws of the method.
+        device: `cpu` or `cuda`.
+        artefacts: where trained things come from.
+    """
+
+    budget: Budget
+    seed: int
+    device: str
+    artefacts: Artefacts
+
+
+class Method(Protocol):
+    """A recommender. Its settings are a frozen dataclass, which is also their schema in results."""
+
+    @property
+    def settings(self) -> Any:
+        """A frozen dataclass."""
+        ...
+
+    def fit(self, data: TrainingData, context: FitContext) -> Scorer:
+        """Learns from train and validation of every domain of the scenario; never sees a test event."""
+        ...
+
+
+@runtime_checkable
+class TrainsArtefacts(Protocol):
+    """A method that can say beforehand what it will ask of `context.artefacts`, for the plan."""
+
+    def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> Sequence[Artefact]:
+        """Everything that `fit` will obtain with the same arguments."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """The settings of a method that has none."""
+
+
+def settings_of(method: Method) -> dict[str, Any]:
+    """A method's settings as JSON values."""
+    return dataclasses.asdict(method.settings)
+
+
+class DotProduct:
+    """A `VectorScorer` from item vectors and a function that turns histories into vectors."""
+
+    def __init__(self, items: Floats32, encode: Callable[[Histories], Floats32]) -> None:
+        self._items = items
+        self._encode = encode
+
+    def item_vectors(self) -> Floats32:
+        """One vector for each item of the target catalogue: float32 [n_items, d]."""
+        return self._items
+
+    def history_vectors(self, histories: Histories) -> Floats32:
+        """One vector for each user: float32 [n_users, d]."""
+        return self._encode(histories)
+
+    def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
+        """Dot products: float32 [n_users, n_candidates]."""
+        return pick(self._encode(histories) @ self._items.T, candidates)
+
+
+def pick(scores: Floats32, candidates: Ints | None) -> Floats32:
+    """The candidates' columns of a score matrix over the whole catalogue.
+
+    Args:
+        scores: float32 [n_users, n_items].
+        candidates: int64 [n_users, n_candidates], or None for all.
+    """
+    return scores if candidates is None else np.take_along_axis(scores, candidates, axis=1)
+
+
+def method_names() -> list[str]:
+    """Names of all installed methods."""
+    return sorted(_entries())
+
+
+def make_method(name: str) -> Method:
+    """A method with its default settings.
+
+    Raises:
+        HarnessError: no such method, or its package cannot be imported.
+    """
+    entry = _entry(name)
+    try:
+        method: Method = entry.load()()
+    except ImportError as error:
+        raise HarnessError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+    return method
+
+
+def packages_of(name: str) -> tuple[str, ...]:
+    """Top-level packages of the methods that come in one distribution with this one.
+
+    Their source decides the method's results, so it goes into the results' keys.
+    """
+    entry = _entry(name)
+    home = entry.dist.name if entry.dist else None
+    siblings = [e for e in _entries().values() if e.dist and e.dist.name == home] or [entry]
+    return tuple(sorted({e.module.partition(".")[0] for e in siblings}))
+
+
+def _entries() -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+
+
+def _entry(name: str) -> EntryPoint:
+    entries = _entries()
+    if name not in entries:
+        raise HarnessError.unknown("method", name, entries)
+    return entries[name]

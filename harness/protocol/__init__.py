@@ -1,0 +1,1 @@
+"""What a score means: splits, candidates, ranks, metrics, statistics."""

@@ -1,0 +1,104 @@
+"""Result files of one suite, side by side."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harness.errors import HarnessError
+from harness.protocol.metrics import Floats, per_user
+from harness.results.record import RankTable, RunResult, read_result
+
+
+@dataclass(frozen=True)
+class Entry:
+    """All seeds of one method on one scenario."""
+
+    method: str
+    results: tuple[RunResult, ...]
+    tables: tuple[RankTable, ...]
+
+    def values(self, candidates: str, metric: str, members: str = "all") -> Floats | None:
+        """Per-user values over the users of a slice: float64 [n_seeds, n_users]; None if not measured or empty."""
+        if any(candidates not in table.ranks for table in self.tables):
+            return None
+        rows = [per_user(table.ranks[candidates])[metric][table.slices[members]] for table in self.tables]
+        return np.stack(rows) if len(rows[0]) else None
+
+
+@dataclass(frozen=True)
+class Board:
+    """All results of a suite.
+
+    Attributes:
+        suite: its name.
+        version: its version.
+        scenarios: entries by scenario name, both sorted by name.
+    """
+
+    suite: str
+    version: int
+    scenarios: dict[str, tuple[Entry, ...]]
+
+    @property
+    def results(self) -> list[RunResult]:
+        """Every result, in order."""
+        return [r for entries in self.scenarios.values() for entry in entries for r in entry.results]
+
+
+def collect(folder: Path, suite: str) -> Board:
+    """Reads the results of a suite from `folder/suite`, those of its newest version.
+
+    Raises:
+        HarnessError: there are none, one cannot be read, or results that should match do not.
+    """
+    paths = sorted((folder / suite).rglob("*.json"))
+    if not paths:
+        raise HarnessError(f"No results of suite {suite!r} in {folder}.", f"Run: harness run --suite {suite}.")
+    for ranks in sorted((folder / suite).rglob("*.parquet")):
+        if not ranks.with_suffix(".json").is_file():
+            raise HarnessError(
+                f"No result file {ranks.with_suffix('.json')}, though its ranks are there.",
+                "Restore the file, or run the suite again.",
+            )
+    read = [(path, *read_result(path)) for path in paths]
+    version = max(result.suite_version for _, result, _ in read)
+    found: dict[str, dict[str, list[tuple[RunResult, RankTable]]]] = defaultdict(lambda: defaultdict(list))
+    first: dict[str, tuple[Path, RunResult]] = {}
+    for path, result, table in read:
+        if result.suite != suite or path.relative_to(folder) != result.path:
+            raise HarnessError(
+                f"{path} holds the result of {result.path}.",
+                "Move it there, or delete it and run the suite again.",
+            )
+        if result.suite_version != version:
+            continue
+        other_path, other = first.setdefault(result.scenario.name, (path, result))
+        for aspect, mine, theirs in (
+            ("data", result.data, other.data),
+            ("candidates", _digests(result), _digests(other)),
+            ("budget", result.budget, other.budget),
+            ("users", result.slices, other.slices),
+        ):
+            if mine != theirs:
+                raise HarnessError(
+                    f"{path} and {other_path} were made with different {aspect}: they cannot stand in one table.",
+                    "Run the suite again, or delete the one that does not belong.",
+                )
+        found[result.scenario.name][result.method].append((result, table))
+    return Board(
+        suite,
+        version,
+        {
+            scenario: tuple(
+                Entry(method, tuple(r for r, _ in pairs), tuple(t for _, t in pairs))
+                for method, pairs in sorted(methods.items())
+            )
+            for scenario, methods in sorted(found.items())
+        },
+    )
+
+
+def _digests(result: RunResult) -> dict[str, str | None]:
+    return {name: record.digest for name, record in result.candidates.items()}

@@ -1,0 +1,191 @@
+"""The markdown leaderboard: a pure function of result files."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from tabulate import tabulate
+
+from harness.files import digest
+from harness.protocol.metrics import Floats
+from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
+from harness.report.collect import Board, Entry
+
+#: What methods are ordered and tested by.
+MAIN = ("full", "ndcg@10")
+
+#: Heading -> (candidates, metric, slice).
+_COLUMNS = {
+    "HR@10": ("full", "hr@10", "all"),
+    "MRR@10": ("full", "mrr@10", "all"),
+    "NDCG@10, cold users": ("full", "ndcg@10", "cold_users"),
+    "NDCG@10, head items": ("full", "ndcg@10", "head_items"),
+    "NDCG@10, tail items": ("full", "ndcg@10", "tail_items"),
+}
+
+_FEWEST_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class _Row:
+    entry: Entry
+    main: Floats
+    figure: Estimate
+
+
+def leaderboard(board: Board) -> str:
+    """The leaderboard of a suite as markdown: an overview, a table for each scenario, and where it came from."""
+    ordered = {scenario: _ordered(entries) for scenario, entries in board.scenarios.items()}
+    return "\n".join([*_title(board), *_overview(ordered), *_tables(ordered), *_footer(board)]) + "\n"
+
+
+def _title(board: Board) -> list[str]:
+    counts = {len(entry.results) for entries in board.scenarios.values() for entry in entries}
+    least = min(counts)
+    remark = ""
+    if least < _FEWEST_SEEDS:
+        remark = f" (only {least} seed{'s' if least > 1 else ''})"
+    lines = [
+        f"# {board.suite} v{board.version}{remark}",
+        "",
+        "Derived from the files in `results/` by `harness leaderboard`; do not edit.",
+        "",
+        "NDCG@10 over the **full** target catalogue less each user's history, unless a column says otherwise. "
+        "Figures are means over seeds and users ± the half-width of their 95 % confidence interval. "
+        "**Bold**: the best of its table. †: the paired randomisation test over users, Holm-corrected over the "
+        "table, cannot tell it from the best (p ≥ 0.05).",
+    ]
+    if len(counts) > 1:
+        lines += ["", f"**Incomplete:** entries have between {least} and {max(counts)} seeds."]
+    missing = _missing(board)
+    if missing:
+        lines += ["", f"**Incomplete:** no result of {', '.join(missing)}."]
+    return lines
+
+
+def _missing(board: Board) -> list[str]:
+    methods = sorted({entry.method for entries in board.scenarios.values() for entry in entries})
+    return [
+        f"{method} on {scenario}"
+        for scenario, entries in board.scenarios.items()
+        for method in methods
+        if method not in {entry.method for entry in entries}
+    ]
+
+
+def _ordered(entries: tuple[Entry, ...]) -> list[_Row]:
+    rows = []
+    for entry in entries:
+        values = entry.values(*MAIN)
+        assert values is not None  # noqa: S101 - every suite has full candidates, and a result has users
+        rows.append(_Row(entry, values, estimate(values)))
+    return sorted(rows, key=lambda row: (-row.figure.mean, row.entry.method))
+
+
+def _overview(ordered: dict[str, list[_Row]]) -> list[str]:
+    means: dict[str, dict[str, float]] = {}
+    for scenario, rows in ordered.items():
+        for row in rows:
+            means.setdefault(row.entry.method, {})[scenario] = row.figure.mean
+    scenarios = list(ordered)
+
+    def average(method: str) -> float:
+        return float(np.mean([means[method].get(scenario, 0.0) for scenario in scenarios]))
+
+    best = {s: ordered[s][0].entry.method for s in scenarios}
+    methods = sorted(means, key=lambda method: (-average(method), method))
+    body = [
+        [
+            method,
+            *(_bold(f"{means[method][s]:.4f}", best[s] == method) if s in means[method] else "–" for s in scenarios),
+            f"{average(method):.4f}" if len(means[method]) == len(scenarios) else "–",
+        ]
+        for method in methods
+    ]
+    return ["", "## Overview: NDCG@10, full catalogue", "", _table(["method", *scenarios, "mean"], body)]
+
+
+def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
+    lines = []
+    for scenario, rows in ordered.items():
+        described = rows[0].entry.results[0]
+        target = described.data[described.scenario.target]
+        others = [name for name in described.candidates if name != "full"]
+        same = _indistinguishable(rows)
+        body = [
+            [
+                _bold(row.entry.method, row is rows[0]),
+                _bold(f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}", row is rows[0])
+                + ("†" if same[index] else ""),
+                *(_mean(row.entry, *column) for column in _COLUMNS.values()),
+                *(_mean(row.entry, name, "ndcg@10", "all") for name in others),
+            ]
+            for index, row in enumerate(rows)
+        ]
+        headings = ["method", "NDCG@10", *_COLUMNS, *(f"NDCG@10, {name}" for name in others)]
+        sizes = described.slices
+        lines += [
+            "",
+            f"## {scenario}",
+            "",
+            f"Target {described.scenario.target} ({target.users:,} users, {target.items:,} items, "
+            f"{target.interactions:,} interactions), sources {', '.join(described.scenario.sources)}; "
+            f"split {described.scenario.split}. Test users: {sizes['all']:,}, of them cold {sizes['cold_users']:,}; "
+            f"held-out items: head {sizes['head_items']:,}, tail {sizes['tail_items']:,}, "
+            f"cold {sizes['cold_items']:,}.",
+            "",
+            _table(headings, body),
+        ]
+    return lines
+
+
+def _indistinguishable(rows: list[_Row]) -> list[bool]:
+    """For each row, whether the test cannot tell it from the first."""
+    best = rows[0].main.mean(axis=0)
+    p_values = holm([paired_randomisation_p(best, row.main.mean(axis=0)) for row in rows[1:]])
+    return [False, *(p >= 0.05 for p in p_values)]
+
+
+def _footer(board: Board) -> list[str]:
+    results = board.results
+    first = results[0]
+    sources = sorted({result.code.source for result in results})
+    lines = [
+        "",
+        "## Where this comes from",
+        "",
+        f"- {len(results)} results; digest of their contents "
+        f"`{digest([result.content_digest() for result in results])[:16]}`.",
+        f"- Seeds: {', '.join(map(str, sorted({result.seed for result in results})))}. "
+        f"Budget of every trained method: "
+        f"{', '.join(f'{name} {value}' for name, value in first.budget.items())} (validation NDCG@10 selects).",
+        f"- Harness {', '.join(sorted({result.code.version for result in results}))}; "
+        f"packages {', '.join(f'{name} {version}' for name, version in first.packages.items())}.",
+    ]
+    if len(sources) > 1:
+        shown = ", ".join(f"`{source[:12]}`" for source in sources)
+        lines.append(f"- **The results were made by {len(sources)} states of the code** ({shown}).")
+    if any(result.packages != first.packages for result in results):
+        lines.append("- **The results were made with different package versions**; those of the first are shown.")
+    absent: dict[tuple[str, str], list[str]] = {}
+    for result in results:
+        for name, record in result.candidates.items():
+            if record.absent:
+                absent.setdefault((name, record.absent), []).append(result.method)
+    for (name, reason), methods in sorted(absent.items()):
+        lines.append(f"- {name} is not measured for {', '.join(sorted(set(methods)))}: {reason}.")
+    return lines
+
+
+def _mean(entry: Entry, candidates: str, metric: str, members: str) -> str:
+    values = entry.values(candidates, metric, members)
+    return "–" if values is None else f"{values.mean():.4f}"
+
+
+def _bold(text: str, bold: bool) -> str:
+    return f"**{text}**" if bold else text
+
+
+def _table(headings: list[str], body: list[list[str]]) -> str:
+    # Cells are finished text: tabulate must not read them as numbers and print them its own way.
+    align = ["left", *["right"] * (len(headings) - 1)]
+    return tabulate(body, headings, tablefmt="pipe", disable_numparse=True, colalign=align)

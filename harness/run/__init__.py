@@ -1,0 +1,1 @@
+"""Running a suite: plan, train what is missing, score, keep."""

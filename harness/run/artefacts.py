@@ -1,0 +1,67 @@
+"""Artefacts in the store: their keys, training them, and keeping account of which a run used."""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+from harness.files import digest
+from harness.method import Artefact, Report
+from harness.results.record import ArtefactCost, ArtefactRecord
+from harness.run.memory import PeakMemory
+from harness.run.provenance import package_versions, source_digest
+from harness.run.store import Store
+
+
+def artefact_key(artefact: Artefact) -> str:
+    """SHA-256 (hex) of what decides an artefact's content: inputs, trainer's source, data code, packages."""
+    maker = getattr(artefact.make, "func", artefact.make)  # a functools.partial hides its function's module
+    package = maker.__module__.partition(".")[0]
+    return digest(
+        {
+            "kind": artefact.kind,
+            "inputs": dict(artefact.inputs),
+            "source": source_digest(package, "harness.data", "harness.evaluate", "harness.protocol"),
+            "packages": package_versions(),
+        }
+    )
+
+
+def train(artefact: Artefact, store: Store, device: str, report: Report) -> None:
+    """Trains an artefact into the store."""
+    notes: dict[str, Any] = {"label": artefact.label}
+    with store.write(artefact.kind, artefact_key(artefact), notes) as folder, PeakMemory() as peak:
+        started = time.perf_counter()
+        record = artefact.make(folder, device, report)
+        notes |= {
+            "record": dataclasses.asdict(record),
+            "wall_s": time.perf_counter() - started,
+            "peak_memory_mb": peak.megabytes(),
+        }
+
+
+class RunArtefacts:
+    """The artefacts of one run: takes them from the store, trains what is missing, remembers what was used."""
+
+    def __init__(self, store: Store, device: str, report: Report) -> None:
+        self._store, self._device, self._report = store, device, report
+        self.records: list[ArtefactRecord] = []
+        self.costs: list[ArtefactCost] = []
+
+    def obtain(self, artefact: Artefact) -> Path:
+        """The folder with the artefact's files; trains it first if it was never trained.
+
+        Raises:
+            HarnessError: it is in the store, but corrupt.
+        """
+        key = artefact_key(artefact)
+        if not self._store.has(artefact.kind, key):
+            train(artefact, self._store, self._device, self._report)
+        stored = self._store.read(artefact.kind, key)
+        # The label is the asker's: a hybrid is one artefact whichever of its domains is the target.
+        identity = {"label": artefact.label, "key": key}
+        record = {"kind": artefact.kind, **identity, **stored.notes["record"]}
+        self.records.append(ArtefactRecord.model_validate(record))
+        cost = {name: stored.notes[name] for name in ("wall_s", "peak_memory_mb")}
+        self.costs.append(ArtefactCost.model_validate({**identity, **cost}))
+        return stored.folder

@@ -1,0 +1,186 @@
+"""Carrying out a plan in local worker processes.
+
+Every worker computes with one thread: on small matrices two such workers do far more than one with two threads,
+and a result does not depend on the number of cores.
+"""
+
+import multiprocessing
+import queue
+import signal
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+from harness.method import TrainsArtefacts, make_method
+from harness.protocol.scenario import Suite
+from harness.run.artefacts import artefact_key, train
+from harness.run.opening import open_training
+from harness.run.plan import Plan, Run, Training
+from harness.run.progress import Bars
+from harness.run.score import score
+from harness.run.store import Store
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where and with what to work; the same for every task of a command."""
+
+    suite: Suite
+    fingerprints: Mapping[str, str]
+    domains: Path
+    store: Path
+    device: str
+    debug: bool = False
+
+
+def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
+    """Trains what the plan lacks, then makes the missing runs. What is finished is kept, whatever comes after.
+
+    Raises:
+        HarnessError: a task failed; with `place.debug`, the task's own exception.
+        KeyboardInterrupt: the user stopped it; the workers are stopped too.
+    """
+    if not plan.missing:
+        return
+    events = multiprocessing.get_context("spawn").Queue()
+    pool = ProcessPoolExecutor(
+        max_workers=jobs,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(events,),
+    )
+    try:
+        _phase("Training", _train, plan.trainings, [t.label for t in plan.trainings], place, pool, events, bars)
+        labels = [f"{run.method} on {run.scenario.name}, seed {run.seed}" for run in plan.missing]
+        _phase("Scoring", _score, plan.missing, labels, place, pool, events, bars)
+    except BaseException as error:
+        # Workers must not go on, and must tidy up behind them.
+        pool.shutdown(wait=False, cancel_futures=True)
+        _stop_workers()
+        if isinstance(error, BrokenProcessPool):
+            raise HarnessError(
+                "A worker process was killed, most likely for want of memory.",
+                "Run the command again with fewer --jobs: what is finished is kept.",
+            ) from error
+        raise
+    pool.shutdown()
+
+
+def _stop_workers(patience_s: float = 10) -> None:
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        worker.terminate()
+    deadline = time.monotonic() + patience_s
+    for worker in workers:
+        worker.join(max(0.0, deadline - time.monotonic()))
+        if worker.is_alive():
+            worker.kill()
+            worker.join()
+
+
+def _phase(
+    title: str,
+    work: Callable[[Any, str, Workplace], None],
+    tasks: Sequence[Any],
+    labels: Sequence[str],
+    place: Workplace,
+    pool: ProcessPoolExecutor,
+    events: Any,
+    bars: Bars,
+) -> None:
+    bars.phase(title, len(tasks))
+    # The first submission starts the workers. Ctrl-C reaches the whole process group, but it is for the parent to
+    # decide: workers inherit the signal blocked, and are stopped by SIGTERM.
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    waiting: dict[Future[None], str] = {
+        pool.submit(work, task, label, place): label for task, label in zip(tasks, labels, strict=True)
+    }
+    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+    while waiting:
+        finished, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
+        while True:
+            try:
+                bars.step(*events.get_nowait())
+            except queue.Empty:
+                break
+        for future in finished:
+            bars.finish(waiting.pop(future))
+            future.result()
+
+
+#: Set once in each worker process: the way back to the progress bars. A queue can only be handed over at the start.
+_events: Any = None
+
+
+def _start_worker(events: Any) -> None:
+    global _events
+    _events = events
+    import faiss
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    threadpool_limits(1)
+    # From here on there may be half-written folders to remove on the way out, so SIGTERM raises.
+    signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(1)
+
+
+def _train(training: Training, label: str, place: Workplace) -> None:
+    def work() -> None:
+        run = training.run
+        data = open_training(place.suite, run.scenario, place.fingerprints, place.domains)
+        method = make_method(run.method)
+        if not isinstance(method, TrainsArtefacts):
+            raise TypeError(f"method {run.method} no longer names its artefacts")
+        named = {artefact_key(a): a for a in method.artefacts(data, place.suite.budget, run.seed)}
+        train(named[training.key], Store(place.store), place.device, _reporter(label))
+
+    _guarded(work, f"Training {label}", place.debug)
+
+
+def _score(run: Run, label: str, place: Workplace) -> None:
+    def work() -> None:
+        score(
+            place.suite,
+            run,
+            place.fingerprints,
+            place.domains,
+            Store(place.store),
+            place.device,
+            _reporter(label),
+        )
+
+    _guarded(work, label, place.debug)
+
+
+def _reporter(label: str) -> Callable[[int, int], None]:
+    def report(done: int, total: int) -> None:
+        if _events is not None:
+            _events.put((label, done, total))
+
+    return report
+
+
+def _guarded(work: Callable[[], None], label: str, debug: bool) -> None:
+    try:
+        work()
+    except HarnessError:
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        raise HarnessError(
+            f"{label} failed: {type(error).__name__}: {error}.",
+            "Run again with --debug to see where; what is finished is kept.",
+        ) from error

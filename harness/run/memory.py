@@ -1,0 +1,44 @@
+"""Peak memory of this process while a block runs."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+
+class PeakMemory:
+    """Samples the process's resident memory until the block ends.
+
+    The operating system's own peak covers the process's whole life, and a worker does many things in its life.
+    """
+
+    def __init__(self, every_s: float = 0.1) -> None:
+        self._every_s = every_s
+        self._process = psutil.Process()
+        self._done = threading.Event()
+        self._peak = 0
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._sample()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def megabytes(self) -> float:
+        """The highest so far, in MB of 10^6 bytes."""
+        self._sample()
+        return round(self._peak / 1e6, 1)
+
+    def _sample(self) -> None:
+        self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._every_s):
+            self._sample()

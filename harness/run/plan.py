@@ -1,0 +1,117 @@
+"""What a command will do: which runs are there already, which must be made, and what must be trained for them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.files import digest
+from harness.method import Method, TrainsArtefacts, make_method, packages_of, settings_of
+from harness.protocol.scenario import Scenario, Suite
+from harness.run.artefacts import artefact_key
+from harness.run.opening import open_training
+from harness.run.provenance import HARNESS_CODE, package_versions, source_digest
+from harness.run.store import Store
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one scenario with one seed; `key` names its result in the store."""
+
+    scenario: Scenario
+    method: str
+    seed: int
+    key: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """One artefact to train: its key and label, and a run whose method can make it."""
+
+    key: str
+    kind: str
+    label: str
+    run: Run
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The work of one command.
+
+    Attributes:
+        runs: every run that was asked for.
+        missing: those whose result is not in the store.
+        trainings: artefacts that the missing runs need and the store lacks, each once.
+        reused: number of artefacts that the missing runs need and the store has.
+    """
+
+    runs: tuple[Run, ...]
+    missing: tuple[Run, ...]
+    trainings: tuple[Training, ...]
+    reused: int
+
+
+def make_plan(
+    suite: Suite,
+    scenarios: Sequence[Scenario],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    fingerprints: Mapping[str, str],
+    domains: Path,
+    store: Store,
+) -> Plan:
+    """Plans some of a suite.
+
+    Args:
+        suite: the suite.
+        scenarios: which of its scenarios.
+        methods: names of methods.
+        seeds: seeds to run each with.
+        fingerprints: fingerprint by domain name.
+        domains: folder of the prepared domains.
+        store: what was made before.
+
+    Raises:
+        HarnessError: an unknown method, or one that cannot be imported.
+    """
+    made = {name: make_method(name) for name in methods}
+    runs = tuple(
+        Run(scenario, name, seed, _run_key(suite, scenario, name, made[name], seed, fingerprints))
+        for scenario in scenarios
+        for name in methods
+        for seed in seeds
+    )
+    missing = tuple(run for run in runs if not store.has("run", run.key))
+    opened = {
+        scenario: open_training(suite, scenario, fingerprints, domains)
+        for scenario in dict.fromkeys(run.scenario for run in missing)
+    }
+    needed: dict[str, Training] = {}
+    for run in missing:
+        method = made[run.method]
+        if isinstance(method, TrainsArtefacts):
+            for artefact in method.artefacts(opened[run.scenario], suite.budget, run.seed):
+                key = artefact_key(artefact)
+                needed.setdefault(key, Training(key, artefact.kind, artefact.label, run))
+    trainings = tuple(t for t in needed.values() if not store.has(t.kind, t.key))
+    return Plan(runs, missing, trainings, len(needed) - len(trainings))
+
+
+def _run_key(
+    suite: Suite, scenario: Scenario, name: str, method: Method, seed: int, fingerprints: Mapping[str, str]
+) -> str:
+    return digest(
+        {
+            "suite": [suite.name, suite.version],
+            "scenario": asdict(scenario),
+            "data": {domain: fingerprints[domain] for domain in scenario.domains},
+            "split": suite.split,
+            "candidates": [str(kind) for kind in suite.candidates],
+            "candidate_seed": suite.candidate_seed,
+            "budget": asdict(suite.budget),
+            "method": name,
+            "settings": settings_of(method),
+            "seed": seed,
+            "source": source_digest(*HARNESS_CODE, *packages_of(name)),
+            "packages": package_versions(),
+        }
+    )

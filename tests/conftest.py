@@ -1,0 +1,85 @@
+"""Toy data and toy methods, so that most tests need neither real data nor a trained model."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import harness.method
+from harness.data.domain import Catalogue, Domain, Sequences
+from harness.data.raw import RawDomain
+from harness.data.sources import SOURCES
+from harness.protocol.candidates import CandidateSet
+from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
+
+
+def toy_raw(name: str, seed: int = 0, n_users: int = 30, n_items: int = 40) -> RawDomain:
+    """Interactions at unique instants, so that an instant names one event."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(5, 12, n_users)
+    users = np.repeat(np.arange(n_users), lengths)
+    items = np.concatenate([rng.permutation(n_items)[:length] for length in lengths])
+    times = 1_000_000 * (seed + 1) + rng.permutation(len(users))
+    interactions = pd.DataFrame(
+        {
+            "user_id": [f"u{u:03}" for u in users],
+            "item_id": [f"{name}{i:03}" for i in items],
+            "timestamp": times.astype("int64"),
+        }
+    )
+    catalogue = pd.DataFrame(
+        {
+            "item_id": [f"{name}{i:03}" for i in range(n_items)],
+            "text": [f"{name} film number {i}" for i in range(n_items)],
+        }
+    )
+    return RawDomain(name, interactions, catalogue)
+
+
+def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Domain:
+    """A domain with given item sequences; the k-th event of all happens at instant k."""
+    offsets = np.concatenate([[0], np.cumsum([len(s) for s in sequences])])
+    flat = np.array([item for s in sequences for item in s], dtype=np.int64)
+    return Domain(
+        name,
+        Catalogue(tuple(f"i{i}" for i in range(n_items)), tuple(f"text {i}" for i in range(n_items))),
+        tuple(f"u{u}" for u in range(len(sequences))),
+        Sequences(offsets, flat, np.arange(len(flat))),
+    )
+
+
+@pytest.fixture
+def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """A suite over two toy domains, and `add(name, factory)` for methods of a test's own (in this process only)."""
+    seeds = {"left": 1, "right": 2}
+    monkeypatch.setitem(SOURCES, "toy", lambda name, part: toy_raw(name, seeds[part]))
+    suite = Suite(
+        name="toy",
+        version=1,
+        title="toy",
+        domains=tuple(DomainSpec(name, "toy", name, 1, None) for name in seeds),
+        scenarios=(Scenario("left-from-right", "left", ("right",)), Scenario("right-from-left", "right", ("left",))),
+        split="leave-one-out",
+        candidates=(CandidateSet("full"), CandidateSet("sampled", 10), CandidateSet("retrieved", 15)),
+        candidate_seed=7,
+        methods=("popularity",),
+        seeds=(0, 1),
+        budget=Budget(trials=1, epochs=3, patience=2),
+    )
+    entries = dict(harness.method._entries())
+
+    def add(name: str, factory: Callable[[], Any]) -> None:
+        entries[name] = SimpleNamespace(  # type: ignore[assignment]
+            name=name, module="tests.conftest", dist=None, load=lambda: factory
+        )
+
+    monkeypatch.setattr(harness.method, "_entries", lambda: entries)
+    monkeypatch.setattr(harness.method, "packages_of", lambda name: ("baselines", "weaverec"))
+    for module in ("harness.run.plan", "harness.run.score"):
+        monkeypatch.setattr(f"{module}.packages_of", lambda name: ("baselines", "weaverec"))
+    return SimpleNamespace(suite=suite, add=add, cache=tmp_path / "cache", out=tmp_path / "out", replace=replace)

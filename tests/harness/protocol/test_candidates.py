@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from harness.errors import HarnessError
+from harness.protocol.candidates import CandidateSet, candidates_digest, sample_candidates
+from tests.conftest import domain_of
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 39), min_size=0, max_size=10), min_size=1, max_size=8),
+    st.integers(2, 20),
+    st.integers(0, 2**63 - 1),
+    st.data(),
+)
+def test_target_once_no_history_no_duplicates(
+    sequences: list[list[int]], size: int, seed: int, data: st.DataObject
+) -> None:
+    histories = domain_of(sequences, 40).interactions
+    targets = np.array(data.draw(st.lists(st.integers(0, 39), min_size=len(sequences), max_size=len(sequences))))
+    drawn = sample_candidates(histories, targets, 40, size, seed)
+    assert drawn.shape == (len(sequences), size)
+    for row, history, target in zip(drawn, sequences, targets, strict=True):
+        assert (row == target).sum() == 1
+        assert len(set(row)) == size
+        assert not (set(row) - {target}) & set(history)
+        assert row.tolist() == sorted(row)
+
+
+def test_the_draw_is_the_same_on_any_machine() -> None:
+    histories = domain_of([[0, 1], [2], []], 50).interactions
+    drawn = sample_candidates(histories, np.array([3, 4, 5]), 50, 6, seed=42)
+    # Written down once; no library's random numbers are involved.
+    assert drawn.tolist() == [[3, 9, 15, 19, 24, 27], [1, 3, 4, 25, 32, 42], [5, 9, 27, 31, 33, 47]]
+    assert candidates_digest(drawn) == candidates_digest(drawn.astype(np.int32))
+
+
+def test_a_user_s_draw_does_not_depend_on_the_other_users() -> None:
+    alone = sample_candidates(domain_of([[0, 1]], 50).interactions, np.array([3]), 50, 6, 42)
+    among = sample_candidates(domain_of([[0, 1], [7]], 50).interactions, np.array([3, 9]), 50, 6, 42)
+    assert alone[0].tolist() == among[0].tolist()
+
+
+def test_negatives_are_uniform() -> None:
+    n_users, n_items = 4000, 21
+    histories = domain_of([[0]] * n_users, n_items).interactions
+    drawn = sample_candidates(histories, np.full(n_users, 1), n_items, 5, seed=3)
+    counts = np.bincount(drawn.ravel(), minlength=n_items)[2:]
+    assert counts.sum() == 4 * n_users
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_different_seeds_draw_differently() -> None:
+    histories = domain_of([[0]] * 20, 100).interactions
+    first, second = (sample_candidates(histories, np.full(20, 1), 100, 30, seed) for seed in (0, 1))
+    assert (first != second).any()
+
+
+def test_too_small_a_catalogue_is_an_error() -> None:
+    with pytest.raises(HarnessError, match="fewer than 9 items outside the history"):
+        sample_candidates(domain_of([[0, 1]], 10).interactions, np.array([2]), 10, 10, 0)
+
+
+@pytest.mark.parametrize("name", ["full", "sampled-30", "retrieved-100"])
+def test_written_form_round_trips(name: str) -> None:
+    assert str(CandidateSet.parse(name)) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Full", "full-3", "sampled", "sampled-", "sampled-1", "retrieved-0", "top-5", " full"]
+)
+def test_anything_else_is_refused(name: str) -> None:
+    with pytest.raises(HarnessError, match="full, sampled-N or retrieved-N"):
+        CandidateSet.parse(name)

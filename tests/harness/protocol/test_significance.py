@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from harness.protocol.significance import estimate, holm, paired_randomisation_p
+
+
+def test_one_seed_is_the_t_interval_over_users() -> None:
+    values = np.random.default_rng(0).random((1, 40))
+    found = estimate(values)
+    low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values[0]))
+    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx((low, high))
+
+
+def test_equal_values_have_no_width() -> None:
+    assert estimate(np.full((3, 10), 0.25)).half_width == 0
+
+
+@pytest.mark.parametrize(("user_sd", "seed_sd"), [(1.0, 0.0), (1.0, 0.05), (0.3, 0.3)])
+def test_intervals_cover_the_truth_as_often_as_they_say(user_sd: float, seed_sd: float) -> None:
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(600):
+        values = rng.normal(0, user_sd, (1, 80)) + rng.normal(0, seed_sd, (3, 1)) + rng.normal(0, 0.3, (3, 80))
+        found = estimate(values)
+        covered += abs(found.mean) <= found.half_width
+    assert covered / 600 >= 0.93
+
+
+def test_randomisation_p_is_exact_on_a_few_users() -> None:
+    a, b = np.array([0.9, 0.8, 0.7, 0.6]), np.array([0.1, 0.1, 0.1, 0.1])
+    # Of 16 sign patterns only two are as extreme: all plus and all minus.
+    assert paired_randomisation_p(a, b) == pytest.approx(2 / 16)
+
+
+def test_direction_does_not_matter_and_effects_are_seen() -> None:
+    rng = np.random.default_rng(2)
+    base = rng.random(400)
+    better = base + rng.normal(0.05, 0.1, 400)
+    assert paired_randomisation_p(base, better) < 0.01
+    assert paired_randomisation_p(better, base) < 0.01
+    assert paired_randomisation_p(base, base.copy()) == 1.0
+
+
+def test_false_alarms_are_as_rare_as_they_should_be() -> None:
+    rng = np.random.default_rng(3)
+    p_values = [paired_randomisation_p(rng.random(50), rng.random(50), resamples=499, seed=i) for i in range(300)]
+    assert 0.02 < np.mean(np.array(p_values) < 0.05) < 0.085
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+    assert holm([0.2]) == pytest.approx(list(multipletests([0.2], method="holm")[1]))

@@ -1,0 +1,170 @@
+"""Boards are a pure function of result files, and refuse files that do not belong."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import HarnessError
+from harness.method import DotProduct, NoSettings
+from harness.report.collect import collect
+from harness.report.leaderboard import leaderboard
+from harness.results.record import RankTable, read_result
+from harness.run.opening import prepare_domains
+from harness.run.plan import make_plan
+from harness.run.publish import publish
+from harness.run.score import score
+from harness.run.store import Store
+
+
+class Fixed:
+    """Vectors drawn from the seed: a method whose seeds differ."""
+
+    settings = NoSettings()
+
+    def fit(self, data, context):
+        rng = np.random.default_rng(context.seed)
+        items = rng.normal(size=(len(data.target_domain.catalogue), 6)).astype(np.float32)
+        users = rng.normal(size=(len(data.target_domain.user_ids), 6)).astype(np.float32)
+        return DotProduct(items, lambda histories: users[histories.users])
+
+
+def run_all(toy, methods=("popularity", "fixed"), seeds=(0, 1)) -> Path:
+    toy.add("fixed", Fixed)
+    domains, store = toy.cache / "domains", Store(toy.cache / "store")
+    fingerprints = prepare_domains(toy.suite.domains, domains)
+    plan = make_plan(toy.suite, toy.suite.scenarios, methods, seeds, fingerprints, domains, store)
+    for run in plan.missing:
+        score(toy.suite, run, fingerprints, domains, store, "cpu", lambda *_: None)
+    publish(plan, store, toy.out / "results")
+    return toy.out / "results"
+
+
+def test_figures_are_those_of_the_ranks(toy) -> None:
+    board = collect(run_all(toy), "toy")
+    text = leaderboard(board)
+    for scenario, entries in board.scenarios.items():
+        for entry in entries:
+            row = next(
+                line
+                for line in text.partition(f"## {scenario}\n")[2].splitlines()
+                if re.match(rf"\| (\*\*)?{entry.method}", line)
+            )
+            found = float(re.search(r"0\.\d{4}", row)[0])
+            parts = [
+                read_result(toy.out / "results" / r.path)[1].metrics("full")["all"]["ndcg@10"] for r in entry.results
+            ]
+            assert found == pytest.approx(np.mean(parts), abs=5e-5)
+
+
+def test_the_same_results_give_the_same_text_and_few_seeds_are_said(toy) -> None:
+    results = run_all(toy)
+    text = leaderboard(collect(results, "toy"))
+    assert text == leaderboard(collect(results, "toy"))
+    assert text.startswith("# toy v1 (only 2 seeds)\n")
+    assert "retrieved-15 is not measured for popularity: no item vectors" in text
+    run_all(toy, seeds=(0, 1, 2))
+    assert leaderboard(collect(results, "toy")).startswith("# toy v1\n")
+
+
+def test_the_best_is_bold_and_a_copy_of_it_cannot_be_told_from_it(toy) -> None:
+    toy.add("copy", Fixed)
+    text = leaderboard(collect(run_all(toy, methods=("fixed", "copy")), "toy"))
+    table = text.partition("## left-from-right\n")[2]
+    assert re.search(r"\| \*\*copy\*\* +\| +\*\*0\.\d{4} ± 0\.\d{4}\*\* ", table)
+    assert re.search(r"\| fixed +\| +0\.\d{4} ± 0\.\d{4}† ", table)
+
+
+def test_a_gap_in_the_results_is_said_loudly(toy) -> None:
+    results = run_all(toy)
+    for path in (results / "toy" / "left-from-right").glob("fixed-*"):
+        path.unlink()
+    assert "**Incomplete:** no result of fixed on left-from-right." in leaderboard(collect(results, "toy"))
+
+
+def test_the_same_work_is_not_done_twice(toy) -> None:
+    run_all(toy)
+    domains, store = toy.cache / "domains", Store(toy.cache / "store")
+    fingerprints = prepare_domains(toy.suite.domains, domains)
+    plan = make_plan(toy.suite, toy.suite.scenarios, ("popularity", "fixed"), (0, 1), fingerprints, domains, store)
+    assert plan.missing == ()
+
+
+def test_from_scratch_twice_gives_the_same_content(toy) -> None:
+    first = [r.content_digest() for r in collect(run_all(toy), "toy").results]
+    shutil.rmtree(toy.cache)
+    shutil.rmtree(toy.out)
+    assert [r.content_digest() for r in collect(run_all(toy), "toy").results] == first
+
+
+def test_every_metric_can_be_computed_again_from_the_parquet_file(toy) -> None:
+    for path in run_all(toy).rglob("*.json"):
+        raw = json.loads(path.read_text())
+        table = RankTable.from_parquet(path.with_suffix(".parquet"))
+        for name, record in raw["candidates"].items():
+            if record["metrics"] is not None:
+                assert table.metrics(name) == record["metrics"]
+
+
+def damage_json(path: Path) -> None:
+    path.write_text(path.read_text()[:200])
+
+
+def damage_field(path: Path) -> None:
+    raw = json.loads(path.read_text())
+    raw["seed"] = "none"
+    path.write_text(json.dumps(raw))
+
+
+def damage_metric(path: Path) -> None:
+    raw = json.loads(path.read_text())
+    raw["candidates"]["full"]["metrics"]["all"]["ndcg@10"] = 0.99
+    path.write_text(json.dumps(raw))
+
+
+def damage_data(path: Path) -> None:
+    raw = json.loads(path.read_text())
+    raw["data"]["left"]["fingerprint"] = "0" * 64
+    path.write_text(json.dumps(raw))
+
+
+def move(path: Path) -> None:
+    for suffix in (".json", ".parquet"):
+        path.with_suffix(suffix).rename(path.with_name(f"other-seed0{suffix}"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (damage_json, "Corrupt result file .*fixed-seed0.json"),
+        (damage_field, "Corrupt result file .*fixed-seed0.json: seed"),
+        (damage_metric, "fixed-seed0.json: the metrics on full are not what fixed-seed0.parquet gives"),
+        (damage_data, "made with different data"),
+        (move, "other-seed0.json holds the result of toy/left-from-right/fixed-seed0.json"),
+        (lambda path: path.unlink(), "No result file .*fixed-seed0.json"),
+        (lambda path: path.with_suffix(".parquet").unlink(), "No ranks file .*fixed-seed0.parquet"),
+        (lambda path: path.with_suffix(".parquet").write_bytes(b"PAR1"), "is not the ranks file that"),
+    ],
+)
+def test_a_result_that_cannot_be_trusted_is_named(toy, damage, message: str) -> None:
+    results = run_all(toy)
+    damage(results / "toy" / "left-from-right" / "fixed-seed0.json")
+    with pytest.raises(HarnessError, match=message):
+        collect(results, "toy")
+
+
+def test_no_results_at_all(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="No results of suite 'toy'"):
+        collect(tmp_path, "toy")
+
+
+def test_results_of_an_older_version_of_the_suite_stay_off_the_board(toy) -> None:
+    results = run_all(toy)
+    old = len(collect(results, "toy").results)
+    toy.suite = toy.replace(toy.suite, version=2)
+    run_all(toy, methods=("popularity",))
+    board = collect(results, "toy")
+    assert (board.version, len(board.results)) == (2, old // 2)

@@ -1,0 +1,151 @@
+"""The algebra of merging, on a tiny random BERT and on real PEFT adapters."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import BertConfig, BertModel
+
+from harness.errors import HarnessError
+from weaverec.merge import fold, task_vector, weighted_sum
+
+WEIGHTS = [0.5, 0.3, 0.2]
+
+
+def base() -> nn.Module:
+    torch.manual_seed(0)
+    config = BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+    return BertModel(config).eval()
+
+
+@pytest.fixture(scope="module")
+def components(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folders = []
+    for seed in range(3):
+        plain = base()
+        torch.manual_seed(seed + 1)
+        model = get_peft_model(plain, LoraConfig(r=4, lora_alpha=8, target_modules="all-linear"))
+        for name, weight in model.named_parameters():
+            if "lora_" in name:  # B starts at zero: a component must differ from the base to test anything
+                nn.init.normal_(weight, std=0.2)
+        folder = tmp_path_factory.mktemp(f"component{seed}")
+        model.save_pretrained(folder, save_embedding_layers=False)
+        folders.append(folder)
+    return folders
+
+
+def outputs(model: nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=torch.arange(24).reshape(2, 12)).last_hidden_state
+
+
+def test_folded_outputs_are_those_of_base_plus_the_weighted_sum(components: list[Path]) -> None:
+    folded = fold(base(), weighted_sum([task_vector(f) for f in components], WEIGHTS))
+    # Independently: hooks that add sum_i w_i * scaling * B_i (A_i x) to each layer's output.
+    plain = base()
+    layers = dict(plain.named_modules())
+    for folder, weight in zip(components, WEIGHTS, strict=True):
+        adapter = PeftModel.from_pretrained(base(), folder)
+        for name, module in adapter.base_model.model.named_modules():
+            if not hasattr(module, "lora_A"):
+                continue
+            a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+            layers[name].register_forward_hook(
+                lambda _, inputs, out, a=a, b=b, w=weight: out + w * 2.0 * (inputs[0] @ a.T @ b.T)
+            )
+    torch.testing.assert_close(outputs(folded), outputs(plain), atol=1e-5, rtol=0)
+    assert (outputs(folded) - outputs(base())).abs().max() > 0.01
+
+
+def test_one_component_with_weight_one_is_that_component(components: list[Path]) -> None:
+    for folder in components:
+        folded = fold(base(), weighted_sum([task_vector(folder)], [1.0]))
+        adapter = PeftModel.from_pretrained(base(), folder).eval()
+        torch.testing.assert_close(outputs(folded), outputs(adapter), atol=1e-5, rtol=0)
+
+
+def test_averaging_a_and_b_apart_is_not_the_merge(components: list[Path]) -> None:
+    vectors = [task_vector(f) for f in components]
+    right = weighted_sum(vectors, [1 / 3] * 3)
+    adapters = [PeftModel.from_pretrained(base(), f).base_model.model for f in components]
+    off = []
+    for name, wanted in right.items():
+        pairs = [m.get_submodule(name.removesuffix(".weight")) for m in adapters]
+        a = torch.stack([p.lora_A["default"].weight for p in pairs]).mean(0)
+        b = torch.stack([p.lora_B["default"].weight for p in pairs]).mean(0)
+        off.append(((2.0 * b @ a) - wanted).norm() / wanted.norm())
+    assert min(off) > 0.1
+
+
+def test_peft_s_own_linear_falls_into_that_trap_and_cat_does_not(components: list[Path]) -> None:
+    right = outputs(fold(base(), weighted_sum([task_vector(f) for f in components], WEIGHTS)))
+    model = PeftModel.from_pretrained(base(), components[0], adapter_name="c0")
+    for i in (1, 2):
+        model.load_adapter(components[i], adapter_name=f"c{i}")
+    for combination in ("cat", "linear"):
+        model.add_weighted_adapter(["c0", "c1", "c2"], WEIGHTS, combination, combination_type=combination)
+        model.set_adapter(combination)
+        distance = (outputs(model.eval()) - right).abs().max()
+        assert distance < 1e-5 if combination == "cat" else distance > 1e-2
+
+
+def test_order_does_not_matter_and_sums_are_linear(components: list[Path]) -> None:
+    vectors = [task_vector(f) for f in components]
+    forward = weighted_sum(vectors, WEIGHTS)
+    backward = weighted_sum(vectors[::-1], WEIGHTS[::-1])
+    doubled = weighted_sum(vectors, [2 * w for w in WEIGHTS])
+    for name in forward:
+        torch.testing.assert_close(forward[name], backward[name])
+        torch.testing.assert_close(doubled[name], 2 * forward[name])
+
+
+def test_every_linear_layer_is_merged_and_the_shape_stays(components: list[Path]) -> None:
+    vector = task_vector(components[0])
+    linear = {f"{n}.weight" for n, m in base().named_modules() if isinstance(m, nn.Linear)}
+    assert set(vector) == linear
+    before = {name: p.shape for name, p in base().named_parameters()}
+    assert {name: p.shape for name, p in fold(base(), vector).named_parameters()} == before
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [("use_dora", True), ("bias", "all"), ("rank_pattern", {"x": 2}), ("peft_type", "LOHA")]
+)
+def test_an_adapter_that_is_more_than_lora_is_refused(
+    components: list[Path], tmp_path: Path, entry: str, value: object
+) -> None:
+    config = json.loads((components[0] / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {entry: value}))
+    (tmp_path / "adapter_model.safetensors").write_bytes((components[0] / "adapter_model.safetensors").read_bytes())
+    with pytest.raises(HarnessError, match="not a plain LoRA"):
+        task_vector(tmp_path)
+
+
+def test_rank_stabilised_lora_has_its_own_scaling(components: list[Path], tmp_path: Path) -> None:
+    config = json.loads((components[0] / "adapter_config.json").read_text())
+    (tmp_path / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": True}))
+    (tmp_path / "adapter_model.safetensors").write_bytes((components[0] / "adapter_model.safetensors").read_bytes())
+    adapter = PeftModel.from_pretrained(base(), tmp_path).eval()
+    torch.testing.assert_close(outputs(fold(base(), task_vector(tmp_path))), outputs(adapter), atol=1e-5, rtol=0)
+
+
+def test_a_broken_or_missing_file_is_named(components: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="cannot be read"):
+        task_vector(tmp_path)
+    (tmp_path / "adapter_config.json").write_bytes((components[0] / "adapter_config.json").read_bytes())
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"\xff" * 40)
+    with pytest.raises(HarnessError, match="cannot be read"):
+        task_vector(tmp_path)
+
+
+def test_a_vector_that_does_not_fit_is_refused(components: list[Path]) -> None:
+    vector = dict(task_vector(components[0]))
+    name = next(iter(vector))
+    with pytest.raises(ValueError, match="no float32"):
+        fold(base(), {name: vector[name][:1]})
+    with pytest.raises(ValueError, match="no float32"):
+        fold(base().to(torch.bfloat16), vector)
+    with pytest.raises(ValueError, match="different layers"):
+        weighted_sum([vector, {name: vector[name]}], [0.5, 0.5])

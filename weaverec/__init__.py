@@ -1,0 +1,1 @@
+"""WeaveRec, and the language-model machinery it shares with its baselines."""

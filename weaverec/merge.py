@@ -1,0 +1,97 @@
+"""Task vectors of LoRA components, their weighted sum, and folding it into the base model.
+
+A component holds, per adapted linear layer, A [r, d_in] and B [d_out, r]; its task vector is
+dW = scaling * B A, with scaling = alpha / r. WeaveRec (arXiv 2510.26546) serves W0 + sum_i lambda_i dW_i. The sum
+is over dW: averaging the As and the Bs apart leaves the cross terms B_i A_j, which belong to no component.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from harness.errors import HarnessError
+
+#: Weight name in the base model -> dW, float32 [d_out, d_in].
+TaskVector = Mapping[str, torch.Tensor]
+
+_PREFIX = "base_model.model."
+
+
+def task_vector(folder: Path) -> TaskVector:
+    """The task vector of a component in PEFT's format (adapter_config.json, adapter_model.safetensors).
+
+    Raises:
+        HarnessError: a file is missing or unreadable, or the adapter is more than plain LoRA, so that B A does
+            not say what it does.
+    """
+    try:
+        config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+        tensors = load_file(folder / "adapter_model.safetensors")
+    except (OSError, ValueError, SafetensorError) as error:
+        raise HarnessError(f"Component {folder} cannot be read: {error}.", "Train it again.") from error
+    beyond = [
+        name
+        for name in (
+            "use_dora",
+            "modules_to_save",
+            "rank_pattern",
+            "alpha_pattern",
+            "fan_in_fan_out",
+            "lora_bias",
+        )
+        if config.get(name)
+    ]
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or beyond:
+        raise HarnessError(
+            f"Component {folder} is not a plain LoRA ({', '.join(beyond) or 'type or bias'}).",
+            "Train it without these options: its task vector would not be B A.",
+        )
+    rank = config["r"]
+    scaling = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    deltas = {}
+    for name, a in tensors.items():
+        if name.endswith(".lora_A.weight"):
+            layer = name.removesuffix(".lora_A.weight")
+            b = tensors[f"{layer}.lora_B.weight"]
+            deltas[f"{layer.removeprefix(_PREFIX)}.weight"] = scaling * (b.float() @ a.float())
+    if 2 * len(deltas) != len(tensors):
+        raise HarnessError(f"Component {folder} holds tensors that are no LoRA pair.", "Train it again.")
+    return deltas
+
+
+def weighted_sum(vectors: Sequence[TaskVector], weights: Sequence[float]) -> TaskVector:
+    """sum_i weights_i * dW_i, layer by layer, in float32.
+
+    Raises:
+        ValueError: not one weight a vector, or vectors over different layers.
+    """
+    if len(vectors) != len(weights) or not vectors:
+        raise ValueError(f"{len(vectors)} task vectors, {len(weights)} weights")
+    if any(vector.keys() != vectors[0].keys() for vector in vectors):
+        raise ValueError("task vectors are over different layers")
+    return {
+        name: torch.stack([weight * vector[name] for vector, weight in zip(vectors, weights, strict=True)]).sum(0)
+        for name in vectors[0]
+    }
+
+
+def fold(model: nn.Module, delta: TaskVector) -> nn.Module:
+    """Adds a task vector to a model's weights, in place, in float32: the shape and the cost stay the base's.
+
+    Raises:
+        ValueError: the model lacks a layer, or has it in another shape or precision.
+    """
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        for name, change in delta.items():
+            weight = parameters.get(name)
+            if weight is None or weight.shape != change.shape or weight.dtype != torch.float32:
+                raise ValueError(f"the model has no float32 {name} of shape {list(change.shape)}")
+            weight.add_(change.to(weight.device))
+    return model
