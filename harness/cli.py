@@ -125,7 +125,7 @@ def run(
     output_dir: OutputDir = Path("leaderboards"),
     cache_dir: CacheDir = Path(".harness"),
     jobs: Annotated[
-        int | None, typer.Option(help="Worker processes. Default: one a core, or one on a GPU.", min=1)
+        int | None, typer.Option(help="Worker processes. Default: one a core as memory allows; one on a GPU.", min=1)
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -135,7 +135,7 @@ def run(
     from rich.console import Console
 
     from harness.files import check_writable
-    from harness.run.execute import Workplace, execute
+    from harness.run.execute import Workplace, default_jobs, execute
     from harness.run.opening import prepare_domains
     from harness.run.plan import make_plan
     from harness.run.progress import bars
@@ -159,7 +159,7 @@ def run(
         if as_json:
             typer.echo(json.dumps(_plan_json(plan), indent=1))
         return
-    workers = jobs or (1 if chosen_device != "cpu" else os.cpu_count() or 1)
+    workers = jobs or default_jobs(chosen_device)
     debug = "HARNESS_DEBUG" in os.environ
     with bars(console) as shown:
         execute(plan, Workplace(chosen, fingerprints, domains, store.root, chosen_device, debug), workers, shown)

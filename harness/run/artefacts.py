@@ -9,7 +9,7 @@ from harness.files import digest
 from harness.method import Artefact, Report
 from harness.results.record import ArtefactCost, ArtefactRecord
 from harness.run.memory import PeakMemory
-from harness.run.provenance import package_versions, source_digest
+from harness.run.provenance import TRAINING_CODE, package_versions, source_digest
 from harness.run.store import Store
 
 
@@ -21,7 +21,7 @@ def artefact_key(artefact: Artefact) -> str:
         {
             "kind": artefact.kind,
             "inputs": dict(artefact.inputs),
-            "source": source_digest(package, "harness.data", "harness.evaluate", "harness.protocol"),
+            "source": source_digest(package, *TRAINING_CODE),
             "packages": package_versions(),
         }
     )

@@ -5,6 +5,7 @@ and a result does not depend on the number of cores.
 """
 
 import multiprocessing
+import os
 import queue
 import signal
 import time
@@ -14,6 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from harness.errors import HarnessError
 from harness.method import TrainsArtefacts, make_method
@@ -38,6 +41,19 @@ class Workplace:
     debug: bool = False
 
 
+#: What a worker that trains an adapter of the packaged backbone takes at most, with some room.
+_WORKER_GB = 2.5
+
+
+def default_jobs(device: str) -> int:
+    """One worker a core, but no more than fit into the memory that is free; one on a GPU."""
+    if device != "cpu":
+        return 1
+    fitting = int(psutil.virtual_memory().available / 1e9 / _WORKER_GB)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, fitting))
+
+
 def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
     """Trains what the plan lacks, then makes the missing runs. What is finished is kept, whatever comes after.
 
@@ -49,7 +65,7 @@ def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
         return
     events = multiprocessing.get_context("spawn").Queue()
     pool = ProcessPoolExecutor(
-        max_workers=jobs,
+        max_workers=min(jobs, max(len(plan.trainings), len(plan.missing))),
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
         initargs=(events,),

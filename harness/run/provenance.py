@@ -27,16 +27,18 @@ _PACKAGES = (
     "transformers",
 )
 
-#: The parts of the harness that decide a result; the terminal and the reports do not.
-HARNESS_CODE = (
+#: The parts of the harness that decide what a training makes.
+TRAINING_CODE = (
     "harness.data",
     "harness.evaluate",
     "harness.method",
     "harness.protocol",
-    "harness.results",
     "harness.retrieval",
-    "harness.run",
+    "harness.selection",
 )
+
+#: The parts that decide a result; the terminal and the reports do not.
+HARNESS_CODE = (*TRAINING_CODE, "harness.results", "harness.run")
 
 
 @cache

@@ -103,6 +103,11 @@ def load_suite(name_or_path: str) -> Suite:
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise HarnessError(f"{path}: {where + ': ' if where else ''}{message}.", "Mend the file.") from error
+    if file.suite in suite_names() and path.parent != _FOLDER:
+        raise HarnessError(
+            f"{path}: suite: {file.suite!r} is the name of a suite of the harness's own: their results would mix.",
+            "Give the suite another name.",
+        )
     for domain in file.domains:
         if domain.source not in SOURCES:
             raise HarnessError.unknown(f"source (in {path})", domain.source, SOURCES)

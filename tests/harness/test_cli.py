@@ -126,6 +126,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, monkeypatch, c
         ("sources: [comedy]", "sources: [comdy]", "Unknown domain 'comdy'. Did you mean 'comedy'"),
         ("sources: [comedy]", "sources: [action]", "names a domain twice"),
         ("source: movielens-100k-genre, part: action", "source: movielens, part: action", "Unknown source"),
+        ("suite: tiny", "suite: cdsr", "is the name of a suite of the harness's own"),
         ("title: tiny", "titel: tiny", "tiny.yaml: title: Field required"),
         ("budget: {", "budget: [", "is no valid YAML"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "a seed is listed twice"),

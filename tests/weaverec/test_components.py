@@ -63,6 +63,13 @@ def test_whatever_decides_the_content_is_in_the_key(change: str) -> None:
     assert artefact_key(base) != artefact_key(other)
 
 
+def test_the_stopping_rule_s_code_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("harness.run.artefacts.source_digest", lambda *modules: asked.extend(modules) or "x")
+    artefact_key(component(data(), ("a", "b"), QUICK, BUDGET, 0))
+    assert {"weaverec", "harness.selection", "harness.data", "harness.protocol", "harness.evaluate"} <= set(asked)
+
+
 def make(folder: Path, mix: tuple[str, ...] = ("a", "b"), seed: int = 0):
     folder.mkdir()
     return component(data(), mix, QUICK, BUDGET, seed).make(folder, "cpu", lambda *_: None)
