@@ -261,13 +261,15 @@ def _write_board(output_dir: Path, suite: str) -> Path:
 
 def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:
     here = len(plan.runs) - len(plan.missing)
-    console.print(f"[bold]{suite.name} v{suite.version}[/bold]: {suite.title}")
-    console.print(
-        f"  runs:     {len(plan.runs)}, of which {here} are here already and {len(plan.missing)} are to be made"
-    )
-    console.print(f"  training: {len(plan.trainings)} to be trained, {plan.reused} reused")
-    for training in plan.trainings:
-        console.print(f"    train {training.label}", markup=False)
+    lines = [
+        f"{suite.name} v{suite.version}: {suite.title}",
+        f"  runs:     {len(plan.runs)}, of which {here} are here already and {len(plan.missing)} are to be made",
+        f"  training: {len(plan.trainings)} to be trained, {len(plan.reused)} reused",
+        *(f"    train {training.label}" for training in plan.trainings),
+        *(f"    reuse {training.label}" for training in plan.reused),
+    ]
+    # No markup: a title of the user's may hold brackets.
+    console.print("\n".join(lines), markup=False)
 
 
 def _plan_json(plan: "Plan") -> dict[str, object]:
@@ -275,7 +277,7 @@ def _plan_json(plan: "Plan") -> dict[str, object]:
         "runs": len(plan.runs),
         "missing": [f"{run.scenario.name}/{run.method}-seed{run.seed}" for run in plan.missing],
         "trained": [training.label for training in plan.trainings],
-        "reused": plan.reused,
+        "reused": [training.label for training in plan.reused],
     }
 
 

@@ -46,7 +46,7 @@ class ComponentSettings:
     alpha: int = 32
     learning_rates: tuple[float, ...] = (5e-3, 2e-3, 1e-2)
     warm_up: float = 0.1
-    steps: int = 40
+    steps: int = 50
     batch: int = 4096
     cap: int = 40_000
     temperature: float = 0.1

@@ -41,13 +41,13 @@ class Plan:
         runs: every run that was asked for.
         missing: those whose result is not in the store.
         trainings: artefacts that the missing runs need and the store lacks, each once.
-        reused: number of artefacts that the missing runs need and the store has.
+        reused: artefacts that the missing runs need and the store has.
     """
 
     runs: tuple[Run, ...]
     missing: tuple[Run, ...]
     trainings: tuple[Training, ...]
-    reused: int
+    reused: tuple[Training, ...]
 
 
 def make_plan(
@@ -93,7 +93,8 @@ def make_plan(
                 key = artefact_key(artefact)
                 needed.setdefault(key, Training(key, artefact.kind, artefact.label, run))
     trainings = tuple(t for t in needed.values() if not store.has(t.kind, t.key))
-    return Plan(runs, missing, trainings, len(needed) - len(trainings))
+    reused = tuple(t for t in needed.values() if t not in trainings)
+    return Plan(runs, missing, trainings, reused)
 
 
 def _run_key(
