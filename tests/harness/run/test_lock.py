@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import weakref
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,9 @@ class Thief:
         self.search("an argument", [data, context])
         self.search("the stack", [dict(sys._getframe(depth).f_locals) for depth in range(1, 6)])
         self.search("memory", [o for o in gc.get_objects() if module_of(o).startswith("harness")])
-        if any(isinstance(o, Domain) for o in gc.get_objects()):
-            self.found.append("a whole domain in memory")
+        domains = [o for o in gc.get_objects() if type(o) is Domain]
+        if any(np.isin(d.interactions.timestamps, Thief.test_instants).any() for d in domains):
+            Thief.found.append("a whole domain in memory")
         return Accomplice(len(data.target_domain.catalogue))
 
     def search(self, where: str, roots: list[Any]) -> None:
@@ -40,16 +42,18 @@ class Thief:
         while left:
             thing = left.pop()
             # The test's own notes of what to look for are no leak.
-            if id(thing) in seen or thing is Thief.test_instants or isinstance(thing, type | type(sys)):
+            if id(thing) in seen or thing is Thief.test_instants or issubclass(type(thing), type | type(sys)):
                 continue
             seen.add(id(thing))
+            if type(thing) in weakref.ProxyTypes:  # asking a dead one anything raises
+                continue
             if isinstance(thing, np.ndarray):
                 if thing.dtype.kind == "i" and np.isin(thing, Thief.test_instants).any():
                     Thief.found.append(f"test events in {where}")
                 if thing.base is not None:
                     left.append(thing.base)
             elif callable(thing) or module_of(thing).startswith(("harness", "builtins", "types")):
-                left.extend(r for r in gc.get_referents(thing) if not isinstance(r, type(sys) | type))
+                left.extend(r for r in gc.get_referents(thing) if not issubclass(type(r), type(sys) | type))
 
 
 def module_of(thing: object) -> str:
