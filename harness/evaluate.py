@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.data.domain import Ints
 from harness.method import Scorer, VectorScorer
@@ -10,14 +11,22 @@ from harness.protocol.candidates import seen_mask
 from harness.protocol.metrics import ndcg
 from harness.protocol.ranking import MISSED, InvalidScoresError, Ranks, rank_among
 from harness.protocol.split import DomainTraining, HeldOut, Histories
-from harness.retrieval import ItemIndex
+from harness.retrieval import EXACT_UP_TO, IndexReport, ItemIndex
 
 #: Scores held at once: 64 MB of float32.
 _BLOCK_SCORES = 2**24
+#: Users whose histories an approximate index is tuned on.
+_TUNED_ON = 256
 
 
-def rank_full(scorer: Scorer, held_out: HeldOut, n_items: int) -> Ranks:
+def rank_full(scorer: Scorer, held_out: HeldOut, n_items: int, keep_history: bool = False) -> Ranks:
     """Ranks among the whole catalogue less the history; the held-out item always stays.
+
+    Args:
+        scorer: the fitted method.
+        held_out: n_users held-out events.
+        n_items: size of the catalogue.
+        keep_history: leave items of the history in, as RecBole does for sequential models.
 
     Raises:
         InvalidScoresError: NaN, or scores of the wrong shape.
@@ -26,7 +35,7 @@ def rank_full(scorer: Scorer, held_out: HeldOut, n_items: int) -> Ranks:
     for histories, rows in _blocks(held_out, n_items):
         scores = scorer.score(histories, None)
         _check_shape(scores.shape, (len(rows), n_items))
-        allowed = ~seen_mask(histories.sequences, n_items)
+        allowed = np.ones(scores.shape, dtype=bool) if keep_history else ~seen_mask(histories.sequences, n_items)
         parts.append(rank_among(scores, held_out.targets[rows], allowed))
     return _joined(parts)
 
@@ -53,7 +62,9 @@ def rank_candidates(scorer: Scorer, held_out: HeldOut, candidates: Ints) -> Rank
     return _joined(parts)
 
 
-def rank_retrieved(scorer: VectorScorer, held_out: HeldOut, size: int) -> Ranks:
+def rank_retrieved(
+    scorer: VectorScorer, held_out: HeldOut, size: int, least_recall: float = 0.99, exact_up_to: int = EXACT_UP_TO
+) -> tuple[Ranks, IndexReport]:
     """Ranks among the items outside the history that FAISS finds nearest; not among them is a miss.
 
     Two stages: FAISS retrieves with the scorer's vectors, then the scorer scores what was retrieved.
@@ -62,18 +73,23 @@ def rank_retrieved(scorer: VectorScorer, held_out: HeldOut, size: int) -> Ranks:
         scorer: the fitted method.
         held_out: n_users held-out events. The held-out item may be retrieved even if the history holds it.
         size: items retrieved a user, cut to what the catalogue has outside the longest history.
+        least_recall: what an approximate index must find of what an exact one finds.
+        exact_up_to: catalogues of more items get an approximate index.
 
     Raises:
+        HarnessError: an approximate index finds too little.
         InvalidScoresError: NaN, or scores of the wrong shape.
     """
-    candidates = _retrieve(scorer, held_out, size)
+    candidates, index = _retrieve(scorer, held_out, size, least_recall, exact_up_to)
     found = (candidates == held_out.targets[:, None]).any(axis=1)
     # A user whose item was not found is scored like the others, and counted as a miss below.
     ranks = rank_candidates(scorer, held_out, candidates)
-    return Ranks(np.where(found, ranks.above, MISSED), np.where(found, ranks.tied, 0), ranks.candidates)
+    return Ranks(np.where(found, ranks.above, MISSED), np.where(found, ranks.tied, 0), ranks.candidates), index
 
 
-def _retrieve(scorer: VectorScorer, held_out: HeldOut, size: int) -> Ints:
+def _retrieve(
+    scorer: VectorScorer, held_out: HeldOut, size: int, least_recall: float, exact_up_to: int
+) -> tuple[Ints, IndexReport]:
     """The nearest items outside each history: int64 [n_users, size], distinct, sorted by item."""
     vectors = scorer.item_vectors()
     n_items = len(vectors)
@@ -81,24 +97,42 @@ def _retrieve(scorer: VectorScorer, held_out: HeldOut, size: int) -> Ints:
     size = min(size, n_items - longest)
     if size < 1:
         raise InvalidScoresError(f"no item is left to retrieve: a history of {longest}, a catalogue of {n_items}")
-    index = ItemIndex(vectors)
+    index = ItemIndex(vectors, exact_up_to)
+    report = index.tune(_queries(scorer, held_out.histories.block(0, _TUNED_ON)), size + longest, least_recall)
     parts = []
     for histories, rows in _blocks(held_out, n_items):
-        queries = scorer.history_vectors(histories)
-        if np.isnan(queries).any():
-            raise InvalidScoresError("history vectors hold NaN")
+        queries = _queries(scorer, histories)
         # So many that `size` are left when the history is taken out.
         items, _ = index.search(queries, size + longest)
-        barred = np.take_along_axis(seen_mask(histories.sequences, n_items), items, axis=1)
+        barred = np.take_along_axis(seen_mask(histories.sequences, n_items), np.maximum(items, 0), axis=1)
         barred &= items != held_out.targets[rows, None]
+        items = _filled(items, n_items)
         # The first `size` that are not barred, in the order of nearness.
         first = np.argsort(barred, axis=1, kind="stable")[:, :size]
         parts.append(np.sort(np.take_along_axis(items, first, axis=1), axis=1))
-    return np.concatenate(parts)
+    return np.concatenate(parts), report
+
+
+def _queries(scorer: VectorScorer, histories: Histories) -> NDArray[np.float32]:
+    queries = scorer.history_vectors(histories)
+    if np.isnan(queries).any():
+        raise InvalidScoresError("history vectors hold NaN")
+    return queries
+
+
+def _filled(items: Ints, n_items: int) -> Ints:
+    """An approximate index may find too few: others take the empty places (-1), so that a row's items are distinct."""
+    for row in np.flatnonzero((items < 0).any(axis=1)):
+        others = np.setdiff1d(np.arange(n_items), items[row])
+        items[row, items[row] < 0] = others[: (items[row] < 0).sum()]
+    return items
 
 
 def validation_ndcg(scorer: Scorer, domain: DomainTraining) -> float:
-    """Mean NDCG@10 on the validation events of one domain, full catalogue: the one selection rule."""
+    """Mean NDCG@10 on the validation events of one domain, full catalogue: the one selection rule.
+
+    A domain must have validation events: under a temporal split a source may have none, and cannot select then.
+    """
     return float(ndcg(rank_full(scorer, domain.validation, len(domain.catalogue)), 10).mean())
 
 

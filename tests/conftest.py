@@ -12,8 +12,8 @@ import pytest
 
 import harness.method
 from harness.data.domain import Catalogue, Domain, Sequences
-from harness.data.raw import RawDomain
-from harness.data.sources import SOURCES
+from harness.data.raw import RawDomain, silent
+from harness.data.sources import SOURCES, Source
 from harness.protocol.candidates import CandidateSet
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
 
@@ -38,7 +38,21 @@ def toy_raw(name: str, seed: int = 0, n_users: int = 30, n_items: int = 40) -> R
             "text": [f"{name} film number {i}" for i in range(n_items)],
         }
     )
-    return RawDomain(name, interactions, catalogue)
+    return RawDomain.of(name, interactions, catalogue)
+
+
+class Toy(Source):
+    """A source of toy domains, each other for another seed."""
+
+    source: str = "toy"
+    seed: int
+    n_users: int = 30
+
+    def files(self, folder):
+        return ()
+
+    def open(self, name, folder, report=silent):
+        return toy_raw(name, self.seed, self.n_users)
 
 
 def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Domain:
@@ -57,14 +71,13 @@ def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Do
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A suite over two toy domains, and `add(name, factory)` for methods of a test's own (in this process only)."""
     seeds = {"left": 1, "right": 2}
-    monkeypatch.setitem(SOURCES, "toy", lambda name, part: toy_raw(name, seeds[part]))
+    monkeypatch.setitem(SOURCES, "toy", Toy)
     suite = Suite(
         name="toy",
         version=1,
         title="toy",
-        domains=tuple(DomainSpec(name, "toy", name, 1, None) for name in seeds),
+        domains=tuple(DomainSpec(name, Toy(seed=seed), 1, None) for name, seed in seeds.items()),
         scenarios=(Scenario("left-from-right", "left", ("right",)), Scenario("right-from-left", "right", ("left",))),
-        split="leave-one-out",
         candidates=(CandidateSet("full"), CandidateSet("sampled", 10), CandidateSet("retrieved", 15)),
         candidate_seed=7,
         methods=("popularity",),

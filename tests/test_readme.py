@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def test_the_table_is_the_overview_of_the_leaderboard() -> None:
     shown = README.partition("<!-- leaderboard: cdsr -->")[2].partition("<!-- end -->")[0].strip()
-    board = (ROOT / "leaderboards" / "cdsr.md").read_text(encoding="utf-8")
+    board = (ROOT / "leaderboards" / "cdsr-v1.md").read_text(encoding="utf-8")
     overview = board.partition("## Overview")[2].partition("\n\n")[2].partition("\n\n")[0].strip()
     assert shown
     assert shown == overview
@@ -26,7 +26,7 @@ def test_the_example_method_is_short_and_runs(toy) -> None:
     module: dict[str, type] = {}
     exec(code, module)
     toy.add("markov", module["Markov"])
-    results = collect(run_all(toy, methods=("markov", "popularity")), "toy").results
+    results = collect(run_all(toy, methods=("markov", "popularity")), "toy", 1).results
     assert {result.method for result in results} == {"markov", "popularity"}
 
 

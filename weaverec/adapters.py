@@ -161,6 +161,7 @@ def _train_once(
                 scores = [
                     validation_ndcg(retriever(model, own, settings.retriever), each)
                     for own, each in zip(texts, domains, strict=True)
+                    if len(each.validation.targets)
                 ]
             # The mean over the mix: a hybrid serves each of its domains in turn, so none may choose for it.
             if not best.see(float(np.mean(scores)), step, state):

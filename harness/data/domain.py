@@ -1,9 +1,10 @@
 """The array-backed types every later step reads: catalogue, sequences, domain."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Self
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,25 +97,56 @@ class Catalogue:
         return len(self.item_ids)
 
 
+class Fingerprint:
+    """SHA-256 over a domain's content, taken piece by piece."""
+
+    def __init__(self) -> None:
+        self._sha = hashlib.sha256()
+
+    def strings(self, strings: Iterable[str]) -> None:
+        """Takes a list of strings."""
+        for string in strings:
+            raw = string.encode()
+            # The length in front keeps ("ab", "c") and ("a", "bc") apart.
+            self._sha.update(len(raw).to_bytes(8, "little") + raw)
+        self._sha.update(b"\xff")
+
+    def integers(self, array: NDArray[np.integer[Any]]) -> None:
+        """Takes an array, or the next part of one."""
+        self._sha.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+
+    def hexdigest(self, timed: bool) -> str:
+        """The fingerprint of all that was taken."""
+        sha = self._sha.copy()
+        if not timed:
+            sha.update(b"untimed")
+        return sha.hexdigest()
+
+
 @dataclass(frozen=True)
 class Domain:
-    """One domain, prepared: dense indices inside, original ids at the border only."""
+    """One domain, prepared: dense indices inside, original ids at the border only.
+
+    Attributes:
+        name: its name in suites and results.
+        catalogue: its items.
+        user_ids: original ids, in the order of the dense user index.
+        interactions: each user's, in time order.
+        timed: whether timestamps are instants; if not, they are each user's places 0, 1, 2, ...
+    """
 
     name: str
     catalogue: Catalogue
     user_ids: tuple[str, ...]
     interactions: Sequences
+    timed: bool = True
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over the content: ids, texts, and every interaction in order; not over the name."""
-        sha = hashlib.sha256()
+        sha = Fingerprint()
         for strings in (self.user_ids, self.catalogue.item_ids, self.catalogue.texts):
-            for string in strings:
-                raw = string.encode()
-                # The length in front keeps ("ab", "c") and ("a", "bc") apart.
-                sha.update(len(raw).to_bytes(8, "little") + raw)
-            sha.update(b"\xff")
+            sha.strings(strings)
         for array in (self.interactions.offsets, self.interactions.items, self.interactions.timestamps):
-            sha.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
-        return sha.hexdigest()
+            sha.integers(array)
+        return sha.hexdigest(self.timed)

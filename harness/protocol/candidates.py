@@ -1,6 +1,7 @@
-"""Which items the held-out item is ranked among: full, sampled-N, retrieved-N."""
+"""Which items the held-out item is ranked among: full, full-history-kept, sampled-N, retrieved-N."""
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 
@@ -13,10 +14,10 @@ from harness.errors import HarnessError
 
 @dataclass(frozen=True)
 class CandidateSet:
-    """A rule for candidates, written `full`, `sampled-30` or `retrieved-100`.
+    """A rule for candidates, written `full`, `full-history-kept`, `sampled-30` or `retrieved-100`.
 
     Attributes:
-        kind: full, sampled or retrieved.
+        kind: full, full-history-kept, sampled or retrieved.
         size: number of candidates with the held-out item (sampled), or asked of the index (retrieved); 0 for full.
     """
 
@@ -28,14 +29,15 @@ class CandidateSet:
         """Reads the written form.
 
         Raises:
-            HarnessError: it is none of the three forms, or its size is below 2.
+            HarnessError: it is none of these forms, or its size is below 2.
         """
-        match = re.fullmatch(r"full|(sampled|retrieved)-(\d+)", name)
+        match = re.fullmatch(r"full|full-history-kept|(sampled|retrieved)-(\d{1,9})", name)
         if match is None or (match[1] and int(match[2]) < 2):
             raise HarnessError(
-                f"Unknown candidates {name!r}.", "Write full, sampled-N or retrieved-N, with N of 2 or more."
+                f"Unknown candidates {name!r}.",
+                "Write full, full-history-kept, sampled-N or retrieved-N, with N of 2 or more.",
             )
-        return cls(match[1], int(match[2])) if match[1] else cls("full")
+        return cls(match[1], int(match[2])) if match[1] else cls(name)
 
     def __str__(self) -> str:
         return f"{self.kind}-{self.size}" if self.size else self.kind
@@ -51,8 +53,9 @@ def seen_mask(histories: Sequences, n_items: int) -> NDArray[np.bool_]:
 def sample_candidates(histories: Sequences, targets: Ints, n_items: int, size: int, seed: int) -> Ints:
     """The held-out item and size - 1 uniform negatives outside the history, for each user.
 
-    Each (seed, user, item) gets a 64-bit hash, and a user's negatives are the allowed items with the smallest
-    ones: a uniform draw without replacement that is the same on any machine, under any version of any library.
+    A user's draws 0, 1, 2, ... are items hashed from (seed, user, draw); the first size - 1 that are new, not held
+    out and not in the history are the negatives: a uniform draw without replacement that is the same on any machine
+    and under any version of any library, and whose cost does not grow with the catalogue.
     Rows are sorted by item, so that a candidate's place says nothing about which one was held out.
 
     Args:
@@ -68,25 +71,55 @@ def sample_candidates(histories: Sequences, targets: Ints, n_items: int, size: i
     Raises:
         HarnessError: some user has too few items outside the history.
     """
+    # A key for each (user, item) that may not be drawn.
+    users = np.concatenate([histories.users, np.arange(len(targets))])
+    barred = np.unique(users * n_items + np.concatenate([histories.items, targets]))
+    free = n_items - np.bincount(barred // n_items, minlength=len(targets))
+    if (free < size - 1).any():
+        raise HarnessError(
+            f"sampled-{size}: some user has fewer than {size - 1} items outside the history "
+            f"in a catalogue of {n_items}.",
+            "Ask for fewer candidates in the suite file.",
+        )
     drawn = np.empty((len(targets), size), dtype=np.int64)
-    block = max(1, 2**24 // n_items)
-    for start in range(0, len(targets), block):
-        rows = np.arange(start, min(start + block, len(targets)))
-        keys = _hash(seed, rows, n_items)
-        barred = seen_mask(histories.select(rows), n_items)
-        barred[np.arange(len(rows)), targets[rows]] = True
-        if (n_items - barred.sum(axis=1) < size - 1).any():
-            raise HarnessError(
-                f"sampled-{size}: some user has fewer than {size - 1} items outside the history "
-                f"in a catalogue of {n_items}.",
-                "Ask for fewer candidates in the suite file.",
-            )
-        # A barred item may share the largest key with an allowed one, so it is ordered by the bar first.
-        order = np.lexsort((keys, barred), axis=1)
-        drawn[rows, : size - 1] = order[:, : size - 1]
     drawn[:, size - 1] = targets
+    lacking, draws = np.arange(len(targets)), 2 * size
+    while len(lacking):
+        incomplete = []
+        for rows in np.array_split(lacking, math.ceil(len(lacking) * draws / 2**22)):
+            taken, enough = _first_new(_draws(seed, rows, draws, n_items), rows, barred, n_items, size - 1)
+            drawn[rows[enough], : size - 1] = taken[enough]
+            incomplete.append(rows[~enough])
+        # The others draw on: more draws begin with the same ones.
+        lacking, draws = np.concatenate(incomplete), 2 * draws
     drawn.sort(axis=1)
     return drawn
+
+
+def _first_new(items: Ints, users: Ints, barred: Ints, n_items: int, wanted: int) -> tuple[Ints, NDArray[np.bool_]]:
+    """The first draws of each row that are neither barred nor repeated.
+
+    Args:
+        items: int64 [n_users, n_draws].
+        users: int64 [n_users], the row's user.
+        barred: int64, sorted keys user * n_items + item.
+        n_items: size of the catalogue.
+        wanted: draws a row.
+
+    Returns:
+        int64 [n_users, wanted], and which rows have as many: bool [n_users]; the others' items mean nothing.
+    """
+    keys = users[:, None] * n_items + items
+    place = np.minimum(np.searchsorted(barred, keys), len(barred) - 1)
+    good = barred[place] != keys
+    order = np.argsort(items, axis=1, kind="stable")
+    ordered = np.take_along_axis(items, order, axis=1)
+    repeated = np.zeros(items.shape, dtype=bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    good &= ~repeated
+    # The good ones first, in the order they were drawn.
+    first = np.argsort(~good, axis=1, kind="stable")[:, :wanted]
+    return np.take_along_axis(items, first, axis=1), good.sum(axis=1) >= wanted
 
 
 def candidates_digest(candidates: Ints) -> str:
@@ -94,14 +127,17 @@ def candidates_digest(candidates: Ints) -> str:
     return hashlib.sha256(np.ascontiguousarray(candidates, dtype="<i8").tobytes()).hexdigest()
 
 
-def _hash(seed: int, users: Ints, n_items: int) -> NDArray[np.uint64]:
-    """SplitMix64 (Steele et al., OOPSLA 2014) of seed, user and item: uint64 [n_users, n_items]."""
+def _draws(seed: int, users: Ints, n_draws: int, n_items: int) -> Ints:
+    """SplitMix64 (Steele et al., OOPSLA 2014) of seed, user and draw, modulo the catalogue: int64 [n_users, n_draws].
+
+    The modulus favours some items by less than n_items / 2^64.
+    """
     with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is the point
         user_state = _mix(
             _mix(np.array([seed], dtype=np.uint64) + _GOLDEN) ^ (users.astype(np.uint64) + np.uint64(1)) * _GOLDEN
         )
-        items = (np.arange(n_items, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
-        return _mix(user_state[:, None] + items[None, :])
+        steps = (np.arange(n_draws, dtype=np.uint64) + np.uint64(1)) * _GOLDEN
+        return (_mix(user_state[:, None] + steps[None, :]) % np.uint64(n_items)).astype(np.int64)
 
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

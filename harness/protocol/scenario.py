@@ -1,8 +1,12 @@
 """What is run: scenarios, and suites as named, versioned lists of them. Plain data; YAML is read elsewhere."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from harness.data.sources import Source
+from harness.files import digest
 from harness.protocol.candidates import CandidateSet
+from harness.protocol.metrics import CUTOFFS, METRICS
 
 
 @dataclass(frozen=True)
@@ -10,14 +14,22 @@ class Scenario:
     """One target domain and the source domains that may help.
 
     Attributes:
-        name: such as `drama<-comedy+action`, without characters that file names forbid.
+        name: such as `drama-from-comedy+action`, without characters that file names forbid.
         target: the domain whose next items are predicted.
         sources: the other domains, at least one.
+        split: `leave-one-out` or `temporal`.
+        overlap: `kept`, or `none` to leave each shared user in one domain only.
+        overlap_seed: seed of that draw.
+        pins: (candidates, SHA-256) pairs that sampled candidates must have.
     """
 
     name: str
     target: str
     sources: tuple[str, ...]
+    split: str = "leave-one-out"
+    overlap: str = "kept"
+    overlap_seed: int = 0
+    pins: tuple[tuple[str, str], ...] = ()
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -31,16 +43,17 @@ class DomainSpec:
 
     Attributes:
         name: its name in the suite.
-        source: a source's name, with `part` saying which of its domains.
+        source: how it is read.
         k_core: see `harness.data.prepare`.
         fingerprint: expected SHA-256 of the prepared content, or None where the suite does not pin it.
+        folder: its data folder, or None for that of the command.
     """
 
     name: str
-    source: str
-    part: str
+    source: Source
     k_core: int
     fingerprint: str | None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -60,16 +73,60 @@ class Budget:
 
 @dataclass(frozen=True)
 class Suite:
-    """A named, versioned benchmark. Whatever can move a score is part of it."""
+    """A named, versioned benchmark. Whatever can move a score is part of it.
+
+    Attributes:
+        name: without the version.
+        version: counts from 1.
+        title: for people.
+        domains: what there is.
+        scenarios: what is asked.
+        candidates: what held-out items are ranked among.
+        candidate_seed: seed of the sampled ones.
+        least_recall: an approximate index that finds less of what an exact one finds is refused.
+        methods: those that a run of the suite includes unless others are named.
+        seeds: those that a run includes unless others are named.
+        budget: of every trained method.
+    """
 
     name: str
     version: int
     title: str
     domains: tuple[DomainSpec, ...]
     scenarios: tuple[Scenario, ...]
-    split: str
     candidates: tuple[CandidateSet, ...]
     candidate_seed: int
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
     budget: Budget
+    least_recall: float = 0.99
+
+    @property
+    def id(self) -> str:
+        """Name and version, such as `cdsr/v1`."""
+        return f"{self.name}/v{self.version}"
+
+    def spec(self, domain: str) -> DomainSpec:
+        """The domain of that name."""
+        return next(spec for spec in self.domains if spec.name == domain)
+
+    @property
+    def definition(self) -> dict[str, object]:
+        """All that can move a score, as JSON values. Which methods and seeds are run moves none, nor do titles."""
+        return {
+            "suite": self.id,
+            "domains": {
+                spec.name: [spec.source.model_dump(mode="json"), spec.k_core, spec.fingerprint] for spec in self.domains
+            },
+            "scenarios": [asdict(scenario) for scenario in self.scenarios],
+            "candidates": [str(kind) for kind in self.candidates],
+            "candidate_seed": self.candidate_seed,
+            "least_recall": self.least_recall,
+            "metrics": [list(METRICS), list(CUTOFFS)],
+            "budget": asdict(self.budget),
+        }
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 (hex) of the definition: results with different ones never stand in one table."""
+        return digest(self.definition)

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 
 from harness.data.domain import Catalogue, Domain, Ints, Sequences
+from harness.errors import HarnessError
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,12 @@ class HeldOut:
     Attributes:
         histories: everything before the event.
         targets: int64 [n], the item of the event.
+        times: int64 [n], when it happened, in Unix seconds; a place in the sequence where the domain is not timed.
     """
 
     histories: Histories
     targets: Ints
+    times: Ints
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class DomainTraining:
         validation: the event to select settings and checkpoints by.
         fingerprint: of the domain's content.
         split: what was held out, so that fingerprint and split together say what the training data are.
+        timed: whether timestamps are instants.
     """
 
     name: str
@@ -64,6 +69,7 @@ class DomainTraining:
     validation: HeldOut
     fingerprint: str
     split: str
+    timed: bool = True
 
     @property
     def identity(self) -> str:
@@ -91,31 +97,159 @@ class TrainingData:
         return self.domains[self.target]
 
 
-def leave_one_out_training(domain: Domain) -> DomainTraining:
-    """Leave-one-out: all but the last two events train, the last but one validates. Copies, never views.
+class Split(Protocol):
+    """A rule for what is held out, the same for every domain of a scenario.
+
+    Training and test are cut by two functions, so that nobody need hold both at once; what they give are copies,
+    never views.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Equal for equal rules, instants included."""
+        ...
+
+    def training(self, domain: Domain) -> DomainTraining:
+        """What a method may see of a domain."""
+        ...
+
+    def test(self, domain: Domain) -> HeldOut:
+        """The test events of a domain."""
+        ...
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """A user's last event is test, the last but one validation, the rest train.
 
     A user with fewer than three events has nothing to train on, validate and test, and takes no part in
     validation or test; the 5-core leaves no such user.
     """
-    seen = domain.interactions.without_last(1)
+
+    @property
+    def identity(self) -> str:
+        """The rule's name: it has no parameters."""
+        return "leave-one-out"
+
+    def training(self, domain: Domain) -> DomainTraining:
+        """All but the last two events train, the last but one validates."""
+        users = np.flatnonzero(domain.interactions.lengths >= 3)
+        seen = domain.interactions.without_last(1)
+        return _training(
+            self, domain, domain.interactions.without_last(2), _held_out(seen, users, seen.offsets[1:] - 1)
+        )
+
+    def test(self, domain: Domain) -> HeldOut:
+        """The last event of each user, with everything before it as history."""
+        users = np.flatnonzero(domain.interactions.lengths >= 3)
+        return _held_out(domain.interactions, users, domain.interactions.offsets[1:] - 1)
+
+
+@dataclass(frozen=True)
+class Temporal:
+    """One pair of instants for every domain of a scenario: no training shows what came after a test event.
+
+    Events before `validation_from` train; a user's first event in [validation_from, test_from) validates, and the
+    first from `test_from` on is test; an event at the very instant belongs to the later part. A user without any
+    event before the held-out one has no history to predict from and takes no part.
+
+    Attributes:
+        validation_from: Unix seconds.
+        test_from: Unix seconds.
+    """
+
+    validation_from: int
+    test_from: int
+
+    @classmethod
+    def of(cls, target: Domain, validation: float = 0.8, test: float = 0.9) -> Self:
+        """The instants at two quantiles of the target's timestamps (each an instant at which something happened).
+
+        Raises:
+            HarnessError: the target has no timestamps, or too few instants for two cuts.
+        """
+        if not target.timed:
+            raise HarnessError(
+                f"Domain {target.name!r} has no timestamps: it cannot be split by time.",
+                "Use leave-one-out, or a source with timestamps.",
+            )
+        times = target.interactions.timestamps
+        first, second = (int(t) for t in np.quantile(times, [validation, test], method="inverted_cdf"))
+        if not times.min() < first < second:
+            raise HarnessError(
+                f"Domain {target.name!r}: the {validation:.0%} and {test:.0%} quantiles of its timestamps are "
+                f"{first} and {second}, which leaves a part empty.",
+                "Use leave-one-out.",
+            )
+        return cls(first, second)
+
+    @property
+    def identity(self) -> str:
+        """The rule's name and its instants."""
+        return f"temporal/{self.validation_from}/{self.test_from}"
+
+    def training(self, domain: Domain) -> DomainTraining:
+        """What happened before the first instant, and each user's first event between the two.
+
+        Raises:
+            HarnessError: the domain has no timestamps.
+        """
+        if not domain.timed:
+            raise HarnessError(
+                f"Domain {domain.name!r} has no timestamps: it cannot be split by time.",
+                "Use leave-one-out, or a source with timestamps.",
+            )
+        events = domain.interactions
+        early, seen = (events.where(events.timestamps < t) for t in (self.validation_from, self.test_from))
+        users = np.flatnonzero((early.lengths > 0) & (seen.lengths > early.lengths))
+        return _training(self, domain, early, _held_out(seen, users, seen.offsets[:-1] + early.lengths))
+
+    def test(self, domain: Domain) -> HeldOut:
+        """Each user's first event from the second instant on, with everything before it as history."""
+        events = domain.interactions
+        seen = events.where(events.timestamps < self.test_from)
+        users = np.flatnonzero((seen.lengths > 0) & (events.lengths > seen.lengths))
+        return _held_out(events, users, events.offsets[:-1] + seen.lengths)
+
+
+SPLITS = ("leave-one-out", "temporal")
+
+
+def split_for(name: str, target: Domain) -> Split:
+    """The split of a scenario, which the target's timestamps decide.
+
+    Raises:
+        HarnessError: an unknown split, or a target that cannot be split so.
+    """
+    if name not in SPLITS:
+        raise HarnessError.unknown("split", name, SPLITS)
+    return LeaveOneOut() if name == "leave-one-out" else Temporal.of(target)
+
+
+def _training(split: Split, domain: Domain, train: Sequences, validation: HeldOut) -> DomainTraining:
     return DomainTraining(
         name=domain.name,
         catalogue=domain.catalogue,
         user_ids=domain.user_ids,
-        train=domain.interactions.without_last(2),
-        validation=_last_held_out(seen, np.flatnonzero(domain.interactions.lengths >= 3)),
+        train=train,
+        validation=validation,
         fingerprint=domain.fingerprint,
-        split="leave-one-out",
+        split=split.identity,
+        timed=domain.timed,
     )
 
 
-def leave_one_out_test(domain: Domain) -> HeldOut:
-    """Leave-one-out: the last event of each user, with everything before it as history."""
-    return _last_held_out(domain.interactions, np.flatnonzero(domain.interactions.lengths >= 3))
+def _held_out(sequences: Sequences, users: Ints, events: Ints) -> HeldOut:
+    """The event at flat position events[u] of each of some users, with what the user did before it.
 
-
-def _last_held_out(sequences: Sequences, users: Ints) -> HeldOut:
-    chosen = sequences.select(users)
-    targets = chosen.items[chosen.offsets[1:] - 1].copy()
-    targets.flags.writeable = False
-    return HeldOut(Histories(users, chosen.without_last(1)), targets)
+    Args:
+        sequences: all users.
+        users: int64 [n], those who take part.
+        events: int64 [all users], a flat position each; that of a user who takes no part is not read.
+    """
+    at = events[users]
+    before = np.arange(len(sequences.items)) < np.repeat(events, sequences.lengths)
+    targets, times = sequences.items[at], sequences.timestamps[at]
+    for array in (targets, times):
+        array.flags.writeable = False
+    return HeldOut(Histories(users, sequences.where(before).select(users)), targets, times)

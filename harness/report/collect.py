@@ -47,23 +47,32 @@ class Board:
         return [r for entries in self.scenarios.values() for entry in entries for r in entry.results]
 
 
-def collect(folder: Path, suite: str) -> Board:
-    """Reads the results of a suite from `folder/suite`, those of its newest version.
+def boards_in(folder: Path, suite: str | None = None) -> list[tuple[str, int]]:
+    """Names and versions of the suites with results in a folder, or of one of them."""
+    return sorted(
+        (path.parent.name, int(path.name[1:]))
+        for path in folder.glob(f"{suite or '*'}/v*")
+        if path.is_dir() and path.name[1:].isdecimal()
+    )
+
+
+def collect(folder: Path, suite: str, version: int) -> Board:
+    """Reads the results of one version of a suite, from `folder/suite/v<version>`.
 
     Raises:
         HarnessError: there are none, one cannot be read, or results that should match do not.
     """
-    paths = sorted((folder / suite).rglob("*.json"))
+    home = folder / suite / f"v{version}"
+    paths = sorted(home.rglob("*.json"))
     if not paths:
-        raise HarnessError(f"No results of suite {suite!r} in {folder}.", f"Run: harness run --suite {suite}.")
-    for ranks in sorted((folder / suite).rglob("*.parquet")):
+        raise HarnessError(f"No results of {suite}/v{version} in {folder}.", f"Run: harness run --suite {suite}.")
+    for ranks in sorted(home.rglob("*.parquet")):
         if not ranks.with_suffix(".json").is_file():
             raise HarnessError(
                 f"No result file {ranks.with_suffix('.json')}, though its ranks are there.",
                 "Restore the file, or run the suite again.",
             )
     read = [(path, *read_result(path)) for path in paths]
-    version = max(result.suite_version for _, result, _ in read)
     found: dict[str, dict[str, list[tuple[RunResult, RankTable]]]] = defaultdict(lambda: defaultdict(list))
     first: dict[str, tuple[Path, RunResult]] = {}
     for path, result, table in read:
@@ -72,10 +81,9 @@ def collect(folder: Path, suite: str) -> Board:
                 f"{path} holds the result of {result.path}.",
                 "Move it there, or delete it and run the suite again.",
             )
-        if result.suite_version != version:
-            continue
         other_path, other = first.setdefault(result.scenario.name, (path, result))
         for aspect, mine, theirs in (
+            ("definitions of the suite", result.suite_digest, other.suite_digest),
             ("data", result.data, other.data),
             ("candidates", _digests(result), _digests(other)),
             ("budget", result.budget, other.budget),

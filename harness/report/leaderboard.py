@@ -1,6 +1,7 @@
 """The markdown leaderboard: a pure function of result files."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 from tabulate import tabulate
@@ -9,6 +10,7 @@ from harness.files import digest
 from harness.protocol.metrics import Floats
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
 from harness.report.collect import Board, Entry
+from harness.results.record import LeakageRecord, RunResult
 
 #: What methods are ordered and tested by.
 MAIN = ("full", "ndcg@10")
@@ -20,6 +22,7 @@ _COLUMNS = {
     "NDCG@10, cold users": ("full", "ndcg@10", "cold_users"),
     "NDCG@10, head items": ("full", "ndcg@10", "head_items"),
     "NDCG@10, tail items": ("full", "ndcg@10", "tail_items"),
+    "NDCG@10, cold items": ("full", "ndcg@10", "cold_items"),
 }
 
 _FEWEST_SEEDS = 3
@@ -128,14 +131,38 @@ def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
             f"## {scenario}",
             "",
             f"Target {described.scenario.target} ({target.users:,} users, {target.items:,} items, "
-            f"{target.interactions:,} interactions), sources {', '.join(described.scenario.sources)}; "
-            f"split {described.scenario.split}. Test users: {sizes['all']:,}, of them cold {sizes['cold_users']:,}; "
-            f"held-out items: head {sizes['head_items']:,}, tail {sizes['tail_items']:,}, "
+            f"{target.training_interactions:,} training interactions), sources "
+            f"{', '.join(described.scenario.sources)}; split {_split(described)}"
+            f"{'; shared users left in one domain only' if described.scenario.overlap == 'none' else ''}. "
+            f"Test users: {sizes['all']:,} ({described.left_out:,} take no part), of them cold "
+            f"{sizes['cold_users']:,}; held-out items: head {sizes['head_items']:,}, tail {sizes['tail_items']:,}, "
             f"cold {sizes['cold_items']:,}.",
+            "",
+            guard(described.leakage),
             "",
             _table(headings, body),
         ]
     return lines
+
+
+def _split(result: RunResult) -> str:
+    name, *instants = result.scenario.split.split("/")
+    days = [f"{datetime.fromtimestamp(int(t), UTC):%Y-%m-%d}" for t in instants]
+    return f"{name} (validation from {days[0]}, test from {days[1]})" if days else name
+
+
+def guard(leakage: LeakageRecord) -> str:
+    """The cross-domain time guard, in a sentence: what lies in the future of the test events."""
+    if leakage.unknown or leakage.later is None:
+        return f"Time guard: cannot be told ({leakage.unknown})."
+    if not any(leakage.later.values()):
+        return "Time guard: no training or validation event of any domain is later than a test event."
+    later = ", ".join(f"{name} {count:,}" for name, count in leakage.later.items())
+    return (
+        f"**Time guard:** for {leakage.exposed_users:.1%} of the test users the training data hold events, in some "
+        f"domain, later than their test event (for {leakage.exposed_by_own:.1%} events of their own). Training and "
+        f"validation events later than the first test event: {later}."
+    )
 
 
 def _indistinguishable(rows: list[_Row]) -> list[bool]:
@@ -171,9 +198,25 @@ def _footer(board: Board) -> list[str]:
         for name, record in result.candidates.items():
             if record.absent:
                 absent.setdefault((name, record.absent), []).append(result.method)
+    lines += _indexes(results)
     for (name, reason), methods in sorted(absent.items()):
         lines.append(f"- {name} is not measured for {', '.join(sorted(set(methods)))}: {reason}.")
     return lines
+
+
+def _indexes(results: list[RunResult]) -> list[str]:
+    """What approximate indexes missed; nothing to say of exact ones."""
+    least: dict[tuple[str, str], float] = {}
+    for result in results:
+        for name, record in result.candidates.items():
+            if record.index not in (None, "exact") and record.recall is not None:
+                key = (name, result.method)
+                least[key] = min(record.recall, least.get(key, 1.0))
+    return [
+        f"- {name} of {method} comes from an approximate index, which finds at least {recall:.4f} of what an exact "
+        "one does."
+        for (name, method), recall in sorted(least.items())
+    ]
 
 
 def _mean(entry: Entry, candidates: str, metric: str, members: str) -> str:

@@ -26,6 +26,9 @@ class ScenarioRecord(_Record):
     target: str
     sources: tuple[str, ...]
     split: str
+    """With its instants, where it has some: `temporal/<validation from>/<test from>`, in Unix seconds."""
+    overlap: str
+    overlap_seed: int
     k_core: dict[str, int]
 
 
@@ -33,9 +36,24 @@ class DomainRecord(_Record):
     """One domain's content, by fingerprint, and its size."""
 
     fingerprint: str
+    source: dict[str, Any]
+    """How it was read."""
+    timed: bool
+    """Whether it has timestamps."""
     users: int
     items: int
-    interactions: int
+    training_interactions: int
+    validation_users: int
+
+
+class LeakageRecord(_Record):
+    """What a method was shown that happened after what it was asked; see `harness.protocol.leakage`."""
+
+    later: dict[str, int] | None = None
+    exposed_users: float | None = None
+    exposed_by_own: float | None = None
+    unknown: str | None = None
+    """Why nobody can tell, where that is so."""
 
 
 class CandidatesRecord(_Record):
@@ -46,6 +64,10 @@ class CandidatesRecord(_Record):
     metrics: dict[str, dict[str, float | None]] | None
     """Slice -> metric -> mean over the slice's users; None where the slice is empty."""
     absent: str | None = None
+    index: str | None = None
+    """The index, for retrieved candidates."""
+    recall: float | None = None
+    """Its recall against an exact index."""
 
 
 class TrialRecord(_Record):
@@ -111,17 +133,22 @@ class Cost(_Record):
 class RunResult(_Record):
     """One run. All but `provenance` and `cost` is the same whenever the same thing is run with the same seed."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     key: str
     suite: str
     suite_version: int
+    suite_digest: str
+    """SHA-256 of all in the suite that can move a score."""
     scenario: ScenarioRecord
     method: str
     settings: dict[str, Any]
     seed: int
     budget: dict[str, int]
     data: dict[str, DomainRecord]
+    leakage: LeakageRecord
     candidates: dict[str, CandidatesRecord]
+    left_out: int
+    """Users of the target who take no part in the test: too short a history, or nothing after the split's instant."""
     slices: dict[str, int]
     """Users in each slice."""
     training: tuple[ArtefactRecord, ...]
@@ -134,7 +161,7 @@ class RunResult(_Record):
     @property
     def path(self) -> Path:
         """Where the result stands below a results folder."""
-        return Path(self.suite, self.scenario.name, f"{self.method}-seed{self.seed}.json")
+        return Path(self.suite, f"v{self.suite_version}", self.scenario.name, f"{self.method}-seed{self.seed}.json")
 
     def content_digest(self) -> str:
         """SHA-256 over all but `provenance` and `cost`: equal for two runs that came out the same."""

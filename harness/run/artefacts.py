@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from harness.files import digest
+from harness.files import digest, source_digest
 from harness.method import Artefact, Report
 from harness.results.record import ArtefactCost, ArtefactRecord
 from harness.run.memory import PeakMemory
-from harness.run.provenance import TRAINING_CODE, package_versions, source_digest
+from harness.run.provenance import TRAINING_CODE, package_versions
 from harness.run.store import Store
 
 

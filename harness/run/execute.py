@@ -9,7 +9,7 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from harness.errors import HarnessError
 from harness.method import TrainsArtefacts, make_method
 from harness.protocol.scenario import Suite
 from harness.run.artefacts import artefact_key, train
-from harness.run.opening import open_training
+from harness.run.opening import Domains, open_training
 from harness.run.plan import Plan, Run, Training
 from harness.run.progress import Bars
 from harness.run.score import score
@@ -34,8 +34,7 @@ class Workplace:
     """Where and with what to work; the same for every task of a command."""
 
     suite: Suite
-    fingerprints: Mapping[str, str]
-    domains: Path
+    domains: Domains
     store: Path
     device: str
     debug: bool = False
@@ -155,7 +154,7 @@ def _stop(*_: object) -> None:
 def _train(training: Training, label: str, place: Workplace) -> None:
     def work() -> None:
         run = training.run
-        data = open_training(place.suite, run.scenario, place.fingerprints, place.domains)
+        data = open_training(place.suite, run.scenario, place.domains)
         method = make_method(run.method)
         if not isinstance(method, TrainsArtefacts):
             raise TypeError(f"method {run.method} no longer names its artefacts")
@@ -170,7 +169,6 @@ def _score(run: Run, label: str, place: Workplace) -> None:
         score(
             place.suite,
             run,
-            place.fingerprints,
             place.domains,
             Store(place.store),
             place.device,

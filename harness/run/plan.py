@@ -1,15 +1,14 @@
 """What a command will do: which runs are there already, which must be made, and what must be trained for them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
-from harness.files import digest
+from harness.files import digest, source_digest
 from harness.method import Method, TrainsArtefacts, make_method, packages_of, settings_of
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefacts import artefact_key
-from harness.run.opening import open_training
-from harness.run.provenance import HARNESS_CODE, package_versions, source_digest
+from harness.run.opening import Domains, open_training
+from harness.run.provenance import HARNESS_CODE, package_versions
 from harness.run.store import Store
 
 
@@ -55,8 +54,7 @@ def make_plan(
     scenarios: Sequence[Scenario],
     methods: Sequence[str],
     seeds: Sequence[int],
-    fingerprints: Mapping[str, str],
-    domains: Path,
+    domains: Domains,
     store: Store,
 ) -> Plan:
     """Plans some of a suite.
@@ -66,8 +64,7 @@ def make_plan(
         scenarios: which of its scenarios.
         methods: names of methods.
         seeds: seeds to run each with.
-        fingerprints: fingerprint by domain name.
-        domains: folder of the prepared domains.
+        domains: the prepared domains.
         store: what was made before.
 
     Raises:
@@ -75,15 +72,14 @@ def make_plan(
     """
     made = {name: make_method(name) for name in methods}
     runs = tuple(
-        Run(scenario, name, seed, _run_key(suite, scenario, name, made[name], seed, fingerprints))
+        Run(scenario, name, seed, _run_key(suite, scenario, name, made[name], seed, domains))
         for scenario in scenarios
         for name in methods
         for seed in seeds
     )
     missing = tuple(run for run in runs if not store.has("run", run.key))
     opened = {
-        scenario: open_training(suite, scenario, fingerprints, domains)
-        for scenario in dict.fromkeys(run.scenario for run in missing)
+        scenario: open_training(suite, scenario, domains) for scenario in dict.fromkeys(run.scenario for run in missing)
     }
     needed: dict[str, Training] = {}
     for run in missing:
@@ -97,18 +93,12 @@ def make_plan(
     return Plan(runs, missing, trainings, reused)
 
 
-def _run_key(
-    suite: Suite, scenario: Scenario, name: str, method: Method, seed: int, fingerprints: Mapping[str, str]
-) -> str:
+def _run_key(suite: Suite, scenario: Scenario, name: str, method: Method, seed: int, domains: Domains) -> str:
     return digest(
         {
-            "suite": [suite.name, suite.version],
+            "suite": suite.digest,
             "scenario": asdict(scenario),
-            "data": {domain: fingerprints[domain] for domain in scenario.domains},
-            "split": suite.split,
-            "candidates": [str(kind) for kind in suite.candidates],
-            "candidate_seed": suite.candidate_seed,
-            "budget": asdict(suite.budget),
+            "data": {domain: domains.fingerprints[domain] for domain in scenario.domains},
             "method": name,
             "settings": settings_of(method),
             "seed": seed,

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from harness.data.raw import Report
+
 
 class Bars:
     """One bar for a phase, and one below it for each task at work."""
@@ -56,3 +58,27 @@ def bars(console: Console) -> Iterator[Bars]:
     )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         yield Bars(progress)
+
+
+@contextmanager
+def meter(console: Console) -> Iterator[Report]:
+    """One bar on the console, if it is a terminal, for work told as (what, done, total)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        bar = progress.add_task("", total=None)
+        shown = ""
+
+        def report(what: str, done: int, total: int | None) -> None:
+            nonlocal shown
+            if what != shown:
+                shown = what
+                progress.reset(bar, description=what, total=total)
+            progress.update(bar, completed=done, total=total)
+
+        yield report

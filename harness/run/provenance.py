@@ -1,7 +1,5 @@
 """Which code, packages and machine made something."""
 
-import hashlib
-import importlib.util
 import os
 import platform
 import subprocess
@@ -10,8 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
-
-from harness.errors import HarnessError
 
 #: Packages whose version can move a score.
 _PACKAGES = (
@@ -39,26 +35,6 @@ TRAINING_CODE = (
 
 #: The parts that decide a result; the terminal and the reports do not.
 HARNESS_CODE = (*TRAINING_CODE, "harness.results", "harness.run")
-
-
-@cache
-def source_digest(*modules: str) -> str:
-    """SHA-256 (hex) over the Python source of modules and packages, names included.
-
-    Raises:
-        HarnessError: a module cannot be found.
-    """
-    sha = hashlib.sha256()
-    for module in sorted(set(modules)):
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
-            raise HarnessError(f"Module {module!r} cannot be found.", "Install the package it belongs to.")
-        origin = Path(spec.origin)
-        files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
-        for file in files:
-            sha.update(f"{module}:{file.relative_to(origin.parent).as_posix()}\0".encode())
-            sha.update(file.read_bytes().replace(b"\r\n", b"\n"))
-    return sha.hexdigest()
 
 
 @cache

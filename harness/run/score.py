@@ -1,43 +1,43 @@
 """One run, start to end: fit, then open the test split, score, and keep the result."""
 
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 
 from harness import __version__
 from harness.evaluate import rank_candidates, rank_full, rank_retrieved
-from harness.files import file_digest
+from harness.files import file_digest, source_digest
 from harness.method import FitContext, Report, Scorer, VectorScorer, make_method, packages_of, settings_of
 from harness.protocol.candidates import candidates_digest
+from harness.protocol.leakage import audit
 from harness.protocol.ranking import Ranks
 from harness.protocol.scenario import Suite
 from harness.protocol.slices import slices_of
-from harness.protocol.split import TrainingData
+from harness.protocol.split import DomainTraining, HeldOut, TrainingData
 from harness.results.record import (
     CandidatesRecord,
     Code,
     Cost,
     DomainRecord,
+    LeakageRecord,
     Provenance,
     RankTable,
     RunResult,
     ScenarioRecord,
 )
+from harness.retrieval import IndexReport
 from harness.run.artefacts import RunArtefacts
 from harness.run.memory import PeakMemory
-from harness.run.opening import open_candidates, open_test, open_training
+from harness.run.opening import Domains, open_candidates, open_test, open_training
 from harness.run.plan import Run
-from harness.run.provenance import HARNESS_CODE, git_state, hardware, package_versions, source_digest
+from harness.run.provenance import HARNESS_CODE, git_state, hardware, package_versions
 from harness.run.store import Store
 
 
 def score(
     suite: Suite,
     run: Run,
-    fingerprints: Mapping[str, str],
-    domains: Path,
+    domains: Domains,
     store: Store,
     device: str,
     report: Report,
@@ -51,12 +51,13 @@ def score(
     artefacts = RunArtefacts(store, device, report)
     with PeakMemory() as peak:
         started = time.perf_counter()
-        training = open_training(suite, run.scenario, fingerprints, domains)
+        training = open_training(suite, run.scenario, domains)
         context = FitContext(suite.budget, run.seed, device, artefacts)
         method = make_method(run.method)
         scorer = method.fit(training, context)
         fitted = time.perf_counter()
-        table, records = _rank(suite, run, training, scorer, fingerprints, domains, store)
+        test = open_test(suite, run.scenario, domains)
+        table, records = _rank(suite, run, training, test, scorer, store)
         scored = time.perf_counter()
     ranks = table.to_parquet()
     with store.write("run", run.key, {}) as folder:
@@ -66,19 +67,24 @@ def score(
             key=run.key,
             suite=suite.name,
             suite_version=suite.version,
+            suite_digest=suite.digest,
             scenario=ScenarioRecord(
                 name=run.scenario.name,
                 target=run.scenario.target,
                 sources=run.scenario.sources,
-                split=suite.split,
-                k_core={spec.name: spec.k_core for spec in suite.domains if spec.name in run.scenario.domains},
+                split=training.target_domain.split,
+                overlap=run.scenario.overlap,
+                overlap_seed=run.scenario.overlap_seed,
+                k_core={name: suite.spec(name).k_core for name in run.scenario.domains},
             ),
             method=run.method,
             settings=settings_of(method),
             seed=run.seed,
             budget=asdict(suite.budget),
-            data={name: _domain_record(training, name) for name in run.scenario.domains},
+            data={name: _domain_record(suite, domain) for name, domain in training.domains.items()},
+            leakage=_leakage_record(training, test),
             candidates=records,
+            left_out=len(training.target_domain.user_ids) - len(test.targets),
             slices={name: int(members.sum()) for name, members in table.slices.items()},
             training=tuple(artefacts.records),
             ranks_sha256=file_digest(folder / "ranks.parquet"),
@@ -105,27 +111,26 @@ def _rank(
     suite: Suite,
     run: Run,
     training: TrainingData,
+    test: HeldOut,
     scorer: Scorer,
-    fingerprints: Mapping[str, str],
-    domains: Path,
     store: Store,
 ) -> tuple[RankTable, dict[str, CandidatesRecord]]:
     target = training.target_domain
     n_items = len(target.catalogue)
-    test = open_test(suite, run.scenario, fingerprints, domains)
     ranks: dict[str, Ranks] = {}
     digests: dict[str, str] = {}
+    indexes: dict[str, IndexReport] = {}
     absent: dict[str, str] = {}
     for kind in suite.candidates:
         name = str(kind)
         if kind.kind == "sampled":
-            drawn = open_candidates(suite, target.fingerprint, test, n_items, kind, store)
+            drawn = open_candidates(suite, run.scenario, target, test, kind, store)
             digests[name] = candidates_digest(drawn)
             ranks[name] = rank_candidates(scorer, test, drawn)
-        elif kind.kind == "full":
-            ranks[name] = rank_full(scorer, test, n_items)
+        elif kind.kind != "retrieved":
+            ranks[name] = rank_full(scorer, test, n_items, keep_history=kind.kind == "full-history-kept")
         elif isinstance(scorer, VectorScorer):
-            ranks[name] = rank_retrieved(scorer, test, kind.size)
+            ranks[name], indexes[name] = rank_retrieved(scorer, test, kind.size, suite.least_recall)
         else:
             absent[name] = "no item vectors to retrieve with"
     table = RankTable(ranks, slices_of(test, target))
@@ -134,18 +139,29 @@ def _rank(
             digest=digests.get(name),
             metrics=table.metrics(name) if name in ranks else None,
             absent=absent.get(name),
+            index=indexes[name].kind if name in indexes else None,
+            recall=indexes[name].recall if name in indexes else None,
         )
         for name in map(str, suite.candidates)
     }
     return table, records
 
 
-def _domain_record(training: TrainingData, name: str) -> DomainRecord:
-    domain = training.domains[name]
+def _domain_record(suite: Suite, domain: DomainTraining) -> DomainRecord:
     return DomainRecord(
         fingerprint=domain.fingerprint,
+        source=suite.spec(domain.name).source.model_dump(mode="json", exclude_none=True),
+        timed=domain.timed,
         users=len(domain.user_ids),
         items=len(domain.catalogue),
-        # Training rows, and one validation and one test event of each user who has them.
-        interactions=len(domain.train.items) + 2 * len(domain.validation.targets),
+        training_interactions=len(domain.train.items),
+        validation_users=len(domain.validation.targets),
     )
+
+
+def _leakage_record(training: TrainingData, test: HeldOut) -> LeakageRecord:
+    found = audit(training, test)
+    if found is None:
+        untimed = ", ".join(sorted(name for name, domain in training.domains.items() if not domain.timed))
+        return LeakageRecord(unknown=f"no timestamps in {untimed}")
+    return LeakageRecord(later=found.later, exposed_users=found.exposed_users, exposed_by_own=found.exposed_by_own)

@@ -15,7 +15,7 @@ from baselines.recbole_scoring import RecBoleScorer, last_items
 from baselines.recbole_training import TrainingSettings, all_prefix_loss, train_model, windows_of
 from harness.data.prepare import prepare
 from harness.protocol.scenario import Budget
-from harness.protocol.split import Histories, leave_one_out_training
+from harness.protocol.split import Histories, LeaveOneOut
 from tests.conftest import domain_of, toy_raw
 
 MODELS = ["SASRec", "GRU4Rec"]
@@ -119,7 +119,7 @@ def test_recbole_leaves_the_process_as_it_was(monkeypatch: pytest.MonkeyPatch, t
 @pytest.mark.parametrize("method", [sasrec(), gru4rec()], ids=MODELS)
 def test_training_is_repeatable_and_learns(method, tmp_path: Path) -> None:
     torch.set_num_threads(1)
-    domain = leave_one_out_training(prepare(toy_raw("a"), 1))
+    domain = LeaveOneOut().training(prepare(toy_raw("a"), 1))
     records = []
     for attempt in ("1", "2"):
         folder = tmp_path / attempt

@@ -1,16 +1,18 @@
 """Speeds, as pairs in one run: what counts is the ratio within a group. Run with: make bench."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from baselines.recbole_models import RecBoleSettings, build_model
 from baselines.recbole_training import TrainingSettings, all_prefix_loss, windows_of
-from harness.data import sources
 from harness.data.prepare import prepare
+from harness.datasets import load_dataset
 from harness.evaluate import rank_full
 from harness.method import DotProduct
-from harness.protocol.split import leave_one_out_test, leave_one_out_training
+from harness.protocol.split import LeaveOneOut
 from weaverec.backbone import load, packaged_minilm
 from weaverec.merge import fold, task_vector, weighted_sum
 from weaverec.retriever import ItemTexts
@@ -21,7 +23,7 @@ LENGTH = 20
 @pytest.fixture(scope="module")
 def domain():
     torch.set_num_threads(1)
-    return prepare(sources.read("movielens-100k-genre", "action", "action"), 5)
+    return prepare(load_dataset("movielens-100k-action").source.open("action", Path()), 5)
 
 
 @pytest.mark.parametrize("model", ["SASRec", "GRU4Rec"])
@@ -29,7 +31,7 @@ def domain():
 def test_training_128_users(benchmark, domain, model: str, path: str) -> None:
     """Forward and backward over all prefixes of 128 users: one pass a sequence against one a prefix."""
     benchmark.group = f"training {model}"
-    train = leave_one_out_training(domain).train.select(np.arange(128))
+    train = LeaveOneOut().training(domain).train.select(np.arange(128))
     settings = RecBoleSettings(model, {}, TrainingSettings(max_length=LENGTH))
     built = build_model(settings, len(domain.catalogue)).train()
     windows = windows_of(train, LENGTH)
@@ -62,7 +64,7 @@ def test_training_128_users(benchmark, domain, model: str, path: str) -> None:
 def test_full_ranking(benchmark, domain, way: str) -> None:
     """Ranking every test user's item in the catalogue: in blocks against one user at a time."""
     benchmark.group = "full ranking"
-    test = leave_one_out_test(domain)
+    test = LeaveOneOut().test(domain)
     n_items = len(domain.catalogue)
     rng = np.random.default_rng(0)
     items = rng.normal(size=(n_items, 64)).astype(np.float32)

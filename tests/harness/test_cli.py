@@ -19,8 +19,8 @@ suite: tiny
 version: 1
 title: tiny
 domains:
-  - {name: action, source: movielens-100k-genre, part: action, k_core: 30}
-  - {name: comedy, source: movielens-100k-genre, part: comedy, k_core: 30}
+  - {name: action, dataset: movielens-100k-action, k_core: 30}
+  - {name: comedy, dataset: movielens-100k-comedy, k_core: 30}
 scenarios:
   - {target: action, sources: [comedy]}
 methods: [popularity]
@@ -60,7 +60,7 @@ def test_a_run_its_repetition_its_board_and_its_check(place: Path, monkeypatch, 
     assert (first.returncode, err) == (0, "")
     assert "2 are to be made" in out
     assert "| **popularity** |" in out
-    board = place / "leaderboards" / "tiny.md"
+    board = place / "leaderboards" / "tiny-v1.md"
     text = board.read_bytes()
     results = sorted((place / "leaderboards" / "results").rglob("*.*"))
     assert len(results) == 4
@@ -70,7 +70,7 @@ def test_a_run_its_repetition_its_board_and_its_check(place: Path, monkeypatch, 
     assert json.loads(out)["missing"] == []
     assert board.read_bytes() == text
     code, out, _ = harness(monkeypatch, capsys, "leaderboard", "--check")
-    assert (code, out) == (0, "leaderboards/tiny.md: as its results give\n")
+    assert (code, out) == (0, "leaderboards/tiny-v1.md: as its results give\n")
 
     board.write_text(board.read_text().replace("0.0", "0.1"))
     code, out, _ = harness(monkeypatch, capsys, "leaderboard", "--check")
@@ -116,7 +116,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, monkeypatch, c
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
-    assert not (place / "leaderboards" / "tiny.md").exists()
+    assert not (place / "leaderboards" / "tiny-v1.md").exists()
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,17 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, monkeypatch, c
         ("seeds: [0, 1]", "seeds: [0, 0]", "a seed is listed twice"),
         ("methods: [popularity]", "methods: [popularity]\ncandidates: [sampled-30]", "must include 'full'"),
         ("methods: [popularity]", "methods: [popularity]\ncandidates: [full, some]", "Unknown candidates 'some'"),
-        ("methods: [popularity]", "methods: [popularity]\nsplit: temporal", "unknown split 'temporal'"),
+        ("methods: [popularity]", "methods: [popularity]\nsplit: temporl", "Did you mean 'temporal'?"),
+        ("methods: [popularity]", "methods: [popularity]\noverlap: some", "Unknown overlap 'some'"),
+        ("sources: [comedy]}", "sources: [comedy], split: by-time}", "Unknown split 'by-time'"),
+        ("dataset: movielens-100k-action", "dataset: movielens-100k-akction", "Did you mean 'movielens-100k-action'"),
+        ("dataset: movielens-100k-action, ", "", "must have either a dataset or a source"),
+        ("k_core: 30}", "k_core: 30, part: action}", "'part' is not for a domain with a dataset"),
+        (
+            "dataset: movielens-100k-action",
+            "source: table, interactions: a.csv, itemz: b.csv",
+            "Did you mean 'items'",
+        ),
         ("k_core: 30}", "k_core: 30, fingerprint: " + "f" * 64 + "}", "has the fingerprint"),
         ("k_core: 30}", "k_core: 3000}", "no interaction is left by the 3000-core"),
     ],

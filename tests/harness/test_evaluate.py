@@ -7,7 +7,7 @@ from harness.evaluate import rank_candidates, rank_full, rank_retrieved, validat
 from harness.method import DotProduct, pick
 from harness.protocol.metrics import per_user
 from harness.protocol.ranking import MISSED, InvalidScoresError
-from harness.protocol.split import HeldOut, Histories, leave_one_out_test, leave_one_out_training
+from harness.protocol.split import HeldOut, Histories, LeaveOneOut
 from tests.conftest import domain_of
 
 
@@ -23,7 +23,7 @@ class Table:
 
 def random_held_out(rng: np.random.Generator, n_users: int = 20, n_items: int = 30) -> HeldOut:
     sequences = [list(rng.permutation(n_items)[: rng.integers(3, 9)]) for _ in range(n_users)]
-    return leave_one_out_test(domain_of(sequences, n_items))
+    return LeaveOneOut().test(domain_of(sequences, n_items))
 
 
 def brute_rank(scores: np.ndarray, target: int, items: set[int]) -> tuple[int, int]:
@@ -44,7 +44,7 @@ def test_full_is_the_catalogue_less_the_history(seed: int) -> None:
 
 
 def test_a_repeated_item_stays_although_the_history_holds_it() -> None:
-    held_out = leave_one_out_test(domain_of([[0, 1, 2, 0]], 5))
+    held_out = LeaveOneOut().test(domain_of([[0, 1, 2, 0]], 5))
     ranks = rank_full(Table(np.array([[5, 9, 9, 1, 1]])), held_out, 5)
     assert (ranks.above[0], ranks.candidates[0]) == (0, 3)
 
@@ -60,7 +60,7 @@ def test_retrieved_is_the_top_of_full_and_a_miss_below(seed: int, size: int) -> 
     rng = np.random.default_rng(seed)
     held_out = random_held_out(rng)
     scorer = vectors(rng, 20, 30)
-    full, retrieved = rank_full(scorer, held_out, 30), rank_retrieved(scorer, held_out, size)
+    full, retrieved = rank_full(scorer, held_out, 30), rank_retrieved(scorer, held_out, size)[0]
     size = min(size, 30 - int(held_out.histories.sequences.lengths.max()))
     found = full.above < size
     assert (retrieved.above[found] == full.above[found]).all()
@@ -71,7 +71,7 @@ def test_retrieved_is_the_top_of_full_and_a_miss_below(seed: int, size: int) -> 
 def test_retrieved_metrics_equal_full_up_to_the_size_retrieved() -> None:
     rng = np.random.default_rng(0)
     held_out, scorer = random_held_out(rng), vectors(rng, 20, 30)
-    full, retrieved = per_user(rank_full(scorer, held_out, 30)), per_user(rank_retrieved(scorer, held_out, 20))
+    full, retrieved = per_user(rank_full(scorer, held_out, 30)), per_user(rank_retrieved(scorer, held_out, 20)[0])
     for name in full:
         np.testing.assert_array_equal(full[name], retrieved[name])
 
@@ -83,13 +83,13 @@ def test_blocks_of_users_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("harness.evaluate._BLOCK_SCORES", 70)
     np.testing.assert_array_equal(rank_full(scorer, held_out, 30).above, whole.above)
     np.testing.assert_array_equal(
-        rank_retrieved(scorer, held_out, 21).above,
+        rank_retrieved(scorer, held_out, 21)[0].above,
         whole.above.clip(max=20) * 0 + np.where(whole.above < 21, whole.above, MISSED),
     )
 
 
 def test_scores_of_the_wrong_shape_or_nan_are_errors() -> None:
-    held_out = leave_one_out_test(domain_of([[0, 1, 2]], 5))
+    held_out = LeaveOneOut().test(domain_of([[0, 1, 2]], 5))
     with pytest.raises(InvalidScoresError, match=r"shape \[1, 4\] where \[1, 5\]"):
         rank_full(Table(np.zeros((1, 4))), held_out, 5)
     with pytest.raises(InvalidScoresError, match="NaN"):
@@ -97,7 +97,7 @@ def test_scores_of_the_wrong_shape_or_nan_are_errors() -> None:
 
 
 def test_validation_ndcg_knows_a_perfect_scorer() -> None:
-    training = leave_one_out_training(domain_of([[0, 1, 2, 3], [3, 2, 1, 0]], 4))
+    training = LeaveOneOut().training(domain_of([[0, 1, 2, 3], [3, 2, 1, 0]], 4))
     perfect = np.zeros((2, 4))
     perfect[[0, 1], training.validation.targets] = 1
     assert validation_ndcg(Table(perfect), training) == 1
@@ -107,4 +107,4 @@ def test_histories_given_to_a_scorer_hold_no_target() -> None:
     held_out = random_held_out(np.random.default_rng(5))
     whole = domain_of([[1, 2, 3]], 5)
     assert isinstance(held_out.histories, Histories)
-    assert list(leave_one_out_test(whole).histories.sequences[0]) == [1, 2]
+    assert list(LeaveOneOut().test(whole).histories.sequences[0]) == [1, 2]

@@ -15,8 +15,8 @@ def test_two_runs_from_scratch_differ_in_nothing_but_time_and_place(tmp_path: Pa
         methods = [part for name in ("popularity", "sasrec", "weaverec") for part in ("--method", name)]
         command = [sys.executable, "-m", "harness.cli", "run", "--suite", "cdsr-smoke", *methods]
         subprocess.run([*command, "--jobs", attempt], cwd=folder, check=True, capture_output=True)
-        board = collect(folder / "leaderboards" / "results", "cdsr-smoke")
+        board = collect(folder / "leaderboards" / "results", "cdsr-smoke", 1)
         digests.append([result.content_digest() for result in board.results])
-        boards.append((folder / "leaderboards" / "cdsr-smoke.md").read_bytes())
+        boards.append((folder / "leaderboards" / "cdsr-smoke-v1.md").read_bytes())
     assert digests[0] == digests[1]
     assert boards[0] == boards[1]

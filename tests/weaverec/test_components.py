@@ -12,7 +12,7 @@ from baselines import language_models
 from harness.data.prepare import prepare
 from harness.method import FitContext
 from harness.protocol.scenario import Budget
-from harness.protocol.split import TrainingData, leave_one_out_training
+from harness.protocol.split import LeaveOneOut, TrainingData
 from harness.run.artefacts import RunArtefacts, artefact_key
 from harness.run.store import Store
 from tests.conftest import toy_raw
@@ -28,7 +28,7 @@ QUICK = ComponentSettings(steps=3, batch=40, validate_every=2)
 
 def data(target: str = "a", sources: tuple[str, ...] = ("b", "c")) -> TrainingData:
     names = {name: i for i, name in enumerate("abc")}
-    parts = {n: leave_one_out_training(prepare(toy_raw(n, i, 12, 15), 1)) for n, i in names.items()}
+    parts = {n: LeaveOneOut().training(prepare(toy_raw(n, i, 12, 15), 1)) for n, i in names.items()}
     return TrainingData(target, sources, {name: parts[name] for name in (target, *sources)})
 
 

@@ -1,14 +1,22 @@
-"""MovieLens 100K as it ships inside recbole's wheel, cut into domains by genre.
+"""MovieLens (F. Maxwell Harper and Joseph A. Konstan, "The MovieLens Datasets: History and Context", TiiS 5(4), 2015).
 
-F. Maxwell Harper and Joseph A. Konstan. "The MovieLens Datasets: History and Context". ACM TiiS 5(4), 2015.
+100K comes inside recbole's wheel and is cut into domains by genre; 1M and 25M are GroupLens's own archives.
+Every rating is an interaction, whatever its stars.
 """
 
 import importlib.util
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
-import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from harness.data.raw import RawDomain
+from harness.data import cleaning
+from harness.data.raw import Findings, RawDomain, Report, silent
+from harness.data.reading import Chunk, Reader, TextFormat, kept, read_text
+from harness.data.sources.source import Source
+from harness.data.sources.table import Columns, ItemColumns, from_tables
 from harness.errors import HarnessError
 
 #: A film belongs to the first group that shares a genre with it, so to exactly one domain. The groups go from
@@ -21,27 +29,50 @@ GENRE_GROUPS: dict[str, frozenset[str]] = {
     "drama": frozenset({"Drama", "Romance"}),
 }
 
+_ATOMIC = TextFormat("\t", quoted=False, typed_header=True)
 
-def read_movielens_100k_genre(name: str, part: str) -> RawDomain:
-    """The films of one genre group. Every rating is an interaction, whatever its stars.
 
-    An item's text is its title, its year and all its genres: "Toy Story 1995 Animation Children's Comedy".
+class MovieLens100KGenre(Source):
+    """The films of one genre group. An item's text is its title, year and all its genres."""
 
-    Raises:
-        HarnessError: `part` is no genre group, or the files are not where recbole's wheel puts them.
-    """
-    if part not in GENRE_GROUPS:
-        raise HarnessError.unknown("genre group", part, GENRE_GROUPS)
-    folder = _packaged_folder()
-    films = _read(folder / "ml-100k.item", ["item_id", "movie_title", "release_year", "class"])
-    genres = films["class"].str.split()
-    films["text"] = films["movie_title"] + " " + films["release_year"] + " " + films["class"]
-    films = films[genres.map(group_of) == part]
+    source: Literal["movielens-100k-genre"] = "movielens-100k-genre"
+    users: str | None = "movielens-100k"
+    part: str
 
-    ratings = _read(folder / "ml-100k.inter", ["user_id", "item_id", "rating", "timestamp"])
-    ratings["timestamp"] = ratings["timestamp"].astype("int64")
-    ratings = ratings[ratings["item_id"].isin(films["item_id"])]
-    return RawDomain(name, ratings[["user_id", "item_id", "timestamp"]], films[["item_id", "text"]])
+    def files(self, folder: Path) -> Sequence[Path]:
+        """The two files in recbole's wheel, wherever the data folder is."""
+        # find_spec looks without importing: recbole takes seconds to import.
+        spec = importlib.util.find_spec("recbole")
+        if spec is None or not spec.submodule_search_locations:
+            raise HarnessError("MovieLens 100K ships inside recbole, which is not installed.", "Run: make install.")
+        packaged = Path(next(iter(spec.submodule_search_locations))) / "dataset_example" / "ml-100k"
+        return (packaged / "ml-100k.inter", packaged / "ml-100k.item")
+
+    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+        """See `Source.open`."""
+        if self.part not in GENRE_GROUPS:
+            raise HarnessError.unknown("genre group", self.part, GENRE_GROUPS)
+        ratings, films = self.files(folder)
+        findings = Findings()
+        reader = Reader(findings, report)
+        names, text = ("user_id", "item_id", "timestamp"), ("movie_title", "release_year", "class")
+
+        def of_the_group() -> Iterator[Chunk]:
+            for chunk in read_text(films, ("item_id", *text), _ATOMIC, reader):
+                mine = [group_of(genres.split()) == self.part for genres in chunk.table["class"].to_pylist()]
+                yield kept(chunk, pa.array(mine))
+
+        def rated() -> Iterator[Chunk]:
+            ids = pa.array(sorted(i for chunk in of_the_group() for i in chunk.table["item_id"].to_pylist()))
+            for chunk in read_text(ratings, names, _ATOMIC, reader):
+                yield kept(chunk, pc.is_in(chunk.table["item_id"], ids).combine_chunks())
+
+        return RawDomain(
+            name,
+            cleaning.interactions(rated(), names, "s", findings),
+            lambda wanted: cleaning.items(of_the_group(), "item_id", text, findings),
+            findings,
+        )
 
 
 def group_of(genres: list[str]) -> str | None:
@@ -49,21 +80,57 @@ def group_of(genres: list[str]) -> str | None:
     return next((name for name, group in GENRE_GROUPS.items() if group.intersection(genres)), None)
 
 
-def _packaged_folder() -> Path:
-    # find_spec looks without importing: recbole takes seconds to import.
-    spec = importlib.util.find_spec("recbole")
-    if spec is None or not spec.submodule_search_locations:
-        raise HarnessError("MovieLens 100K ships inside recbole, which is not installed.", "Run: make install.")
-    return Path(next(iter(spec.submodule_search_locations))) / "dataset_example" / "ml-100k"
+class MovieLens1M(Source):
+    """`ratings.dat` and `movies.dat` of ml-1m.zip (or of ml-10m.zip, which are written alike)."""
+
+    source: Literal["movielens-1m"] = "movielens-1m"
+    users: str | None = "movielens-1m"
+    folder: Path = Path("ml-1m")
+    text: tuple[str, ...] = ("title", "genres")
+
+    def files(self, folder: Path) -> Sequence[Path]:
+        """The two files."""
+        return (folder / self.folder / "ratings.dat", folder / self.folder / "movies.dat")
+
+    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+        """See `Source.open`."""
+        ratings, films = self.files(folder)
+        return from_tables(
+            name,
+            ratings,
+            TextFormat("::", quoted=False, encoding="latin-1", names=("user", "film", "rating", "timestamp")),
+            Columns(user="user", item="film"),
+            films,
+            TextFormat("::", quoted=False, encoding="latin-1", names=("film", "title", "genres")),
+            ItemColumns(item="film", text=self.text),
+            "s",
+            report,
+        )
 
 
-def _read(path: Path, columns: list[str]) -> pd.DataFrame:
-    """An atomic file of RecBole: tab-separated, each header cell `name:type`."""
-    if not path.is_file():
-        raise HarnessError(f"No file {path}.", "Reinstall recbole 1.2.1: its wheel carries it.")
-    frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)
-    frame.columns = [column.partition(":")[0] for column in frame.columns]
-    missing = set(columns) - set(frame.columns)
-    if missing:
-        raise HarnessError(f"{path}: no column {sorted(missing)[0]!r}.", "Reinstall recbole 1.2.1.")
-    return frame
+class MovieLens25M(Source):
+    """`ratings.csv` and `movies.csv` of ml-25m.zip (or of ml-20m.zip and ml-32m.zip, which are written alike)."""
+
+    source: Literal["movielens-25m"] = "movielens-25m"
+    users: str | None = "movielens-25m"
+    folder: Path = Path("ml-25m")
+    text: tuple[str, ...] = ("title", "genres")
+
+    def files(self, folder: Path) -> Sequence[Path]:
+        """The two files."""
+        return (folder / self.folder / "ratings.csv", folder / self.folder / "movies.csv")
+
+    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+        """See `Source.open`."""
+        ratings, films = self.files(folder)
+        return from_tables(
+            name,
+            ratings,
+            TextFormat(),
+            Columns(user="userId", item="movieId"),
+            films,
+            TextFormat(),
+            ItemColumns(item="movieId", text=self.text),
+            "s",
+            report,
+        )

@@ -1,36 +1,46 @@
 from collections import Counter
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from harness.data import sources
 from harness.data.prepare import prepare
+from harness.data.raw import RawDomain
+from harness.data.sources import make_source
 from harness.data.sources.movielens import GENRE_GROUPS
 from harness.errors import HarnessError
 from harness.suites import load_suite
 
 
+def raw(part: str) -> RawDomain:
+    return make_source({"source": "movielens-100k-genre", "part": part}).open(part, Path())
+
+
+def items(domain: RawDomain) -> pd.DataFrame:
+    return pd.concat(chunk.to_pandas() for chunk in domain.items(frozenset()))
+
+
 def test_every_film_is_in_at_most_one_domain() -> None:
-    raw = [sources.read("movielens-100k-genre", name, name) for name in GENRE_GROUPS]
-    films = Counter(film for domain in raw for film in domain.items["item_id"])
+    domains = [raw(name) for name in GENRE_GROUPS]
+    films = Counter(film for domain in domains for film in items(domain)["item_id"])
     assert max(films.values()) == 1
     # The rest are documentaries and films of unknown genre, as the docs say.
-    assert (len(films), sum(len(domain.interactions) for domain in raw)) == (1635, 99343)
+    assert (len(films), sum(len(chunk) for domain in domains for chunk in domain.interactions)) == (1635, 99343)
 
 
 def test_the_suite_s_domains_have_the_pinned_content_and_size() -> None:
     for spec in load_suite("cdsr").domains:
-        domain = prepare(sources.read(spec.source, spec.name, spec.part), spec.k_core)
+        domain = prepare(spec.source.open(spec.name, Path()), spec.k_core)
         assert domain.fingerprint == spec.fingerprint
         assert 500 <= len(domain.user_ids) <= 900
 
 
 def test_texts_hold_title_year_and_genres() -> None:
-    raw = sources.read("movielens-100k-genre", "comedy", "comedy")
-    assert "Toy Story 1995 Animation Children's Comedy" in set(raw.items["text"])
+    assert "Toy Story 1995 Animation Children's Comedy" in set(items(raw("comedy"))["text"])
 
 
 def test_an_unknown_part_or_source_gets_a_suggestion() -> None:
     with pytest.raises(HarnessError, match="Did you mean 'comedy'"):
-        sources.read("movielens-100k-genre", "comedy", "comedi")
+        raw("comedi")
     with pytest.raises(HarnessError, match="Did you mean 'movielens-100k-genre'"):
-        sources.read("movielens-100k", "comedy", "comedy")
+        make_source({"source": "movielens-100k-genres"})

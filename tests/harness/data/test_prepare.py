@@ -3,10 +3,11 @@ from collections import Counter
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.data.prepare import k_core_of, prepare
+from harness.data.domain import Domain
+from harness.data.prepare import prepare
 from harness.data.raw import RawDomain
 from harness.errors import HarnessError
 
@@ -17,7 +18,20 @@ def raw(events: list[tuple[int, int, int]]) -> RawDomain:
     frame = pd.DataFrame(events, columns=["user_id", "item_id", "timestamp"])
     frame = frame.astype({"user_id": str, "item_id": str, "timestamp": "int64"})
     items = pd.DataFrame({"item_id": [str(i) for i in range(7)], "text": [f"text {i}" for i in range(7)]})
-    return RawDomain("toy", frame, items)
+    return RawDomain.of("toy", frame, items)
+
+
+def raw_of(domain: Domain) -> RawDomain:
+    """A prepared domain as if it were raw."""
+    frame = pd.DataFrame(
+        {
+            "user_id": np.array(domain.user_ids)[domain.interactions.users],
+            "item_id": np.array(domain.catalogue.item_ids)[domain.interactions.items],
+            "timestamp": domain.interactions.timestamps,
+        }
+    )
+    items = pd.DataFrame({"item_id": domain.catalogue.item_ids, "text": domain.catalogue.texts})
+    return RawDomain.of(domain.name, frame, items)
 
 
 def brute_core(events: list[tuple[int, int, int]], k: int) -> list[tuple[int, int, int]]:
@@ -31,27 +45,50 @@ def brute_core(events: list[tuple[int, int, int]], k: int) -> list[tuple[int, in
         left.remove(bad)
 
 
-@given(rows, st.integers(1, 5))
-def test_k_core_is_the_unique_fixed_point(events: list[tuple[int, int, int]], k: int) -> None:
-    core = k_core_of(raw(events).interactions, k)
-    assert sorted(map(tuple, core.astype(int).to_numpy())) == sorted(brute_core(events, k))
-    pd.testing.assert_frame_equal(core, k_core_of(core, k))
+def reference(events: list[tuple[int, int, int]], k: int) -> list[tuple[str, list[str], list[int]]]:
+    """What preparing should give, in plain Python: user, items and instants in order."""
+    core = brute_core(list(dict.fromkeys(events)), k)
+    found = []
+    for user in sorted({u for u, _, _ in core}, key=str):
+        mine = sorted((e for e in core if e[0] == user), key=lambda event: event[2])  # stable
+        found.append((str(user), [str(i) for _, i, _ in mine], [t for _, _, t in mine]))
+    return found
 
 
-@given(rows)
-def test_order_is_by_time_with_ties_as_they_came(events: list[tuple[int, int, int]]) -> None:
-    unique = list(dict.fromkeys(events))
-    if not unique:
+@settings(max_examples=40, deadline=None)
+@given(rows, st.integers(1, 4))
+def test_preparing_is_what_plain_python_makes_of_it(events: list[tuple[int, int, int]], k: int) -> None:
+    wanted = reference(events, k)
+    if not wanted:
         with pytest.raises(HarnessError, match="no interaction is left"):
-            prepare(raw(events), 1)
+            prepare(raw(events), k)
         return
-    domain = prepare(raw(events), 1)
-    for user, items in zip(domain.user_ids, domain.interactions, strict=True):
-        wanted = [e for e in unique if str(e[0]) == user]
-        wanted.sort(key=lambda event: event[2])
-        assert [domain.catalogue.item_ids[i] for i in items] == [str(e[1]) for e in wanted]
+    domain = prepare(raw(events), k)
+    found = [
+        (
+            user,
+            [domain.catalogue.item_ids[i] for i in domain.interactions[u]],
+            domain.interactions.select(np.array([u])).timestamps.tolist(),
+        )
+        for u, user in enumerate(domain.user_ids)
+    ]
+    assert found == wanted
+    assert domain.catalogue.texts == tuple(f"text {item}" for item in domain.catalogue.item_ids)
 
 
+@settings(max_examples=20, deadline=None)
+@given(rows, st.integers(1, 4))
+def test_the_k_core_is_a_fixed_point(events: list[tuple[int, int, int]], k: int) -> None:
+    if not brute_core(list(dict.fromkeys(events)), k):
+        return
+    domain = prepare(raw(events), k)
+    counts = np.bincount(domain.interactions.items, minlength=len(domain.catalogue))
+    assert min(domain.interactions.lengths.min(), counts.min()) >= k
+    again = prepare(raw_of(domain), k)
+    assert again.fingerprint == domain.fingerprint
+
+
+@settings(max_examples=20, deadline=None)
 @given(rows.filter(bool), st.randoms())
 def test_line_order_matters_only_for_ties(events: list[tuple[int, int, int]], random: object) -> None:
     # One instant an event: no ties.
@@ -66,10 +103,26 @@ def test_duplicate_rows_go_and_repeats_stay() -> None:
     assert domain.interactions.timestamps.tolist() == [5, 6]
 
 
-def test_an_item_without_text_is_named() -> None:
-    source = raw([(0, 1, 5)])
-    with pytest.raises(HarnessError, match="1 items have no text, the first is '1'"):
-        prepare(RawDomain("toy", source.interactions, source.items.iloc[3:]), 1)
+def test_items_without_text_stay_and_are_counted() -> None:
+    source = raw([(0, 1, 5), (0, 2, 6)])
+    only = RawDomain(
+        "toy",
+        source.interactions,
+        lambda wanted: [t.filter([i == "2" for i in t["item_id"].to_pylist()]) for t in source.items(wanted)],
+    )
+    assert prepare(only, 1).catalogue.texts == ("", "text 2")
+    assert [f.count for f in only.findings.noted.values()] == [1]
+    none = RawDomain("toy", raw([(0, 1, 5)]).interactions, lambda wanted: [])
+    with pytest.raises(HarnessError, match="none of its 1 items has a text, the first is '1'"):
+        prepare(none, 1)
+
+
+def test_ids_are_numbered_in_the_order_of_their_text_whatever_the_script() -> None:
+    ids = ["b", "a", "Ω", "é", "10", "9", "😀"]
+    frame = pd.DataFrame({"user_id": ids, "item_id": ids, "timestamp": range(len(ids))})
+    items = pd.DataFrame({"item_id": ids, "text": ids})
+    domain = prepare(RawDomain.of("toy", frame, items), 1)
+    assert list(domain.user_ids) == sorted(ids) == list(domain.catalogue.item_ids)
 
 
 def test_fingerprint_is_over_content() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.domain import Sequences
-from harness.protocol.split import leave_one_out_test, leave_one_out_training
+from harness.protocol.split import LeaveOneOut
 from tests.conftest import domain_of
 
 histories = st.lists(st.lists(st.integers(0, 9), min_size=0, max_size=9), min_size=1, max_size=12)
@@ -12,7 +12,7 @@ histories = st.lists(st.lists(st.integers(0, 9), min_size=0, max_size=9), min_si
 @given(histories)
 def test_leave_one_out_is_what_slicing_says(sequences: list[list[int]]) -> None:
     domain = domain_of(sequences, 10)
-    training, test = leave_one_out_training(domain), leave_one_out_test(domain)
+    training, test = LeaveOneOut().training(domain), LeaveOneOut().test(domain)
     assert [list(s) for s in training.train] == [s[:-2] for s in sequences]
     long = [u for u, s in enumerate(sequences) if len(s) >= 3]
     for held, back in ((training.validation, 2), (test, 1)):
@@ -25,7 +25,7 @@ def test_leave_one_out_is_what_slicing_says(sequences: list[list[int]]) -> None:
 def test_no_held_out_event_is_in_training(sequences: list[list[int]]) -> None:
     # Instants are unique in this domain, so an instant names an event.
     domain = domain_of(sequences, 10)
-    training = leave_one_out_training(domain)
+    training = LeaveOneOut().training(domain)
     ends = domain.interactions.offsets[1:]
     validation, test = set(), set()
     for start, end in zip(domain.interactions.offsets, ends, strict=False):

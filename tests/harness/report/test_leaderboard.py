@@ -10,7 +10,7 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.method import DotProduct, NoSettings
-from harness.report.collect import collect
+from harness.report.collect import boards_in, collect
 from harness.report.leaderboard import leaderboard
 from harness.results.record import RankTable, read_result
 from harness.run.opening import prepare_domains
@@ -34,17 +34,17 @@ class Fixed:
 
 def run_all(toy, methods=("popularity", "fixed"), seeds=(0, 1)) -> Path:
     toy.add("fixed", Fixed)
-    domains, store = toy.cache / "domains", Store(toy.cache / "store")
-    fingerprints = prepare_domains(toy.suite.domains, domains)
-    plan = make_plan(toy.suite, toy.suite.scenarios, methods, seeds, fingerprints, domains, store)
+    store = Store(toy.cache / "store")
+    domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
+    plan = make_plan(toy.suite, toy.suite.scenarios, methods, seeds, domains, store)
     for run in plan.missing:
-        score(toy.suite, run, fingerprints, domains, store, "cpu", lambda *_: None)
+        score(toy.suite, run, domains, store, "cpu", lambda *_: None)
     publish(plan, store, toy.out / "results")
     return toy.out / "results"
 
 
 def test_figures_are_those_of_the_ranks(toy) -> None:
-    board = collect(run_all(toy), "toy")
+    board = collect(run_all(toy), "toy", 1)
     text = leaderboard(board)
     for scenario, entries in board.scenarios.items():
         for entry in entries:
@@ -62,17 +62,17 @@ def test_figures_are_those_of_the_ranks(toy) -> None:
 
 def test_the_same_results_give_the_same_text_and_few_seeds_are_said(toy) -> None:
     results = run_all(toy)
-    text = leaderboard(collect(results, "toy"))
-    assert text == leaderboard(collect(results, "toy"))
+    text = leaderboard(collect(results, "toy", 1))
+    assert text == leaderboard(collect(results, "toy", 1))
     assert text.startswith("# toy v1 (only 2 seeds)\n")
     assert "retrieved-15 is not measured for popularity: no item vectors" in text
     run_all(toy, seeds=(0, 1, 2))
-    assert leaderboard(collect(results, "toy")).startswith("# toy v1\n")
+    assert leaderboard(collect(results, "toy", 1)).startswith("# toy v1\n")
 
 
 def test_the_best_is_bold_and_a_copy_of_it_cannot_be_told_from_it(toy) -> None:
     toy.add("copy", Fixed)
-    text = leaderboard(collect(run_all(toy, methods=("fixed", "copy")), "toy"))
+    text = leaderboard(collect(run_all(toy, methods=("fixed", "copy")), "toy", 1))
     table = text.partition("## left-from-right\n")[2]
     assert re.search(r"\| \*\*copy\*\* +\| +\*\*0\.\d{4} ± 0\.\d{4}\*\* ", table)
     assert re.search(r"\| fixed +\| +0\.\d{4} ± 0\.\d{4}† ", table)
@@ -80,24 +80,24 @@ def test_the_best_is_bold_and_a_copy_of_it_cannot_be_told_from_it(toy) -> None:
 
 def test_a_gap_in_the_results_is_said_loudly(toy) -> None:
     results = run_all(toy)
-    for path in (results / "toy" / "left-from-right").glob("fixed-*"):
+    for path in (results / "toy" / "v1" / "left-from-right").glob("fixed-*"):
         path.unlink()
-    assert "**Incomplete:** no result of fixed on left-from-right." in leaderboard(collect(results, "toy"))
+    assert "**Incomplete:** no result of fixed on left-from-right." in leaderboard(collect(results, "toy", 1))
 
 
 def test_the_same_work_is_not_done_twice(toy) -> None:
     run_all(toy)
-    domains, store = toy.cache / "domains", Store(toy.cache / "store")
-    fingerprints = prepare_domains(toy.suite.domains, domains)
-    plan = make_plan(toy.suite, toy.suite.scenarios, ("popularity", "fixed"), (0, 1), fingerprints, domains, store)
+    store = Store(toy.cache / "store")
+    domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
+    plan = make_plan(toy.suite, toy.suite.scenarios, ("popularity", "fixed"), (0, 1), domains, store)
     assert plan.missing == ()
 
 
 def test_from_scratch_twice_gives_the_same_content(toy) -> None:
-    first = [r.content_digest() for r in collect(run_all(toy), "toy").results]
+    first = [r.content_digest() for r in collect(run_all(toy), "toy", 1).results]
     shutil.rmtree(toy.cache)
     shutil.rmtree(toy.out)
-    assert [r.content_digest() for r in collect(run_all(toy), "toy").results] == first
+    assert [r.content_digest() for r in collect(run_all(toy), "toy", 1).results] == first
 
 
 def test_every_metric_can_be_computed_again_from_the_parquet_file(toy) -> None:
@@ -143,7 +143,7 @@ def move(path: Path) -> None:
         (damage_field, "Corrupt result file .*fixed-seed0.json: seed"),
         (damage_metric, "fixed-seed0.json: the metrics on full are not what fixed-seed0.parquet gives"),
         (damage_data, "made with different data"),
-        (move, "other-seed0.json holds the result of toy/left-from-right/fixed-seed0.json"),
+        (move, "other-seed0.json holds the result of toy/v1/left-from-right/fixed-seed0.json"),
         (lambda path: path.unlink(), "No result file .*fixed-seed0.json"),
         (lambda path: path.with_suffix(".parquet").unlink(), "No ranks file .*fixed-seed0.parquet"),
         (lambda path: path.with_suffix(".parquet").write_bytes(b"PAR1"), "is not the ranks file that"),
@@ -151,20 +151,29 @@ def move(path: Path) -> None:
 )
 def test_a_result_that_cannot_be_trusted_is_named(toy, damage, message: str) -> None:
     results = run_all(toy)
-    damage(results / "toy" / "left-from-right" / "fixed-seed0.json")
+    damage(results / "toy" / "v1" / "left-from-right" / "fixed-seed0.json")
     with pytest.raises(HarnessError, match=message):
-        collect(results, "toy")
+        collect(results, "toy", 1)
 
 
 def test_no_results_at_all(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="No results of suite 'toy'"):
-        collect(tmp_path, "toy")
+    with pytest.raises(HarnessError, match="No results of toy/v1"):
+        collect(tmp_path, "toy", 1)
 
 
-def test_results_of_an_older_version_of_the_suite_stay_off_the_board(toy) -> None:
+def test_each_version_of_a_suite_keeps_its_own_results(toy) -> None:
     results = run_all(toy)
-    old = len(collect(results, "toy").results)
+    old = leaderboard(collect(results, "toy", 1))
     toy.suite = toy.replace(toy.suite, version=2)
     run_all(toy, methods=("popularity",))
-    board = collect(results, "toy")
-    assert (board.version, len(board.results)) == (2, old // 2)
+    assert boards_in(results) == [("toy", 1), ("toy", 2)]
+    assert leaderboard(collect(results, "toy", 1)) == old
+    assert {r.method for r in collect(results, "toy", 2).results} == {"popularity"}
+
+
+def test_results_of_two_definitions_of_one_version_never_stand_in_one_table(toy) -> None:
+    run_all(toy, methods=("popularity",))
+    toy.suite = toy.replace(toy.suite, candidate_seed=8)
+    results = run_all(toy, methods=("fixed",))
+    with pytest.raises(HarnessError, match="different definitions of the suite"):
+        collect(results, "toy", 1)

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.data import sources, store
 from harness.data.domain import Domain
 from harness.data.prepare import prepare
 from harness.method import NoSettings, pick
@@ -16,6 +15,7 @@ from harness.run.opening import prepare_domains
 from harness.run.plan import make_plan
 from harness.run.score import score
 from harness.run.store import Store
+from tests.conftest import toy_raw
 
 
 class Thief:
@@ -75,10 +75,10 @@ class Accomplice:
 def robbed(toy, monkeypatch):
     toy.add("thief", Thief)
     cache = toy.cache
-    fingerprints = prepare_domains(toy.suite.domains, cache / "domains")
+    domains = prepare_domains(toy.suite.domains, cache / "domains", cache)
     instants = []
     for name in ("left", "right"):
-        events = store.load(fingerprints[name], name, cache / "domains").interactions
+        events = domains.load(name).interactions
         instants.append(events.timestamps[events.offsets[1:] - 1])
     del events
     Thief.test_instants, Thief.given = np.concatenate(instants), []
@@ -86,8 +86,8 @@ def robbed(toy, monkeypatch):
     gc.collect()
     kept = Store(cache / "store")
     scenario = toy.suite.scenarios[0]
-    plan = make_plan(toy.suite, [scenario], ["thief"], [0], fingerprints, cache / "domains", kept)
-    score(toy.suite, plan.missing[0], fingerprints, cache / "domains", kept, "cpu", lambda *_: None)
+    plan = make_plan(toy.suite, [scenario], ["thief"], [0], domains, kept)
+    score(toy.suite, plan.missing[0], domains, kept, "cpu", lambda *_: None)
     return toy
 
 
@@ -104,7 +104,7 @@ def test_the_thief_would_find_a_leak() -> None:
 
 def test_a_scorer_is_told_neither_the_target_nor_its_place(robbed) -> None:
     assert Thief.given
-    domain = prepare(sources.read("toy", "left", "left"), 1)
+    domain = prepare(toy_raw("left", 1), 1)
     targets = domain.interactions.items[domain.interactions.offsets[1:] - 1]
     places = set()
     for histories, candidates in Thief.given:

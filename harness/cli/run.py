@@ -1,16 +1,25 @@
-"""The command line: every command a thin call into a module below."""
+"""Commands that run suites and make leaderboards."""
 
 import json
 import os
-import signal
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness import __version__
+from harness.cli.options import (
+    CACHE,
+    DATA,
+    OUTPUT,
+    CacheDir,
+    DataDir,
+    Json,
+    OutputDir,
+    complete_methods,
+    complete_suites,
+)
+from harness.cli.preparing import prepare_shown
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -19,26 +28,7 @@ if TYPE_CHECKING:
     from harness.protocol.scenario import Suite
     from harness.run.plan import Plan
 
-# Heavy imports are made inside the commands, so that `--help` and completion answer at once.
-
-app = typer.Typer(
-    name="harness",
-    help="A benchmark and evaluation harness for cross-domain sequential recommendation.",
-    epilog="Start with: harness run --suite cdsr",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-
-OutputDir = Annotated[
-    Path, typer.Option(help="Where results and leaderboards go.", envvar="HARNESS_OUTPUT", file_okay=True)
-]
-CacheDir = Annotated[
-    Path, typer.Option(help="Where prepared data and trained artefacts are kept.", envvar="HARNESS_CACHE")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
-
-_EXAMPLES = """
+EXAMPLES = """
 
 Examples:
 
@@ -52,78 +42,19 @@ Examples:
 """
 
 
-def main() -> None:
-    """The entry point: errors of the user's become one line and exit code 2, Ctrl-C becomes 130."""
-    debug = "--debug" in sys.argv[1:]
-    if debug:
-        sys.argv.remove("--debug")
-        os.environ["HARNESS_DEBUG"] = "1"
-    # A polite kill is tidied up after like Ctrl-C, and reported by its own exit code.
-    signal.signal(signal.SIGTERM, _terminated)
-    try:
-        app()
-    except HarnessError as error:
-        if debug:
-            raise
-        print(f"harness: {error}", file=sys.stderr)
-        sys.exit(2)
-    except SystemExit as stop:
-        if stop.code == 128 + signal.SIGINT:  # what typer makes of Ctrl-C
-            print(
-                "harness: Interrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr
-            )
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        print(
-            f"harness: A bug: {type(error).__name__}: {error}. Run again with --debug and report what it prints.",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-
-
-def _terminated(*_: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback(epilog="With --debug, any command shows where an error arose.")
-def _harness(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
-) -> None:
-    """A benchmark and evaluation harness for cross-domain sequential recommendation."""
-
-
-def _complete_suites(incomplete: str) -> list[str]:
-    folder = Path(__file__).parent / "suites"
-    return sorted(path.stem for path in folder.glob(f"{incomplete}*.yaml"))
-
-
-def _complete_methods(incomplete: str) -> list[str]:
-    from harness.method import method_names
-
-    return [name for name in method_names() if name.startswith(incomplete)]
-
-
-@app.command(help="Run a suite: train what is missing, score, and rebuild its leaderboard." + _EXAMPLES)
 def run(
     suite: Annotated[
-        str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=_complete_suites)
+        str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
     ],
     method: Annotated[
         list[str] | None,
-        typer.Option(help="Run only this method (may be repeated).", autocompletion=_complete_methods),
+        typer.Option(help="Run only this method (may be repeated).", autocompletion=complete_methods),
     ] = None,
     scenario: Annotated[list[str] | None, typer.Option(help="Run only this scenario (may be repeated).")] = None,
     seed: Annotated[list[int] | None, typer.Option(help="Run only this seed (may be repeated).", min=0)] = None,
-    output_dir: OutputDir = Path("leaderboards"),
-    cache_dir: CacheDir = Path(".harness"),
+    output_dir: OutputDir = OUTPUT,
+    cache_dir: CacheDir = CACHE,
+    data_dir: DataDir = DATA,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes. Default: one a core as memory allows; one on a GPU.", min=1)
     ] = None,
@@ -136,7 +67,6 @@ def run(
 
     from harness.files import check_writable
     from harness.run.execute import Workplace, default_jobs, execute
-    from harness.run.opening import prepare_domains
     from harness.run.plan import make_plan
     from harness.run.progress import bars
     from harness.run.publish import publish
@@ -148,12 +78,12 @@ def run(
     chosen = load_suite(suite)
     scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
     chosen_device = _device(device)
-    domains, store = cache_dir / "domains", Store(cache_dir / "store")
+    store = Store(cache_dir / "store")
     if not dry_run:
         check_writable(output_dir)
     check_writable(cache_dir)
-    fingerprints = prepare_domains(chosen.domains, domains)
-    plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, fingerprints, domains, store)
+    domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
+    plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store)
     _print_plan(console, chosen, plan)
     if dry_run:
         if as_json:
@@ -162,9 +92,9 @@ def run(
     workers = jobs or default_jobs(chosen_device)
     debug = "HARNESS_DEBUG" in os.environ
     with bars(console) as shown:
-        execute(plan, Workplace(chosen, fingerprints, domains, store.root, chosen_device, debug), workers, shown)
+        execute(plan, Workplace(chosen, domains, store.root, chosen_device, debug), workers, shown)
     publish(plan, store, output_dir / "results")
-    board = _write_board(output_dir, chosen.name)
+    board = _write_board(output_dir, chosen.name, chosen.version)
     if as_json:
         typer.echo(json.dumps({**_plan_json(plan), "leaderboard": str(board), "results": str(output_dir / "results")}))
         return
@@ -177,14 +107,13 @@ def run(
     else:
         typer.echo(text)
     console.print(f"Leaderboard: {board}")
-    console.print(f"Results:     {output_dir / 'results' / chosen.name}")
+    console.print(f"Results:     {output_dir / 'results' / chosen.id}")
     console.print(f"Kept for reuse: {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
 
 
-@app.command()
 def leaderboard(
     suite: Annotated[str | None, typer.Option(help="Only this suite. Default: all with results.")] = None,
-    output_dir: OutputDir = Path("leaderboards"),
+    output_dir: OutputDir = OUTPUT,
     check: Annotated[
         bool,
         typer.Option("--check", help="Write nothing; exit with 1 if a board is not what its results give."),
@@ -194,20 +123,21 @@ def leaderboard(
 
     Example: `harness leaderboard --check`
     """
-    from harness.report.collect import collect
+    from harness.report.collect import boards_in, collect
     from harness.report.leaderboard import leaderboard as render
 
     results = output_dir / "results"
-    names = [suite] if suite else sorted(path.name for path in results.glob("*") if path.is_dir())
-    if not names:
-        raise HarnessError(f"No results in {results}.", "Run: harness run --suite cdsr.")
+    boards = boards_in(results, suite)
+    if not boards:
+        of = f" of suite {suite!r}" if suite else ""
+        raise HarnessError(f"No results{of} in {results}.", f"Run: harness run --suite {suite or 'cdsr'}.")
     differing = []
-    for name in names:
-        path = output_dir / f"{name}.md"
+    for name, version in boards:
+        path = _board_path(output_dir, name, version)
         if not check:
-            typer.echo(str(_write_board(output_dir, name)))
+            typer.echo(str(_write_board(output_dir, name, version)))
             continue
-        text = render(collect(results, name))
+        text = render(collect(results, name, version))
         same = path.is_file() and path.read_text(encoding="utf-8") == text
         typer.echo(f"{path}: {'as its results give' if same else 'differs from what its results give'}")
         if not same:
@@ -217,9 +147,8 @@ def leaderboard(
         raise typer.Exit(1)
 
 
-@app.command("ls")
 def list_all(as_json: Json = False) -> None:
-    """List suites with their scenarios, and methods."""
+    """List suites with their scenarios, and methods. For data sets, see `harness data list`."""
     from harness.method import method_names
     from harness.suites import load_suite, suite_names
 
@@ -228,8 +157,8 @@ def list_all(as_json: Json = False) -> None:
         scenarios = {name: [scenario.name for scenario in suite.scenarios] for name, suite in suites.items()}
         typer.echo(json.dumps({"suites": scenarios, "methods": method_names()}, indent=1))
         return
-    for name, suite in suites.items():
-        typer.echo(f"suite {name} v{suite.version}: {suite.title}")
+    for suite in suites.values():
+        typer.echo(f"suite {suite.id}: {suite.title}")
         for scenario in suite.scenarios:
             typer.echo(f"  scenario {scenario.name}")
     typer.echo(f"methods: {', '.join(method_names())}")
@@ -249,20 +178,24 @@ def _device(asked: str) -> str:
     return "cpu"
 
 
-def _write_board(output_dir: Path, suite: str) -> Path:
+def _board_path(output_dir: Path, suite: str, version: int) -> Path:
+    return output_dir / f"{suite}-v{version}.md"
+
+
+def _write_board(output_dir: Path, suite: str, version: int) -> Path:
     from harness.files import write_atomically
     from harness.report.collect import collect
     from harness.report.leaderboard import leaderboard as render
 
-    path = output_dir / f"{suite}.md"
-    write_atomically(path, render(collect(output_dir / "results", suite)))
+    path = _board_path(output_dir, suite, version)
+    write_atomically(path, render(collect(output_dir / "results", suite, version)))
     return path
 
 
 def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:
     here = len(plan.runs) - len(plan.missing)
     lines = [
-        f"{suite.name} v{suite.version}: {suite.title}",
+        f"{suite.id}: {suite.title}",
         f"  runs:     {len(plan.runs)}, of which {here} are here already and {len(plan.missing)} are to be made",
         f"  training: {len(plan.trainings)} to be trained, {len(plan.reused)} reused",
         *(f"    train {training.label}" for training in plan.trainings),
@@ -279,7 +212,3 @@ def _plan_json(plan: "Plan") -> dict[str, object]:
         "trained": [training.label for training in plan.trainings],
         "reused": [training.label for training in plan.reused],
     }
-
-
-if __name__ == "__main__":
-    main()

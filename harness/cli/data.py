@@ -1,0 +1,285 @@
+"""Commands about data sets: what there is, getting it, preparing it, and showing that it is the right one."""
+
+import json
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import CACHE, DATA, CacheDir, DataDir, Json, complete_datasets, complete_suites
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from harness.datasets import Dataset
+    from harness.protocol.scenario import DomainSpec
+
+app = typer.Typer(
+    help="Data sets: list, fetch, prepare, describe, verify.", no_args_is_help=True, rich_markup_mode="markdown"
+)
+
+Names = Annotated[
+    list[str] | None, typer.Argument(help="Names of data sets (see: list).", autocompletion=complete_datasets)
+]
+OfSuite = Annotated[
+    str | None,
+    typer.Option("--suite", help="All domains of a suite, by its name or file.", autocompletion=complete_suites),
+]
+KCore = Annotated[int, typer.Option(help="Least interactions of every user and item that stays.", min=1)]
+
+
+@app.command("list")
+def list_datasets(data_dir: DataDir = DATA, as_json: Json = False) -> None:
+    """List the data sets that are known by name, and which are here.
+
+    Example: `harness data list --data-dir ~/data`
+    """
+    from tabulate import tabulate
+
+    from harness.datasets import dataset_names, load_dataset
+
+    known = [load_dataset(name) for name in dataset_names()]
+    if as_json:
+        listed = [
+            {
+                "name": d.name,
+                "title": d.title,
+                "here": _is_here(d, data_dir),
+                "source": d.source.model_dump(mode="json", exclude_none=True),
+                "files": [asdict(file) for file in d.files],
+                "page": d.page,
+                "licence": d.licence,
+            }
+            for d in known
+        ]
+        typer.echo(json.dumps(listed, indent=1))
+        return
+    rows = [[d.name, "yes" if _is_here(d, data_dir) else _way_to(d), d.title] for d in known]
+    typer.echo(tabulate(rows, ["data set", f"in {data_dir}", "what it is"]))
+
+
+@app.command()
+def fetch(names: Names = None, suite: OfSuite = None, data_dir: DataDir = DATA, as_json: Json = False) -> None:
+    """Download data sets from their publishers; what is here already is checked, what was cut off goes on.
+
+    Example: `harness data fetch movielens-1m-ratings`
+    """
+    from rich.console import Console
+
+    from harness.data.fetch import fetch as download
+    from harness.run.progress import meter
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    chosen = _datasets(names, suite)
+    fetched = []
+    for dataset in chosen:
+        if not dataset.files:
+            typer.echo(f"{dataset.name}: {_way_to(dataset)}; see {dataset.page}", err=as_json)
+            continue
+        console.print(f"{dataset.name}: {dataset.licence} ({dataset.page})", markup=False)
+        with meter(console) as report:
+            for file in download(dataset.files, data_dir / dataset.folder, report):
+                fetched.append({"dataset": dataset.name, **asdict(file)})
+                how = "was here" if file.already else "fetched"
+                trust = ", first use: its hash is recorded and will be checked from now on" if file.first_use else ""
+                if not as_json:
+                    typer.echo(f"  {file.name}: {how}, {file.size:,} bytes, SHA-256 {file.sha256}{trust}")
+    if as_json:
+        typer.echo(json.dumps(fetched, indent=1))
+
+
+@app.command()
+def prepare(
+    names: Names = None,
+    suite: OfSuite = None,
+    k_core: KCore = 5,
+    data_dir: DataDir = DATA,
+    cache_dir: CacheDir = CACHE,
+    as_json: Json = False,
+) -> None:
+    """Prepare domains: drop what cannot be used (and say so), take the k-core, order, store by fingerprint.
+
+    Example: `harness data prepare amazon2014-beauty --data-dir ~/data`
+    """
+    from rich.console import Console
+
+    from harness.data.store import DomainStore
+    from harness.run.opening import prepare_domain
+    from harness.run.progress import meter
+
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    made = []
+    for spec in _specs(names, suite, k_core):
+        started = time.perf_counter()
+        with meter(console) as report:
+            prepared = prepare_domain(spec, DomainStore(cache_dir / "domains"), data_dir, report)
+        seconds = time.perf_counter() - started
+        m = prepared.made
+        made.append({"name": spec.name, "seconds": round(seconds, 2), "fresh": prepared.fresh, **m.as_json()})
+        if as_json:
+            continue
+        typer.echo(f"{spec.name}: {m.users:,} users, {m.items:,} items, {m.interactions:,} interactions")
+        typer.echo(f"  fingerprint {m.fingerprint}")
+        core = f"{m.read:,} interactions read, {spec.k_core}-core in {m.rounds} rounds"
+        typer.echo(f"  {core}, {seconds:.1f} s{'' if prepared.fresh else ', prepared before from the same files'}")
+        for line in m.lines():
+            typer.echo(f"  {line}")
+    if as_json:
+        typer.echo(json.dumps(made, indent=1))
+
+
+@app.command()
+def describe(
+    names: Names = None,
+    suite: OfSuite = None,
+    k_core: KCore = 5,
+    plot: Annotated[Path | None, typer.Option(help="Draw length and popularity into this .png, .svg or .pdf.")] = None,
+    data_dir: DataDir = DATA,
+    cache_dir: CacheDir = CACHE,
+    as_json: Json = False,
+) -> None:
+    """Print the table that papers print, and what the domains share.
+
+    Example: `harness data describe --suite cdsr --plot lengths.png`
+    """
+    from rich.console import Console
+
+    from harness.cli.preparing import prepare_shown
+    from harness.data.describe import describe as describe_domain
+    from harness.data.describe import shared
+    from harness.report.data import description_table, plot_distributions, shared_table
+
+    specs = _specs(names, suite, k_core)
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    store = prepare_shown(console, specs, cache_dir, data_dir)
+    domains = [store.load(spec.name) for spec in specs]
+    described = [describe_domain(domain) for domain in domains]
+    pairs = shared(domains, {spec.name: spec.source.users for spec in specs})
+    if plot is not None:
+        plot_distributions(domains, plot)
+    if as_json:
+        typer.echo(json.dumps({"domains": list(map(asdict, described)), "shared": list(map(asdict, pairs))}, indent=1))
+        return
+    typer.echo(description_table(described))
+    if pairs:
+        typer.echo("\n" + shared_table(pairs))
+    typer.echo("\nText tokens are words and punctuation marks. A dash: ids of the two cannot be compared.")
+    if plot is None:
+        typer.echo("Add --plot FILE.png to draw how long histories are and how popular items.")
+
+
+@app.command()
+def verify(
+    names: Names = None, suite: OfSuite = None, k_core: KCore = 5, data_dir: DataDir = DATA, as_json: Json = False
+) -> None:
+    """Check that fetched files are unchanged and that domains have the content that suites were made with.
+
+    Everything is prepared anew from its files, sampled candidates are drawn anew, and all of it is hashed. Exits with
+    1 if anything differs from what is pinned.
+
+    Example: `harness data verify --suite cdsr-amazon --data-dir ~/data`
+    """
+    import tempfile
+
+    from rich.console import Console
+
+    from harness.cli.preparing import prepare_shown
+    from harness.data.fetch import RECORD
+    from harness.data.fetch import verify as verify_files
+    from harness.run.opening import candidate_digests
+    from harness.suites import load_suite
+
+    found: list[dict[str, str]] = []
+    for folder in dict.fromkeys(data_dir / d.folder for d in _datasets(names, suite) if d.files):
+        if (folder / RECORD).is_file():
+            found += [
+                _finding(f"file {folder / c.name}", c.state, "its hash when fetched") for c in verify_files(folder)
+            ]
+    specs = [replace(spec, fingerprint=None) for spec in _specs(names, suite, k_core)]
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
+        domains = prepare_shown(console, specs, Path(scratch), data_dir)
+        for spec, pinned in zip(specs, _specs(names, suite, k_core), strict=True):
+            found.append(_compared(f"domain {spec.name}", domains.fingerprints[spec.name], _pins(pinned)))
+        for scenario in load_suite(suite).scenarios if suite else ():
+            drawn = candidate_digests(load_suite(suite or ""), scenario, domains)
+            pins = dict(scenario.pins)
+            found += [
+                _compared(f"{kind} of {scenario.name}", sha256, {"its suite": pins[kind]} if kind in pins else {})
+                for kind, sha256 in drawn.items()
+            ]
+    if as_json:
+        typer.echo(json.dumps(found, indent=1))
+    else:
+        for line in found:
+            typer.echo(f"{line['what']}: {line['is']} ({line['by']}){' ' + line['sha256'] if line['sha256'] else ''}")
+    if any(line["is"] not in ("ok", "not pinned") for line in found):
+        raise typer.Exit(1)
+
+
+def _finding(what: str, state: str, by: str, sha256: str = "") -> dict[str, str]:
+    return {"what": what, "is": state, "by": by, "sha256": sha256}
+
+
+def _compared(what: str, sha256: str, pins: dict[str, str]) -> dict[str, str]:
+    """What was found against what is pinned, by whom."""
+    if not pins:
+        return _finding(what, "not pinned", "nothing to compare with", sha256)
+    differing = sorted(by for by, pin in pins.items() if pin != sha256)
+    if differing:
+        return _finding(what, "different", f"pinned by {', '.join(differing)}", sha256)
+    return _finding(what, "ok", f"pinned by {', '.join(sorted(pins))}", sha256)
+
+
+def _pins(spec: "DomainSpec") -> dict[str, str]:
+    """Fingerprints that the harness's own suites, and the domain's own, pin for the same source and core."""
+    from harness.suites import load_suite, suite_names, suite_versions
+
+    pins = {"its suite": spec.fingerprint} if spec.fingerprint else {}
+    for name in suite_names():
+        for version in suite_versions(name):
+            suite = load_suite(f"{name}/v{version}")
+            for other in suite.domains:
+                if other.fingerprint and (other.source, other.k_core) == (spec.source, spec.k_core):
+                    pins[suite.id] = other.fingerprint
+    return pins
+
+
+def _specs(names: list[str] | None, suite: str | None, k_core: int) -> "list[DomainSpec]":
+    from harness.protocol.scenario import DomainSpec
+    from harness.suites import load_suite
+
+    _one_of(names, suite)
+    if suite:
+        return list(load_suite(suite).domains)
+    return [DomainSpec(d.name, d.source, k_core, None) for d in _datasets(names, None)]
+
+
+def _datasets(names: list[str] | None, suite: str | None) -> "list[Dataset]":
+    from harness.datasets import load_dataset
+
+    _one_of(names, suite)
+    return [load_dataset(name) for name in names] if names else _datasets_of(suite)
+
+
+def _datasets_of(suite: str | None) -> "list[Dataset]":
+    """The data sets that a suite's domains are."""
+    from harness.datasets import dataset_names, load_dataset
+    from harness.suites import load_suite
+
+    sources = [spec.source for spec in load_suite(suite).domains] if suite else []
+    return [d for d in map(load_dataset, dataset_names()) if d.source in sources]
+
+
+def _one_of(names: list[str] | None, suite: str | None) -> None:
+    if bool(names) == bool(suite):
+        raise HarnessError("Which data?", "Name data sets (see: harness data list), or a suite with --suite; not both.")
+
+
+def _is_here(dataset: "Dataset", data_dir: Path) -> bool:
+    return all(path.is_file() for path in dataset.source.files(data_dir))
+
+
+def _way_to(dataset: "Dataset") -> str:
+    return "fetch" if dataset.files else "by hand"

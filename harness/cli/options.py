@@ -1,0 +1,37 @@
+"""Options that several commands share, and what they are completed with."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+OutputDir = Annotated[
+    Path, typer.Option(help="Where results and leaderboards go.", envvar="HARNESS_OUTPUT", file_okay=True)
+]
+CacheDir = Annotated[
+    Path, typer.Option(help="Where prepared data and trained artefacts are kept.", envvar="HARNESS_CACHE")
+]
+DataDir = Annotated[Path, typer.Option(help="Where the data sets' files are.", envvar="CDSR_DATA")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]
+
+OUTPUT, CACHE, DATA = Path("leaderboards"), Path(".harness"), Path("data")
+
+
+def complete_suites(incomplete: str) -> list[str]:
+    """Names of the harness's own suites."""
+    folder = Path(__file__).parents[1] / "suites"
+    return sorted(path.name for path in folder.glob(f"{incomplete}*") if any(path.glob("v*.yaml")))
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Names of installed methods."""
+    from harness.method import method_names
+
+    return [name for name in method_names() if name.startswith(incomplete)]
+
+
+def complete_datasets(incomplete: str) -> list[str]:
+    """Names of data sets."""
+    from harness.datasets import dataset_names
+
+    return [name for name in dataset_names() if name.startswith(incomplete)]

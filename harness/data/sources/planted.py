@@ -1,0 +1,25 @@
+"""Generated domains in which transfer helps, harms or does nothing by known amounts: see `harness.data.planted`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from harness.data.planted import planted_tables
+from harness.data.raw import RawDomain, Report, silent
+from harness.data.sources.source import Source
+
+
+class PlantedDomain(Source):
+    """One of the planted domains; made, not read."""
+
+    source: Literal["planted"] = "planted"
+    part: str
+    seed: int = 0
+
+    def files(self, folder: Path) -> Sequence[Path]:
+        """None."""
+        return ()
+
+    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+        """See `Source.open`."""
+        return RawDomain.of(name, *planted_tables(self.part, self.seed))

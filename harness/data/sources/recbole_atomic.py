@@ -1,0 +1,34 @@
+"""RecBole's atomic files: tab-separated, each header cell `name:type` (https://recbole.io/docs/user_guide/data/atomic_files.html)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from harness.data.cleaning import TimeUnit
+from harness.data.raw import RawDomain, Report, silent
+from harness.data.sources.source import Source
+from harness.data.sources.table import Columns, ItemColumns, Layout, from_tables
+
+
+class RecBoleAtomic(Source):
+    """`<folder>/<stem>.inter` and `.item`, where the stem is the folder's name unless it is given."""
+
+    source: Literal["recbole-atomic"] = "recbole-atomic"
+    folder: Path
+    stem: str | None = None
+    columns: Columns = Columns()
+    item_columns: ItemColumns = ItemColumns()
+    time_unit: TimeUnit = "s"
+
+    def files(self, folder: Path) -> Sequence[Path]:
+        """The two files."""
+        stem = self.stem or self.folder.name
+        return tuple(folder / self.folder / f"{stem}.{kind}" for kind in ("inter", "item"))
+
+    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+        """See `Source.open`."""
+        events, catalogue = self.files(folder)
+        form = Layout(delimiter="\t", quoted=False).form(events, typed_header=True)
+        return from_tables(
+            name, events, form, self.columns, catalogue, form, self.item_columns, self.time_unit, report
+        )  # fmt: skip

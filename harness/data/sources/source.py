@@ -1,0 +1,45 @@
+"""What every source has in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.data.raw import RawDomain, Report, silent
+
+
+class Source(BaseModel, ABC):
+    """Where a domain comes from: the options of a suite or data set file, checked, and the reading.
+
+    Attributes:
+        source: the source's name.
+        users: whose user ids these are. One person has one id in all domains that name the same; None where the
+            ids are the domain's own, so that nobody in it is known elsewhere.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: str
+    users: str | None = None
+
+    @abstractmethod
+    def files(self, folder: Path) -> Sequence[Path]:
+        """The files it is read from.
+
+        Args:
+            folder: the data folder, which relative paths start from.
+        """
+
+    @abstractmethod
+    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+        """Starts reading; files are opened and checked as the chunks are asked for.
+
+        Args:
+            name: the domain's name.
+            folder: the data folder, which relative paths start from.
+            report: told how far the reading is.
+
+        Raises:
+            HarnessError: a file that is missing, broken or not of this source, now or while chunks are read.
+        """

@@ -1,0 +1,85 @@
+"""Tables and plots of domains, for people."""
+
+import io
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from tabulate import tabulate
+
+from harness.data.describe import Description, Shared, lengths, popularity
+from harness.data.domain import Domain
+from harness.errors import HarnessError
+from harness.files import write_atomically
+
+PLOT_FORMATS = (".png", ".svg", ".pdf")
+
+
+def description_table(descriptions: Sequence[Description]) -> str:
+    """The table papers print, a row a domain."""
+    rows = [
+        [
+            d.name,
+            f"{d.users:,}",
+            f"{d.items:,}",
+            f"{d.interactions:,}",
+            f"{d.mean_length:.2f}",
+            f"{d.median_length:g}",
+            f"{d.density:.4%}",
+            f"{d.mean_tokens:.1f}",
+            f"{d.without_text:,}",
+            f"{d.duplicate_texts:,}",
+            "none" if d.first is None or d.last is None else f"{_day(d.first)} to {_day(d.last)}",
+        ]
+        for d in descriptions
+    ]
+    headings = ["domain", "users", "items", "interactions", "mean length", "median", "density", "text tokens",
+                "no text", "duplicate texts", "timestamps"]  # fmt: skip
+    return _table(headings, rows)
+
+
+def shared_table(pairs: Sequence[Shared]) -> str:
+    """What domains share, a row a pair; a dash where ids cannot be compared."""
+    rows = [[f"{p.left}, {p.right}", _count(p.users), _count(p.items), _count(p.texts)] for p in pairs]
+    return _table(["domains", "shared users", "shared items", "shared texts"], rows)
+
+
+def plot_distributions(domains: Sequence[Domain], path: Path) -> None:
+    """Draws how long histories are and how popular items are, one line a domain.
+
+    Raises:
+        HarnessError: the file's name ends in none of .png, .svg, .pdf, or it cannot be written.
+    """
+    if path.suffix not in PLOT_FORMATS:
+        raise HarnessError(f"Cannot draw into {path}.", f"End its name in one of {', '.join(PLOT_FORMATS)}.")
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for domain in domains:
+        rising = lengths(domain)
+        left.plot(rising, 1 - np.arange(len(rising)) / len(rising), label=domain.name)
+        counts = popularity(domain)
+        right.plot(np.arange(1, len(counts) + 1) / len(counts), np.cumsum(counts) / counts.sum(), label=domain.name)
+    left.set(xscale="log", yscale="log", xlabel="interactions of a user, n", ylabel="share of users with n or more")
+    right.set(xlabel="share of items, most popular first", ylabel="share of interactions", xlim=(0, 1), ylim=(0, 1))
+    for axes in (left, right):
+        axes.grid(alpha=0.3)
+    left.legend()
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format=path.suffix[1:], dpi=150)
+    write_atomically(path, drawn.getvalue())
+
+
+def _day(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
+
+
+def _count(number: int | None) -> str:
+    return "–" if number is None else f"{number:,}"
+
+
+def _table(headings: list[str], rows: list[list[str]]) -> str:
+    align = ["left", *["right"] * (len(headings) - 1)]
+    return tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=align)
