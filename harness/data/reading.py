@@ -287,7 +287,10 @@ def _header(path: Path, form: TextFormat) -> tuple[str, ...]:
     text = line.decode("utf-8-sig" if form.encoding == "utf-8" else form.encoding, errors="replace").rstrip("\r\n")
     cells = text.split(form.delimiter)
     if form.quoted and len(form.delimiter) == 1:
-        cells = next(csv.reader([text], delimiter=form.delimiter))
+        try:
+            cells = next(csv.reader([text], delimiter=form.delimiter))
+        except csv.Error as error:
+            raise HarnessError(f"{path} row 1: the header line cannot be read: {error}.", "Mend the file.") from error
     if form.typed_header:
         cells = [cell.partition(":")[0] for cell in cells]
     return tuple(cells)

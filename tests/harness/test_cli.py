@@ -125,7 +125,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, monkeypatch, c
         ("version: 1", "version: one", "tiny.yaml: version: "),
         ("sources: [comedy]", "sources: [comdy]", "Unknown domain 'comdy'. Did you mean 'comedy'"),
         ("sources: [comedy]", "sources: [action]", "names a domain twice"),
-        ("source: movielens-100k-genre, part: action", "source: movielens, part: action", "Unknown source"),
+        ("dataset: movielens-100k-action", "source: movielens, part: action", "Unknown source"),
         ("suite: tiny", "suite: cdsr", "is the name of a suite of the harness's own"),
         ("title: tiny", "titel: tiny", "tiny.yaml: title: Field required"),
         ("budget: {", "budget: [", "is no valid YAML"),

@@ -47,7 +47,8 @@ def make_source(options: Mapping[str, Any]) -> Source:
     try:
         return SOURCES[name].model_validate(dict(options))
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt option also makes one lacking: the misspelling is what to mend.
+        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         option = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             raise HarnessError.unknown(f"option of source {name}", option, SOURCES[name].model_fields) from error

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.data.domain import Sequences
-from harness.protocol.split import LeaveOneOut
+from harness.data.domain import Catalogue, Domain, Sequences
+from harness.errors import HarnessError
+from harness.protocol.split import LeaveOneOut, Temporal, split_for
 from tests.conftest import domain_of
 
 histories = st.lists(st.lists(st.integers(0, 9), min_size=0, max_size=9), min_size=1, max_size=12)
@@ -53,3 +57,58 @@ def test_parts_share_no_memory_with_the_whole() -> None:
         assert array.base is None
         assert not array.flags.writeable
         assert not np.shares_memory(array, getattr(whole, name))
+
+
+timelines = st.lists(st.lists(st.integers(0, 40), max_size=8), min_size=1, max_size=10)
+
+
+def timed(times: list[list[int]]) -> Domain:
+    """Users with events at given instants; the k-th event of all is of item k."""
+    flat = np.array([t for sequence in times for t in sorted(sequence)], dtype=np.int64)
+    offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in times])])
+    ids = tuple(str(i) for i in range(len(flat)))
+    users = tuple(f"u{i}" for i in range(len(times)))
+    return Domain("toy", Catalogue(ids, ids), users, Sequences(offsets, np.arange(len(flat)), flat))
+
+
+@given(timelines, st.integers(1, 38), st.integers(1, 10))
+def test_temporal_is_what_filtering_says(times: list[list[int]], first: int, width: int) -> None:
+    domain, split = timed(times), Temporal(first, first + width)
+    training, test = split.training(domain), split.test(domain)
+    events = [list(zip(domain.interactions[u], sorted(s), strict=True)) for u, s in enumerate(times)]
+    assert [list(s) for s in training.train] == [[i for i, t in mine if t < first] for mine in events]
+    for held, start, end in ((training.validation, first, first + width), (test, first + width, 99)):
+        wanted = []
+        for user, mine in enumerate(events):
+            before = [i for i, t in mine if t < start]
+            within = [(i, t) for i, t in mine if start <= t < end]
+            if before and within:
+                wanted.append((user, before, *within[0]))
+        found = zip(held.histories.users, map(list, held.histories.sequences), held.targets, held.times, strict=True)
+        assert list(found) == wanted
+
+
+@given(timelines, st.integers(1, 38), st.integers(1, 10))
+def test_no_training_is_later_than_any_test(times: list[list[int]], first: int, width: int) -> None:
+    domain, split = timed(times), Temporal(first, first + width)
+    training, test = split.training(domain), split.test(domain)
+    shown = np.concatenate([training.train.timestamps, training.validation.times])
+    assert shown.max(initial=0) < first + width <= test.times.min(initial=first + width)
+    # Items are unique to their events here.
+    seen = set(training.train.items) | set(training.validation.targets)
+    assert not seen & set(test.targets)
+    assert not set(training.train.items) & set(training.validation.targets)
+
+
+def test_the_instants_are_quantiles_of_the_target() -> None:
+    domain = timed([list(range(0, 50)), list(range(50, 100))])
+    assert Temporal.of(domain) == Temporal(79, 89)
+    assert split_for("temporal", domain).identity == "temporal/79/89"
+    with pytest.raises(HarnessError, match="leaves a part empty"):
+        Temporal.of(timed([[1] * 8, [1, 1]]))
+    with pytest.raises(HarnessError, match="has no timestamps"):
+        Temporal.of(replace(domain, timed=False))
+    with pytest.raises(HarnessError, match="has no timestamps"):
+        Temporal(79, 89).training(replace(domain, timed=False))
+    with pytest.raises(HarnessError, match="Did you mean 'temporal'"):
+        split_for("temproal", domain)

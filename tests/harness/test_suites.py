@@ -1,0 +1,118 @@
+"""The suites that come with the harness are what their versions say, and a user's own need no code."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import HarnessError
+from harness.suites import load_suite, suite_names, suite_versions
+
+#: What each version means. A digest that changes is a new version: add a file, never edit one that is published.
+DEFINED = {
+    "cdsr/v1": "992bec67eda88e5ac91b6a7d8c5695999c10fa14b3f5c6a26496586c1846cf0d",
+    "cdsr-amazon/v1": "62356f961a85f289778b4386a8e5af45fac137f409c10bfa028df8901f63c7b6",
+    "cdsr-cross-platform/v1": "7fba8b9111146710524bca1d4fc051beb9d7af7cbe240f6b9deddb288609ef76",
+    "cdsr-planted/v1": "2e5461334bdf90f8a959fc603697f3f9976b02c0180c4b62f93c3696c24483f1",
+    "cdsr-smoke/v1": "e930d7ee33414c00e62720de9597c507b9aa6ec6083bc066699bc37b0937dbd6",
+    "paper/v1": "e50c8abc1a01750ae365b0b6319d5be02352dfe2ce24bc39682f11c66da615d8",
+}
+
+
+def test_every_version_is_what_it_was() -> None:
+    found = {
+        load_suite(f"{name}/v{v}").id: load_suite(f"{name}/v{v}").digest
+        for name in suite_names()
+        for v in suite_versions(name)
+    }
+    assert found == DEFINED
+
+
+@pytest.mark.parametrize("name", ["cdsr", "cdsr-amazon", "cdsr-cross-platform", "cdsr-planted"])
+def test_data_and_candidates_are_pinned(name: str) -> None:
+    suite = load_suite(name)
+    assert all(spec.fingerprint for spec in suite.domains)
+    sampled = {str(kind) for kind in suite.candidates if kind.kind == "sampled"}
+    assert all({kind for kind, _ in scenario.pins} == sampled for scenario in suite.scenarios)
+
+
+def test_amazon_has_every_pair_and_each_target_with_the_two_others() -> None:
+    scenarios = {(s.target, frozenset(s.sources)) for s in load_suite("cdsr-amazon").scenarios}
+    names = ["beauty", "sports", "toys"]
+    pairs = {(t, frozenset([s])) for t in names for s in names if s != t}
+    assert scenarios == pairs | {(t, frozenset(names) - {t}) for t in names}
+
+
+def test_across_platforms_every_scenario_has_both_splits() -> None:
+    scenarios = load_suite("cdsr-cross-platform").scenarios
+    by_split = {
+        split: {(s.target, s.sources) for s in scenarios if s.split == split} for split in ("leave-one-out", "temporal")
+    }
+    assert by_split["leave-one-out"] == by_split["temporal"]
+    assert {("steam", ("games",)), ("games", ("steam",)), ("games", ("movies",))} <= by_split["temporal"]
+
+
+def test_titles_methods_and_seeds_do_not_change_what_a_suite_is_and_all_else_does(tmp_path: Path) -> None:
+    raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
+    raw["suite"] = "mine"
+
+    def digest(**changes: object) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(raw | changes))
+        return load_suite(str(path)).digest
+
+    same = digest()
+    assert digest(title="another", methods=["popularity"], seeds=[7]) == same
+    for change in (
+        {"version": 2},
+        {"candidates": ["full", "sampled-30"]},
+        {"candidate_seed": 1},
+        {"least_recall": 0.9},
+        {"split": "temporal"},
+        {"overlap": "none"},
+        {"budget": {"trials": 2, "epochs": 100, "patience": 5}},
+        {"domains": [d | {"k_core": 6} for d in raw["domains"]]},
+        {"scenarios": raw["scenarios"][:-1]},
+    ):
+        assert digest(**change) != same, change
+
+
+def test_versions_are_asked_for_by_name() -> None:
+    assert load_suite("cdsr/v1") == load_suite("cdsr")
+    with pytest.raises(HarnessError, match="Unknown version of suite cdsr 'v9'"):
+        load_suite("cdsr/v9")
+
+
+def test_a_suite_of_the_user_s_own_needs_no_code(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        """
+suite: mine
+version: 3
+title: "mine: [bold] text"
+split: temporal
+overlap: none
+overlap_seed: 4
+domains:
+  - name: shop
+    source: table
+    data_dir: .
+    interactions: clicks.csv
+    items: products.csv
+    columns: {user: who, item: what, timestamp: when}
+    item_columns: {item: what, text: [title, maker]}
+    users: shop
+  - {name: games, dataset: amazon2018-game, k_core: 10}
+scenarios:
+  - {target: shop, sources: [games]}
+  - {target: games, sources: [shop], split: leave-one-out, overlap: kept}
+methods: [popularity]
+budget: {trials: 1, epochs: 1, patience: 1}
+"""
+    )
+    suite = load_suite(str(tmp_path / "mine.yaml"))
+    assert suite.id == "mine/v3"
+    assert [s.name for s in suite.scenarios] == ["shop-from-games.temporal.no-overlap", "games-from-shop"]
+    assert suite.spec("shop").folder == tmp_path
+    assert suite.spec("games").folder is None
+    # The definition names no folder of anybody's machine.
+    assert str(tmp_path) not in str(suite.definition)
