@@ -40,7 +40,7 @@ def rank_full(scorer: Scorer, held_out: HeldOut, n_items: int, keep_history: boo
     return _joined(parts)
 
 
-def rank_candidates(scorer: Scorer, held_out: HeldOut, candidates: Ints) -> Ranks:
+def rank_candidates(scorer: Scorer, held_out: HeldOut, candidates: Ints, n_items: int) -> Ranks:
     """Ranks among given candidates.
 
     Args:
@@ -48,12 +48,13 @@ def rank_candidates(scorer: Scorer, held_out: HeldOut, candidates: Ints) -> Rank
         held_out: n_users held-out events.
         candidates: int64 [n_users, n_candidates]; each row should hold the user's held-out item once (where it
             is not there, the rank given means nothing).
+        n_items: size of the catalogue: a scorer may score all of it to score a few, so blocks are cut for that.
 
     Raises:
         InvalidScoresError: NaN, or scores of the wrong shape.
     """
     parts = []
-    for histories, rows in _blocks(held_out, candidates.shape[1]):
+    for histories, rows in _blocks(held_out, n_items):
         own = candidates[rows]
         scores = scorer.score(histories, own)
         _check_shape(scores.shape, own.shape)
@@ -83,7 +84,7 @@ def rank_retrieved(
     candidates, index = _retrieve(scorer, held_out, size, least_recall, exact_up_to)
     found = (candidates == held_out.targets[:, None]).any(axis=1)
     # A user whose item was not found is scored like the others, and counted as a miss below.
-    ranks = rank_candidates(scorer, held_out, candidates)
+    ranks = rank_candidates(scorer, held_out, candidates, len(scorer.item_vectors()))
     return Ranks(np.where(found, ranks.above, MISSED), np.where(found, ranks.tied, 0), ranks.candidates), index
 
 

@@ -148,8 +148,10 @@ def describe(
     from harness.cli.preparing import prepare_shown
     from harness.data.describe import describe as describe_domain
     from harness.data.describe import shared
-    from harness.report.data import description_table, plot_distributions, shared_table
+    from harness.report.data import check_plot, description_table, plot_distributions, shared_table
 
+    if plot is not None:
+        check_plot(plot)
     specs = _specs(names, suite, k_core)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     store = prepare_shown(console, specs, cache_dir, data_dir)

@@ -106,6 +106,8 @@ def run(
         console.print(Markdown(text.partition("\n## ")[2].partition("\n## ")[0]))
     else:
         typer.echo(text)
+    for line in _guards(output_dir, chosen):
+        console.print(line, markup=False)
     console.print(f"Leaderboard: {board}")
     console.print(f"Results:     {output_dir / 'results' / chosen.id}")
     console.print(f"Kept for reuse: {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
@@ -190,6 +192,16 @@ def _write_board(output_dir: Path, suite: str, version: int) -> Path:
     path = _board_path(output_dir, suite, version)
     write_atomically(path, render(collect(output_dir / "results", suite, version)))
     return path
+
+
+def _guards(output_dir: Path, suite: "Suite") -> list[str]:
+    """For each scenario whose split lets training show what came after the test, how much it does."""
+    from harness.report.collect import collect
+    from harness.report.leaderboard import guard
+
+    board = collect(output_dir / "results", suite.name, suite.version)
+    found = {name: entries[0].results[0].leakage for name, entries in board.scenarios.items()}
+    return [f"{name}: {guard(leakage)}" for name, leakage in found.items() if leakage.unknown or leakage.exposed_users]
 
 
 def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:

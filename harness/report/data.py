@@ -45,14 +45,23 @@ def shared_table(pairs: Sequence[Shared]) -> str:
     return _table(["domains", "shared users", "shared items", "shared texts"], rows)
 
 
+def check_plot(path: Path) -> None:
+    """Fails before the work rather than after it.
+
+    Raises:
+        HarnessError: the file's name ends in none of the formats that can be drawn.
+    """
+    if path.suffix not in PLOT_FORMATS:
+        raise HarnessError(f"Cannot draw into {path}.", f"End its name in one of {', '.join(PLOT_FORMATS)}.")
+
+
 def plot_distributions(domains: Sequence[Domain], path: Path) -> None:
     """Draws how long histories are and how popular items are, one line a domain.
 
     Raises:
         HarnessError: the file's name ends in none of .png, .svg, .pdf, or it cannot be written.
     """
-    if path.suffix not in PLOT_FORMATS:
-        raise HarnessError(f"Cannot draw into {path}.", f"End its name in one of {', '.join(PLOT_FORMATS)}.")
+    check_plot(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 4), layout="constrained")

@@ -159,7 +159,7 @@ def guard(leakage: LeakageRecord) -> str:
         return "Time guard: no training or validation event of any domain is later than a test event."
     later = ", ".join(f"{name} {count:,}" for name, count in leakage.later.items())
     return (
-        f"**Time guard:** for {leakage.exposed_users:.1%} of the test users the training data hold events, in some "
+        f"Time guard: for {leakage.exposed_users:.1%} of the test users the training data hold events, in some "
         f"domain, later than their test event (for {leakage.exposed_by_own:.1%} events of their own). Training and "
         f"validation events later than the first test event: {later}."
     )

@@ -126,7 +126,7 @@ def _rank(
         if kind.kind == "sampled":
             drawn = open_candidates(suite, run.scenario, target, test, kind, store)
             digests[name] = candidates_digest(drawn)
-            ranks[name] = rank_candidates(scorer, test, drawn)
+            ranks[name] = rank_candidates(scorer, test, drawn, n_items)
         elif kind.kind != "retrieved":
             ranks[name] = rank_full(scorer, test, n_items, keep_history=kind.kind == "full-history-kept")
         elif isinstance(scorer, VectorScorer):

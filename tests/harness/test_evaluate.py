@@ -93,7 +93,7 @@ def test_scores_of_the_wrong_shape_or_nan_are_errors() -> None:
     with pytest.raises(InvalidScoresError, match=r"shape \[1, 4\] where \[1, 5\]"):
         rank_full(Table(np.zeros((1, 4))), held_out, 5)
     with pytest.raises(InvalidScoresError, match="NaN"):
-        rank_candidates(Table(np.full((1, 5), np.nan)), held_out, np.array([[1, 2]]))
+        rank_candidates(Table(np.full((1, 5), np.nan)), held_out, np.array([[1, 2]]), 5)
 
 
 def test_validation_ndcg_knows_a_perfect_scorer() -> None:
@@ -108,3 +108,11 @@ def test_histories_given_to_a_scorer_hold_no_target() -> None:
     whole = domain_of([[1, 2, 3]], 5)
     assert isinstance(held_out.histories, Histories)
     assert list(LeaveOneOut().test(whole).histories.sequences[0]) == [1, 2]
+
+
+def test_a_history_that_is_kept_stands_among_the_candidates() -> None:
+    held_out = LeaveOneOut().test(domain_of([[0, 1, 2, 3]], 6))
+    scorer = Table(np.array([[9.0, 8.0, 7.0, 6.0, 5.0, 4.0]]))
+    assert rank_full(scorer, held_out, 6).above.tolist() == [0]
+    kept = rank_full(scorer, held_out, 6, keep_history=True)
+    assert (kept.above.tolist(), kept.candidates.tolist()) == ([3], [6])

@@ -1,0 +1,187 @@
+"""The commands about data, as a user meets them."""
+
+import json
+import re
+import sys
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from harness import cli, datasets
+from harness.data.fetch import RemoteFile
+from harness.datasets import Dataset, dataset_names, load_dataset
+
+SUITE = """
+suite: shops
+version: 1
+title: two shops
+overlap: none
+domains:
+  - {name: left, source: table, data_dir: ., interactions: left.csv, items: items.csv, users: shop, k_core: 1}
+  - {name: right, source: table, data_dir: ., interactions: right.csv, items: items.csv, users: shop, k_core: 1}
+scenarios:
+  - {target: left, sources: [right]}
+  - {target: left, sources: [right], split: temporal}
+  - {target: right, sources: [left], overlap: kept}
+candidates: [full, full-history-kept, sampled-4]
+methods: [popularity]
+seeds: [0]
+budget: {trials: 1, epochs: 1, patience: 1}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CDSR_DATA", raising=False)
+    (tmp_path / "shops.yaml").write_text(SUITE)
+    for seed, name in enumerate(["left", "right"]):
+        rows = [f"u{u},i{(u * 7 + k * (3 + seed)) % 20},{1000 * k + 300 * u}" for u in range(40) for k in range(6)]
+        (tmp_path / f"{name}.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\nu1,i1,never\n")
+    (tmp_path / "items.csv").write_text("item_id,title\n" + "".join(f"i{i},thing [{i}]\n" for i in range(20)))
+    return tmp_path
+
+
+@pytest.fixture
+def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_a_user_s_own_suite_runs_on_their_own_files(place: Path, harness) -> None:
+    code, out, err = harness("run", "--suite", "shops.yaml")
+    assert (code, err) == (0, "")
+    assert "left: dropped 1 rows: a timestamp that is none (first: " in out
+    assert "left.csv row 242: never)" in out
+    board = (place / "leaderboards" / "shops-v1.md").read_text()
+    assert "## left-from-right.no-overlap" in board
+    assert "## left-from-right.temporal.no-overlap" in board
+    assert "shared users left in one domain only" in board
+    assert "NDCG@10, full-history-kept" in board
+    assert re.search(r"Time guard: for \d+\.\d% of the test users", board)
+    assert "Time guard: no training or validation event of any domain is later than a test event." in board
+    assert out.count("Time guard: for") >= 2
+    results = {p.parent.name: json.loads(p.read_text()) for p in (place / "leaderboards").rglob("*-seed0.json")}
+    assert results["left-from-right.temporal.no-overlap"]["leakage"]["later"] == {"left": 0, "right": 0}
+    assert results["right-from-left"]["leakage"]["later"]["right"] > 0
+    assert results["right-from-left"]["leakage"]["exposed_by_own"] > 0
+    assert results["left-from-right.no-overlap"]["leakage"]["exposed_by_own"] == 0
+    split_users = [results["left-from-right.no-overlap"]["data"][name]["users"] for name in ("left", "right")]
+    assert sum(split_users) == 40
+    assert [results["right-from-left"]["data"][name]["users"] for name in ("left", "right")] == [40, 40]
+
+
+def test_prepare_and_describe_and_verify(place: Path, harness) -> None:
+    code, out, _ = harness("data", "prepare", "--suite", "shops.yaml")
+    assert code == 0
+    assert "left: 40 users, 20 items, 240 interactions" in out
+    code, out, _ = harness("data", "prepare", "--suite", "shops.yaml", "--json")
+    prepared = {domain["name"]: domain for domain in json.loads(out)}
+    assert not prepared["left"]["fresh"]
+    code, out, _ = harness("data", "describe", "--suite", "shops.yaml", "--plot", "d.svg")
+    assert code == 0
+    assert "| left     |      40 |      20 |            240 |          6.00 |" in out
+    assert "| left, right |             40 |             20 |             20 |" in out
+    assert (place / "d.svg").read_text().startswith("<?xml")
+    code, out, _ = harness("data", "describe", "--suite", "shops.yaml", "--json")
+    assert json.loads(out)["domains"][0]["density"] == pytest.approx(240 / 800)
+    pin = prepared["left"]["fingerprint"]
+    text = SUITE.replace("users: shop, k_core: 1}", f"users: shop, k_core: 1, fingerprint: {pin}}}", 1)
+    (place / "shops.yaml").write_text(text)
+    code, out, _ = harness("data", "verify", "--suite", "shops.yaml")
+    assert (code, f"domain left: ok (pinned by its suite) {pin}" in out) == (0, True)
+    assert "sampled-4 of left-from-right.no-overlap: not pinned" in out
+    with (place / "left.csv").open("a") as file:
+        file.write("u1,i1,77\n")
+    code, out, _ = harness("data", "verify", "--suite", "shops.yaml")
+    assert (code, "domain left: different" in out) == (1, True)
+    code, _, err = harness("run", "--suite", "shops.yaml")
+    assert (code, "has the fingerprint" in err) == (2, True)
+
+
+def test_candidates_that_are_not_the_pinned_ones_stop_a_run(place: Path, harness) -> None:
+    wrong = "f" * 64
+    line = "{target: left, sources: [right]}"
+    (place / "shops.yaml").write_text(
+        SUITE.replace(line, f"{line[:-1]}, candidates_sha256: {{sampled-4: {wrong}}}}}", 1)
+    )
+    code, _, err = harness("run", "--suite", "shops.yaml")
+    assert (code, f"not {wrong} as the suite says" in err, err.count("\n")) == (2, True, 1)
+    code, out, _ = harness("data", "verify", "--suite", "shops.yaml")
+    assert (code, "sampled-4 of left-from-right.no-overlap: different" in out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("prepare",), "Which data?"),
+        (("prepare", "amazon2014-beuty"), "Did you mean 'amazon2014-beauty"),
+        (("prepare", "amazon2014-beauty"), "No file data/amazon2014/Beauty/train.json"),
+        (("describe", "--suite", "nosuch"), "Unknown suite 'nosuch'"),
+        (("describe", "--suite", "shops.yaml", "--plot", "d.gif"), "End its name in one of .png, .svg, .pdf"),
+        (("fetch", "nothing-like-it"), "Unknown data set"),
+        (("verify", "movielens-100k-action", "--suite", "cdsr"), "Which data?"),
+    ],
+)
+def test_bad_input_is_one_line(place: Path, harness, arguments: tuple[str, ...], message: str) -> None:
+    code, _, err = harness("data", *arguments)
+    assert (code, message in err, err.count("\n")) == (2, True, 1), err
+
+
+def test_every_data_set_is_listed_with_the_way_to_it(place: Path, harness) -> None:
+    code, out, _ = harness("data", "list")
+    assert code == 0
+    for name in dataset_names():
+        line = next(line for line in out.splitlines() if line.startswith(f"{name} "))
+        here = name.startswith("movielens-100k")
+        assert line.split()[1] == ("yes" if here else "fetch" if load_dataset(name).files else "by")
+    listed = json.loads(harness("data", "list", "--json")[1])
+    assert {d["name"] for d in listed} == set(dataset_names())
+    assert all(f["url"].startswith("https://") for d in listed for f in d["files"])
+
+
+def test_fetch_then_prepare(place: Path, harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = place / "published"
+    published.mkdir()
+    (published / "events.csv").write_bytes((place / "left.csv").read_bytes())
+    (published / "items.csv").write_bytes((place / "items.csv").read_bytes())
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def __init__(self, *arguments, **options) -> None:
+            super().__init__(*arguments, directory=str(published), **options)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
+    Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    source = datasets.make_source({"source": "table", "interactions": "shop/events.csv", "items": "shop/items.csv"})
+    files = tuple(RemoteFile(f"{address}/{name}", name) for name in ("events.csv", "items.csv"))
+    shop = Dataset("shop", "a shop", source, Path("shop"), files, address, "free")
+    known = {**datasets._all(), "shop": shop}
+    monkeypatch.setattr(datasets, "_all", lambda: known)
+
+    code, out, err = harness("data", "fetch", "shop")
+    assert (code, out.count("first use"), "shop: free" in err) == (0, 2, True), err
+    assert harness("data", "fetch", "shop")[1].count("was here") == 2
+    code, out, _ = harness("data", "prepare", "shop", "--k-core", "1")
+    assert (code, "shop: 40 users" in out) == (0, True)
+    code, out, _ = harness("data", "verify", "shop", "--k-core", "1")
+    assert (code, out.count(": ok (its hash when fetched)")) == (0, 2)
+    (place / "data" / "shop" / "items.csv").write_text("item_id,title\ni1,other\n")
+    code, out, _ = harness("data", "verify", "shop", "--k-core", "1")
+    assert (code, "items.csv: changed" in out) == (1, True)
+    code, _, err = harness("data", "fetch", "shop")
+    assert (code, "SHA-256" in err) == (2, True)
+    server.shutdown()
+    (place / "data" / "shop" / "items.csv").unlink()
+    server.server_close()
