@@ -1,5 +1,6 @@
 """How sure a figure is, and whether two methods differ."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,10 +27,12 @@ def estimate(values: Floats, confidence: float = 0.95) -> Estimate:
     quantile is Student's t with Welch and Satterthwaite's degrees of freedom.
 
     Args:
-        values: float64 [n_seeds, n_users].
+        values: float64 [n_seeds, n_users]; of one user alone the interval is infinite.
         confidence: coverage of the interval.
     """
     n_seeds, n_users = values.shape
+    if n_users < 2:  # nothing says how users vary
+        return Estimate(float(values.mean()), math.inf)
     squares = [values.mean(axis=0).var(ddof=1) / n_users]
     freedoms = [n_users - 1]
     if n_seeds > 1:

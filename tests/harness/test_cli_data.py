@@ -38,7 +38,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("CDSR_DATA", raising=False)
     (tmp_path / "shops.yaml").write_text(SUITE)
     for seed, name in enumerate(["left", "right"]):
-        rows = [f"u{u},i{(u * 7 + k * (3 + seed)) % 20},{1000 * k + 300 * u}" for u in range(40) for k in range(6)]
+        rows = [
+            f"u{u},i{(u * 7 + k * (3 + seed)) % 20},{1000 * k + 300 * u + 1500 * (1 - seed)}"
+            for u in range(40)
+            for k in range(6)
+        ]
         (tmp_path / f"{name}.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\nu1,i1,never\n")
     (tmp_path / "items.csv").write_text("item_id,title\n" + "".join(f"i{i},thing [{i}]\n" for i in range(20)))
     return tmp_path

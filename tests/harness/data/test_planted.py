@@ -94,7 +94,7 @@ def test_the_harness_can_tell_help_from_harm_and_from_neither(domains: dict[str,
     test = LeaveOneOut().test(target)
 
     def values(*sources: str) -> np.ndarray:
-        scorer = Believer(target, counted([domains[name] for name in ("target", *sources)]))
+        scorer = Believer(target, counted([domains[name] for name in ("target", *sources)], LeaveOneOut()))
         return ndcg(rank_full(scorer, test, len(target.catalogue)), 10)
 
     alone = values()
@@ -110,6 +110,44 @@ def test_the_harness_can_tell_help_from_harm_and_from_neither(domains: dict[str,
     # somewhere between what the target says and ruin.
     assert helped.mean() == pytest.approx(ceiling, abs=2 * estimate(helped[None]).half_width)
     assert ruin < harmed.mean() < 0.5 * ceiling
+
+
+@pytest.mark.parametrize("believed", ["target", "harmful", "nothing"])
+def test_known_amounts_are_exact_where_topics_are_partly_or_wholly_used_up(believed: str) -> None:
+    # Items of topics 0 and 31 (what 0 leads to), 67 (what the harmful law says) and 100: none, some, all of them had.
+    histories = [
+        np.array(items)
+        for items in (
+            [0],
+            [93, 0],
+            [93, 94, 0],
+            [93, 94, 95, 0],
+            [201, 202, 0],
+            [201, 202, 203, 0],
+            [0, 1, 2],
+            [300, 1],
+        )
+    ]
+    beliefs = uniform_law() if believed == "nothing" else law(believed)
+    expected = [enumerated(history, beliefs) for history in histories]
+    np.testing.assert_allclose(known_ndcg(histories, beliefs), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
+def test_help_and_harm_show_under_both_splits(domains: dict[str, Domain], split: str) -> None:
+    target = domains["target"]
+    chosen = rule(split, target)
+    test = chosen.test(target)
+
+    def values(*sources: str) -> np.ndarray:
+        beliefs = counted([domains[name] for name in ("target", *sources)], chosen)
+        return ndcg(rank_full(Believer(target, beliefs), test, len(target.catalogue)), 10)
+
+    alone = values()
+    for source, sign in (("helpful", 1), ("harmful", -1)):
+        assert sign * (values(source) - alone).mean() > 0
+        assert paired_randomisation_p(values(source), alone) < 0.001
+    np.testing.assert_array_equal(values("neutral"), alone)
 
 
 def rule(split: str, target: Domain) -> Split:
@@ -142,7 +180,7 @@ class Believer:
         return np.array(scores, dtype=np.float32)
 
 
-def counted(domains: list[Domain], prior: float = 0.05) -> np.ndarray:
+def counted(domains: list[Domain], split: Split, prior: float = 0.05) -> np.ndarray:
     """A law counted from training sequences; a topic is known by the first two words of its items' texts."""
     names: dict[str, int] = {}
     target = domains[0]
@@ -151,8 +189,28 @@ def counted(domains: list[Domain], prior: float = 0.05) -> np.ndarray:
     counts = np.full((TOPICS, TOPICS), prior)
     for source in domains:
         topics = np.array([names.get(" ".join(text.split()[:2]), -1) for text in source.catalogue.texts])
-        for items in LeaveOneOut().training(source).train:
+        for items in split.training(source).train:
             steps = topics[items]
             if (steps >= 0).all():
                 np.add.at(counts, (steps[:-1], steps[1:]), 1)
     return counts / counts.sum(axis=1, keepdims=True)
+
+
+def enumerated(history: Ints, believed: np.ndarray, k: int = 10) -> float:
+    """Expected NDCG@k, item by item: every next item there may be, and every rank it may tie for."""
+    outside = [item for item in range(TOPICS * ITEMS_PER_TOPIC) if item not in history]
+    left = [sum(item // ITEMS_PER_TOPIC == topic for item in outside) for topic in range(TOPICS)]
+    last = history[-1] // ITEMS_PER_TOPIC
+
+    def share(table: np.ndarray, item: int) -> float:
+        topic = item // ITEMS_PER_TOPIC
+        return table[last, topic] / left[topic]
+
+    scores = np.array([share(believed, item) for item in outside])
+    chances = np.array([share(law("target"), item) for item in outside])
+    gains = []
+    for score in scores:
+        above = (scores > score + 1e-12).sum()
+        tied = (abs(scores - score) < 1e-12).sum()
+        gains.append(np.mean([1 / np.log2(r + 1) if r <= k else 0.0 for r in range(above + 1, above + tied + 1)]))
+    return float((chances / chances.sum()) @ np.array(gains))

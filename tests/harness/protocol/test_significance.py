@@ -53,3 +53,7 @@ def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
     assert holm([0.2]) == pytest.approx(list(multipletests([0.2], method="holm")[1]))
+
+
+def test_one_user_says_nothing_about_users() -> None:
+    assert estimate(np.array([[0.5], [0.5]])).half_width == np.inf
