@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 import threading
 import zipfile
@@ -42,7 +43,8 @@ class Server:
 
         self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        # Polled often: shutting down waits for the next poll.
+        threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True).start()
 
     def body(
         self,
@@ -58,7 +60,7 @@ class Server:
             asked = handler.headers.get("Range")
             start = int(asked[6:-1]) if ranges and asked and handler.headers.get("If-Range") == tag else 0
             if start >= len(data) and start:
-                handler.send_error(416)
+                status(416, **{"Content-Range": f"bytes */{len(data)}"})(handler)
                 return
             handler.send_response(206 if start else 200)
             handler.send_header("Content-Length", str(len(data) - start))
@@ -78,14 +80,26 @@ class Server:
 
 
 def status(code: int, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    return raw(code, b"", **{"Content-Length": "0", **headers})
+
+
+def raw(code: int, data: bytes, **headers: str) -> Callable[[BaseHTTPRequestHandler], None]:
+    """Exactly these headers and bytes, whatever was asked."""
+
     def script(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(code)
         for name, value in headers.items():
             handler.send_header(name, value)
-        handler.send_header("Content-Length", "0")
         handler.end_headers()
+        handler.wfile.write(data)
 
     return script
+
+
+def piece(start: int, end: int, total: int | str = len(BODY)) -> Callable[[BaseHTTPRequestHandler], None]:
+    """A 206 with bytes start to end - 1, whatever was asked."""
+    span = {"Content-Range": f"bytes {start}-{end - 1}/{total}", "Content-Length": str(end - start), "ETag": '"one"'}
+    return raw(206, BODY[start:end], **span)
 
 
 @pytest.fixture
@@ -96,8 +110,14 @@ def server() -> Iterator[Server]:
     made.http.server_close()
 
 
-def get(server: Server, folder: Path, name: str = "data.bin", sha256: str | None = None, **options: bool):
+def get(server: Server, folder: Path, name: str = "data.bin", sha256: str | None = None, **options: int):
     return fetch([RemoteFile(f"{server.url}/{name}", name, sha256, **options)], folder, manners=QUICK)[0]
+
+
+def leave_part(server: Server, folder: Path, data: bytes) -> None:
+    """What an earlier command left of data.bin."""
+    (folder / "data.bin.part").write_bytes(data)
+    (folder / "data.bin.part.json").write_text(json.dumps({"url": f"{server.url}/data.bin", "tag": '"one"'}))
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -125,16 +145,18 @@ def test_a_dropped_connection_goes_on_where_it_stopped(server: Server, tmp_path:
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("how", ["no ranges", "no mark", "another file meanwhile"])
+@pytest.mark.parametrize("how", ["no ranges", "no mark", "weak mark", "another file meanwhile"])
 def test_where_it_cannot_go_on_it_starts_over(server: Server, tmp_path: Path, how: str) -> None:
     other = BODY[::-1]
     server.scripts = {
         "no ranges": [server.body(until=300_000), server.body(ranges=False)],
         "no mark": [server.body(until=300_000, tag=None), server.body(tag=None)],
+        "weak mark": [server.body(until=300_000, tag='W/"one"'), server.body(tag='W/"one"')],
         "another file meanwhile": [server.body(until=300_000), server.body(other, tag='"two"')],
     }[how]
     get(server, tmp_path)
     assert (tmp_path / "data.bin").read_bytes() == (other if how.startswith("another") else BODY)
+    assert ("Range" in server.requests[1]) == (not how.endswith("mark"))
 
 
 def test_a_part_left_by_an_earlier_command_is_used(server: Server, tmp_path: Path) -> None:
@@ -163,6 +185,76 @@ def test_an_interrupted_download_loses_nothing(server: Server, tmp_path: Path) -
     assert server.requests[1]["Range"] == f"bytes={part}-"
 
 
+def test_a_part_that_is_complete_is_not_sent_again(server: Server, tmp_path: Path) -> None:
+    leave_part(server, tmp_path, BODY)
+    server.scripts = [server.body()]
+    assert get(server, tmp_path).sha256 == SHA
+    assert (len(server.requests), server.sent, leftovers(tmp_path)) == (1, 0, [])
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [status(416), status(416, **{"Content-Range": "bytes */7"}), piece(0, 1000), piece(500, 1000, "*")],
+    ids=["no length", "another length", "another part", "a part of who knows what"],
+)
+def test_a_part_that_the_server_will_not_go_on_with_is_dropped(
+    server: Server, tmp_path: Path, refusal: Callable[[BaseHTTPRequestHandler], None]
+) -> None:
+    leave_part(server, tmp_path, b"x" * 500)
+    server.scripts = [refusal, server.body()]
+    assert get(server, tmp_path).sha256 == SHA
+    assert [r.get("Range") for r in server.requests] == ["bytes=500-", None]
+
+
+def test_less_than_was_asked_for_is_not_taken_for_the_rest(server: Server, tmp_path: Path) -> None:
+    leave_part(server, tmp_path, BODY[:1000])
+    server.scripts = [piece(1000, 3000), server.body()]
+    assert get(server, tmp_path).sha256 == SHA
+    assert [r["Range"] for r in server.requests] == ["bytes=1000-", "bytes=3000-"]
+
+
+def test_a_new_mark_never_stands_beside_old_bytes(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_part(server, tmp_path, b"x" * 500)
+    server.scripts = [server.body(tag='"two"')]
+    note = module._note
+
+    def note_and_die(*arguments) -> None:
+        note(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "_note", note_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        get(server, tmp_path)
+    monkeypatch.undo()
+    assert get(server, tmp_path).sha256 == SHA
+
+
+def test_a_known_size_is_checked(server: Server, tmp_path: Path) -> None:
+    server.scripts = [server.body()]
+    with pytest.raises(HarnessError, match=r"the server's file has 1,024,000 bytes, but 1,024,001 are known"):
+        get(server, tmp_path, size=len(BODY) + 1)
+    assert list(tmp_path.iterdir()) == []
+    assert get(server, tmp_path, size=len(BODY)).size == len(BODY)
+    with pytest.raises(HarnessError, match=r"1,024,000 bytes, but 9 are known. Delete"):
+        get(server, tmp_path, size=9)
+    assert (tmp_path / "data.bin").read_bytes() == BODY
+
+
+def test_a_known_size_shows_what_a_server_without_lengths_cut_off(server: Server, tmp_path: Path) -> None:
+    server.scripts = [raw(200, BODY[:300_000], ETag='"one"'), server.body()]
+    assert get(server, tmp_path, size=len(BODY)).sha256 == SHA
+    assert server.requests[1]["Range"] == "bytes=300000-"
+    server.scripts, server.requests = [raw(200, BODY + BODY)], []
+    reported = []
+    endless = RemoteFile(f"{server.url}/other.bin", "other.bin", size=len(BODY))
+    with pytest.raises(HarnessError, match="sends more than 1,024,000 bytes"):
+        fetch([endless], tmp_path, lambda what, done, total: reported.append(done), QUICK)
+    assert (len(server.requests), leftovers(tmp_path)) == (1, [])
+    assert 0 < max(reported) <= len(BODY)
+
+
 def test_a_corrupt_download_is_refused_and_forgotten(server: Server, tmp_path: Path) -> None:
     server.scripts = [server.body(BODY[:-1] + b"x")]
     with pytest.raises(HarnessError, match=f"has the SHA-256 .*, but {SHA} is known"):
@@ -180,9 +272,39 @@ def test_a_file_that_changed_since_its_first_use_is_refused(server: Server, tmp_
     (tmp_path / "data.bin").unlink()
     assert verify(tmp_path)[0].state == "missing"
     server.scripts = [server.body(b"other")]
-    with pytest.raises(HarnessError, match="SHA-256"):
+    with pytest.raises(HarnessError, match=r"SHA-256 .*delete the entry 'data.bin' in fetched.json"):
         get(server, tmp_path)
-    assert not (tmp_path / "data.bin").exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["fetched.json"]
+
+
+def test_a_hash_known_later_takes_the_place_of_the_first_use(server: Server, tmp_path: Path) -> None:
+    server.scripts = [server.body(b"other")]
+    get(server, tmp_path)
+    (tmp_path / "data.bin").unlink()
+    server.scripts = [server.body()]
+    assert not get(server, tmp_path, sha256=SHA).first_use
+    assert [c.state for c in verify(tmp_path)] == ["ok"]
+
+
+def test_chosen_files_are_verified(server: Server, tmp_path: Path) -> None:
+    for name, data in (("a.bin", BODY), ("b.zip", zipped(**{"ml/x": b"x", "ml/y": b"y"}))):
+        server.scripts = [server.body(data)]
+        get(server, tmp_path, name=name, unpack=name.endswith("zip"))
+    (tmp_path / "ml" / "y").write_bytes(b"z")
+    assert [(c.name, c.state) for c in verify(tmp_path, ["a.bin"])] == [("a.bin", "ok")]
+    assert [(c.name, c.state) for c in verify(tmp_path, ["b.zip"])] == [
+        ("b.zip", "ok"),
+        ("ml/x", "ok"),
+        ("ml/y", "changed"),
+    ]
+    assert len(verify(tmp_path)) == 4
+    with pytest.raises(HarnessError, match=r"'c.bin'.*Known: a.bin, b.zip"):
+        verify(tmp_path, ["c.bin"])
+
+
+def test_a_folder_without_a_record_cannot_be_verified(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"fetched.json"):
+        verify(tmp_path)
 
 
 def test_a_file_put_there_by_hand_is_adopted_or_refused(server: Server, tmp_path: Path) -> None:
@@ -201,10 +323,14 @@ def test_a_good_redirect_is_followed_and_a_bad_one_is_not(server: Server, tmp_pa
         (302, "/again", "more than 5 redirects"),
         (301, "file:///etc/passwd", "no http address"),
         (307, "ftp://example.org/x", "no http address"),
+        (302, "http://[", "no address"),
     ):
         server.scripts = [status(code, Location=where)]
         with pytest.raises(HarnessError, match=message):
             get(server, tmp_path, name="other.bin")
+    with pytest.raises(HarnessError, match="no http address"):
+        check_address("http://[")
+    check_address("https://example.org/x", "http://example.org/x")
     with pytest.raises(HarnessError, match="unprotected"):
         check_address("http://example.org/x", "https://example.org/x")
     assert not (tmp_path / "other.bin").exists()
@@ -221,9 +347,11 @@ def test_server_errors_are_tried_again_and_refusals_are_not(server: Server, tmp_
 
 
 def test_what_is_not_the_file_is_refused(server: Server, tmp_path: Path) -> None:
-    server.scripts = [server.body(b"<html>Access denied</html>", Content_Type="text/html; charset=utf-8")]
-    with pytest.raises(HarnessError, match="web page"):
-        get(server, tmp_path)
+    for kind in ("text/html; charset=utf-8", "Text/HTML", "application/xhtml+xml"):
+        server.scripts = [server.body(b"<html>Access denied</html>", Content_Type=kind)]
+        with pytest.raises(HarnessError, match="web page"):
+            get(server, tmp_path)
+    assert get(server, tmp_path, name="page.html").size == 26
     server.scripts = [server.body(gzip.compress(BODY), Content_Encoding="gzip")]
     with pytest.raises(HarnessError, match="encoded"):
         get(server, tmp_path)
@@ -232,8 +360,37 @@ def test_what_is_not_the_file_is_refused(server: Server, tmp_path: Path) -> None
 
 
 def test_no_network_says_where_to_put_the_file(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match=f"the connection failed .*put the file at {tmp_path}/data.bin by hand"):
+    with pytest.raises(
+        HarnessError, match=f"connection failed .*put the file at {tmp_path}/data.bin by hand: it will be"
+    ):
         fetch([RemoteFile("http://127.0.0.1:9/data.bin", "data.bin")], tmp_path, manners=QUICK)
+
+
+def test_what_cannot_be_stored_is_said(server: Server, tmp_path: Path) -> None:
+    server.scripts = [server.body()]
+    (tmp_path / "file").write_text("")
+    (tmp_path / "data.bin").mkdir()
+    with pytest.raises(HarnessError, match="is no file"):
+        get(server, tmp_path)
+    with pytest.raises(HarnessError, match="Cannot store"):
+        get(server, tmp_path, name="file/data.bin")
+    with pytest.raises(HarnessError, match="Cannot write"):
+        get(server, tmp_path / "file")
+    assert server.requests == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_cannot_be_written_is_said(server: Server, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(HarnessError, match="Cannot write"):
+        get(server, tmp_path)
+    tmp_path.chmod(0o700)
+    assert server.requests == []
+
+
+def test_the_name_of_the_record_is_kept_for_it() -> None:
+    with pytest.raises(HarnessError, match="kept for the record"):
+        fetch([RemoteFile("http://127.0.0.1:9/", "./fetched.json")], Path("nowhere"), manners=QUICK)
 
 
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "c:/x", "a\\..\\x", ""])
@@ -242,8 +399,9 @@ def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
         fetch([RemoteFile("http://127.0.0.1:9/", name)], tmp_path, manners=QUICK)
 
 
-def test_a_corrupt_record_is_named(server: Server, tmp_path: Path) -> None:
-    (tmp_path / "fetched.json").write_text('{"data.bin": 3}')
+@pytest.mark.parametrize("content", ["", "[]", '{"data.bin": 3}', '{"../x": {"sha256": "0"}}'])
+def test_a_corrupt_record_is_named(server: Server, tmp_path: Path, content: str) -> None:
+    (tmp_path / "fetched.json").write_text(content)
     with pytest.raises(HarnessError, match=r"fetched.json is corrupt"):
         get(server, tmp_path)
 
@@ -256,19 +414,34 @@ def zipped(**members: bytes) -> bytes:
     return out.getvalue()
 
 
-def tarred(*infos: tuple[tarfile.TarInfo, bytes]) -> bytes:
+def tarred(*infos: tuple[tarfile.TarInfo, bytes], mode: str = "w:gz") -> bytes:
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
+    with tarfile.open(fileobj=out, mode=mode) as archive:
         for info, data in infos:
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return out.getvalue()
 
 
-def link() -> tarfile.TarInfo:
+def special(kind: bytes) -> tarfile.TarInfo:
     info = tarfile.TarInfo("inside")
-    info.type, info.linkname = tarfile.SYMTYPE, "/etc/passwd"
+    info.type, info.linkname = kind, "/etc/passwd"
     return info
+
+
+def zipped_link() -> bytes:
+    info = zipfile.ZipInfo("inside")
+    info.external_attr = 0o120777 << 16
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(info, "/etc/passwd")
+    return out.getvalue()
+
+
+def spoilt(archive: bytes, at: int | None = None) -> bytes:
+    """With 20 other bytes, in the middle if not said where."""
+    at = len(archive) // 2 if at is None else at
+    return archive[:at] + bytes(b ^ 255 for b in archive[at : at + 20]) + archive[at + 20 :]
 
 
 @pytest.mark.parametrize("name", ["data.zip", "data.tar.gz"])
@@ -276,17 +449,43 @@ def test_archives_are_unpacked_and_their_files_are_verified_too(server: Server, 
     data = (
         zipped(**{"ml/ratings.dat": BODY})
         if name.endswith("zip")
-        else tarred((tarfile.TarInfo("ml/ratings.dat"), BODY))
+        else tarred((tarfile.TarInfo("./ml/ratings.dat"), BODY))
     )
     server.scripts = [server.body(data)]
     get(server, tmp_path, name=name, unpack=True)
     assert (tmp_path / "ml" / "ratings.dat").read_bytes() == BODY
-    assert [c.state for c in verify(tmp_path)] == ["ok", "ok"]
+    assert (tmp_path / "ml" / "ratings.dat").stat().st_mode & 0o777 == 0o644
+    assert [(c.name, c.state) for c in verify(tmp_path)] == [(name, "ok"), ("ml/ratings.dat", "ok")]
     (tmp_path / "ml" / "ratings.dat").unlink()
     assert [c.state for c in verify(tmp_path)] == ["ok", "missing"]
     get(server, tmp_path, name=name, unpack=True)
     assert [c.state for c in verify(tmp_path)] == ["ok", "ok"]
     assert len(server.requests) == 1
+
+
+def test_another_archive_of_the_same_name_is_unpacked_again(server: Server, tmp_path: Path) -> None:
+    for content in (b"old", b"new"):
+        data = zipped(**{"ml/ratings.dat": content, f"ml/{content.decode()}": b""})
+        server.scripts = [server.body(data)]
+        get(server, tmp_path, name="a.zip", sha256=hashlib.sha256(data).hexdigest(), unpack=True)
+        (tmp_path / "a.zip").rename(tmp_path / "away.zip")
+        assert (tmp_path / "ml" / "ratings.dat").read_bytes() == content
+    record = json.loads((tmp_path / "fetched.json").read_text())
+    assert sorted(record) == ["a.zip", "ml/new", "ml/ratings.dat"]
+
+
+@pytest.mark.parametrize("member", ["mine.txt", "a.zip", "fetched.json", "folder"])
+def test_an_archive_replaces_no_file_but_its_own(server: Server, tmp_path: Path, member: str) -> None:
+    (tmp_path / "mine.txt").write_bytes(b"mine")
+    (tmp_path / "folder").mkdir()
+    server.scripts = [server.body(zipped(**{"fine": b"x", member: b"theirs"}))]
+    with pytest.raises(HarnessError, match="kept for the record" if member == "fetched.json" else "would replace"):
+        get(server, tmp_path, name="a.zip", unpack=True)
+    assert (tmp_path / "mine.txt").read_bytes() == b"mine"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip", "folder", "mine.txt"]
+    server.scripts = [server.body(zipped(**{"mine.txt": b"mine"}))]
+    get(server, tmp_path, name="b.zip", unpack=True)
+    assert [c.state for c in verify(tmp_path)] == ["ok", "ok"]
 
 
 @pytest.mark.parametrize(
@@ -295,7 +494,22 @@ def test_archives_are_unpacked_and_their_files_are_verified_too(server: Server, 
         (zipped(**{"fine": b"x", "../escaped": b"x"}), "'../escaped' leads out"),
         (zipped(**{"/tmp/escaped": b"x"}), "leads out"),
         (tarred((tarfile.TarInfo("fine"), b"x"), (tarfile.TarInfo("../escaped"), b"x")), "'../escaped' leads out"),
-        (tarred((link(), b"")), "'inside' is no plain file"),
+        (tarred((tarfile.TarInfo("fine"), b"x"), (special(tarfile.SYMTYPE), b"")), "'inside' is no plain file"),
+        (tarred((special(tarfile.LNKTYPE), b"")), "'inside' is no plain file"),
+        (tarred((special(tarfile.CHRTYPE), b"")), "'inside' is no plain file"),
+        (zipped_link(), "'inside' is no plain file"),
+        (spoilt(zipped(fine=BODY)), "cannot be unpacked.*Delete"),
+        (spoilt(zipped(fine=BODY), at=34), "cannot be unpacked.*while decompressing"),  # where its data begin
+        (spoilt(tarred((tarfile.TarInfo("fine"), BODY))), "cannot be unpacked.*Delete"),
+        # The second header, at byte 1024, is spoilt: tarfile itself would take it for the end.
+        (
+            (two := tarred((tarfile.TarInfo("one"), b"x"), (tarfile.TarInfo("two"), b"x"), mode="w"))[:1024]
+            + b"?"
+            + two[1025:],
+            "bad header at byte 1,024",
+        ),
+        (tarred((tarfile.TarInfo("bomb"), b"\0" * 3_000_000)), "unpacks to far more"),
+        (zipped(one=b"\0" * 1_500_000, two=b"\0" * 1_500_000), "'two' unpacks to far more"),
         (zipped(bomb=b"\0" * 3_000_000), "unpacks to far more"),
         (zipped(fine=BODY)[:-30], "cannot be unpacked"),
         (b"no archive at all", "cannot be unpacked"),
