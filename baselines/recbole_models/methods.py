@@ -1,0 +1,123 @@
+"""RecBole's sequential models as methods: by item id, on the target alone or on all domains in one catalogue."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from baselines.recbole_models.building import RecBoleSettings, sequential_models
+from baselines.recbole_models.corpus import Corpus
+from baselines.recbole_models.training import load_scorer, train_model
+from baselines.spaces import load_space
+from harness.errors import HarnessError
+from harness.method import Artefact, FitContext, Scorer
+from harness.protocol.scenario import Budget
+from harness.protocol.split import TrainingData
+from harness.tuning.space import Space
+from harness.tuning.tunable import with_settings
+
+
+@dataclass(frozen=True)
+class RecBoleMethod:
+    """One of RecBole's sequential models.
+
+    Attributes:
+        settings: which model, and how it is trained.
+        space: what the tuner may choose.
+        joint: train on the target and all sources in one catalogue (naive joint training), and score the target alone.
+    """
+
+    settings: RecBoleSettings
+    space: Space
+    joint: bool = False
+
+    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+        """The domains it is trained on."""
+        return (target, *sources) if self.joint else (target,)
+
+    def tuned(self, chosen: Mapping[str, Any]) -> "RecBoleMethod":
+        """The same method with settings from its space."""
+        return RecBoleMethod(with_settings(self.settings, chosen), self.space, self.joint)
+
+    def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
+        """The trained model. One corpus serves each of its domains as the target."""
+        corpus = self._corpus(data)
+        domains = [part.domain for part in corpus.parts]
+        return [
+            Artefact(
+                kind="recbole",
+                label=f"{self.settings.model} on {' + '.join(domain.name for domain in domains)}, seed {seed}",
+                inputs={
+                    "domains": [domain.identity for domain in domains],
+                    "settings": asdict(self.settings),
+                    "budget": budget.of_a_training,
+                    "seed": seed,
+                },
+                make=partial(train_model, self.settings, corpus, budget, seed),
+            )
+        ]
+
+    def fit(self, data: TrainingData, context: FitContext) -> Scorer:
+        """Trains the model if it was never trained, and loads its best weights."""
+        (artefact,) = self.artefacts(data, context.budget, context.seed)
+        folder = context.artefacts.obtain(artefact)
+        corpus = self._corpus(data)
+        part = next(part for part in corpus.parts if part.domain.name == data.target)
+        return load_scorer(self.settings, corpus, part, folder, context.device)
+
+    def _corpus(self, data: TrainingData) -> Corpus:
+        names = self.learns_from(data.target, data.sources)
+        # In an order of their own, so that one model serves whichever of its domains is the target.
+        return Corpus.of(*sorted((data.domains[name] for name in names), key=lambda domain: domain.identity))
+
+
+def _method(space: str, model: str, loss: str | None = None, joint: bool = False) -> RecBoleMethod:
+    """A method as the first trial of its tuning would have it."""
+    found = load_space(space)
+    return RecBoleMethod(with_settings(RecBoleSettings(model, loss), found.first()), found, joint)
+
+
+def sasrec() -> RecBoleMethod:
+    """SASRec with cross-entropy (Kang and McAuley, ICDM 2018; RecBole's variant of it)."""
+    return _method("sasrec", "SASRec", "CE")
+
+
+def sasrec_bce() -> RecBoleMethod:
+    """SASRec with binary cross-entropy and one negative, as in its paper."""
+    return _method("sasrec", "SASRec", "BCE")
+
+
+def joint_sasrec() -> RecBoleMethod:
+    """SASRec with cross-entropy on all domains in one catalogue."""
+    return _method("sasrec", "SASRec", "CE", joint=True)
+
+
+def gru4rec() -> RecBoleMethod:
+    """GRU4Rec with cross-entropy (Hidasi et al., ICLR 2016; RecBole's variant of it)."""
+    return _method("gru4rec", "GRU4Rec", "CE")
+
+
+def joint_gru4rec() -> RecBoleMethod:
+    """GRU4Rec with cross-entropy on all domains in one catalogue."""
+    return _method("gru4rec", "GRU4Rec", "CE", joint=True)
+
+
+def bert4rec() -> RecBoleMethod:
+    """BERT4Rec (Sun et al., CIKM 2019; RecBole's variant of it)."""
+    return _method("bert4rec", "BERT4Rec")
+
+
+def fdsa() -> RecBoleMethod:
+    """FDSA, which reads items' attributes beside their ids: here, words (Zhang et al., IJCAI 2019)."""
+    return _method("sasrec", "FDSA")
+
+
+def by_name(model: str) -> RecBoleMethod:
+    """Any of RecBole's sequential models, with RecBole's defaults.
+
+    Raises:
+        HarnessError: RecBole has no such model.
+    """
+    if model not in sequential_models():
+        raise HarnessError.unknown("sequential model of RecBole", model, sequential_models())
+    return _method("recbole", model)

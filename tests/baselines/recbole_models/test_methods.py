@@ -1,0 +1,208 @@
+"""RecBole's models as methods: training, what is kept, joint corpora, scores."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from baselines.recbole_models.building import RecBoleSettings, build
+from baselines.recbole_models.corpus import Corpus
+from baselines.recbole_models.dataset import seeded
+from baselines.recbole_models.methods import by_name, joint_sasrec, sasrec, sasrec_bce
+from baselines.recbole_models.paths import find_path
+from baselines.recbole_models.scoring import RecBoleScorer, last_items
+from baselines.recbole_models.training import load_scorer, train_model
+from harness.data.prepare import prepare
+from harness.errors import HarnessError
+from harness.evaluate import rank_full, validation_ndcg
+from harness.method import make_method
+from harness.protocol.metrics import hr, mrr, ndcg
+from harness.protocol.scenario import Budget
+from harness.protocol.split import Histories, LeaveOneOut, TrainingData
+from tests.conftest import domain_of, toy_raw
+
+BUDGET = Budget(trials=1, epochs=3, patience=3)
+
+
+@pytest.fixture(scope="module")
+def domains():
+    torch.set_num_threads(1)
+    return {name: LeaveOneOut().training(prepare(toy_raw(name, seed), 1)) for seed, name in enumerate("ab")}
+
+
+def train(settings: RecBoleSettings, corpus: Corpus, folder: Path, budget: Budget = BUDGET):
+    folder.mkdir()
+    return train_model(settings, corpus, budget, 0, folder, "cpu", lambda *_: None)
+
+
+@pytest.mark.parametrize("model", ["SASRec", "BERT4Rec", "Caser", "FPMC"])
+def test_training_is_repeatable_and_its_path_is_told(model: str, domains, tmp_path: Path) -> None:
+    settings, corpus = RecBoleSettings(model), Corpus.of(domains["a"])
+    records = [train(settings, corpus, tmp_path / attempt) for attempt in "12"]
+    assert records[0] == records[1]
+    assert records[0].notes["training_path"] == str(find_path(settings))
+    first, second = ((tmp_path / attempt / "model.safetensors").read_bytes() for attempt in "12")
+    assert first == second
+
+
+def test_the_best_epoch_is_kept_and_served(domains, tmp_path: Path) -> None:
+    # Under a constant rate, where a training ends does not tell on how it began.
+    settings = RecBoleSettings("SASRec", "CE", learning_rate=0.05, schedule="constant")
+    corpus = Corpus.of(domains["a"])
+    record = train(settings, corpus, tmp_path / "long", Budget(1, 12, 12))
+    best = int(np.argmax(record.validation))
+    assert record.best_step == (best + 1) * record.steps // len(record.validation)
+    scorer = load_scorer(settings, corpus, corpus.parts[0], tmp_path / "long", "cpu")
+    assert validation_ndcg(scorer, domains["a"]) == pytest.approx(max(record.validation), abs=1e-12)
+    # The weights are those of a training that ends there.
+    train(settings, corpus, tmp_path / "short", Budget(1, best + 1, 12))
+    short, long = (load_file(tmp_path / name / "model.safetensors") for name in ("short", "long"))
+    for name, weights in long.items():
+        torch.testing.assert_close(weights, short[name])
+
+
+def test_patience_ends_a_training(domains, tmp_path: Path) -> None:
+    record = train(
+        RecBoleSettings("SASRec", "CE", learning_rate=0.5), Corpus.of(domains["a"]), tmp_path / "x", Budget(1, 50, 2)
+    )
+    assert len(record.validation) < 50
+    assert len(record.validation) - 1 - int(np.argmax(record.validation)) == 2
+
+
+def test_a_falling_rate_changes_the_outcome_but_not_the_first_epoch(domains, tmp_path: Path) -> None:
+    corpus = Corpus.of(domains["a"])
+    records = [
+        train(RecBoleSettings("SASRec", "CE", schedule=schedule, learning_rate=1e-2), corpus, tmp_path / schedule)
+        for schedule in ("constant", "cosine")
+    ]
+    assert records[0].validation[0] == records[1].validation[0]
+    weights = [load_file(tmp_path / s / "model.safetensors")["item_embedding.weight"] for s in ("constant", "cosine")]
+    assert not torch.equal(*weights)
+
+
+def test_the_losses_are_three(domains, tmp_path: Path) -> None:
+    corpus = Corpus.of(domains["a"])
+    weights = []
+    for loss in ("CE", "BPR", "BCE"):
+        train(RecBoleSettings("SASRec", loss), corpus, tmp_path / loss, Budget(1, 1, 1))
+        weights.append(load_file(tmp_path / loss / "model.safetensors")["item_embedding.weight"])
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+
+
+def test_a_joint_corpus_holds_both_domains_and_scores_one(domains, tmp_path: Path) -> None:
+    corpus = Corpus.of(domains["a"], domains["b"])
+    assert corpus.n_items == len(domains["a"].catalogue) + len(domains["b"].catalogue)
+    assert len(corpus.sequences) == len(domains["a"].train) + len(domains["b"].train)
+    second = corpus.parts[1]
+    for user in range(len(domains["b"].train)):
+        shifted = corpus.sequences[second.first_user + user] - second.first_item
+        assert shifted.tolist() == domains["b"].train[user].tolist()
+    settings = RecBoleSettings("SASRec", "CE")
+    record = train(settings, corpus, tmp_path / "joint")
+    both = [load_scorer(settings, corpus, part, tmp_path / "joint", "cpu") for part in corpus.parts]
+    each = [validation_ndcg(scorer, scorer.part.domain) for scorer in both]
+    assert np.mean(each) == pytest.approx(max(record.validation), abs=1e-12)
+    # Scores are the joint model's own, of the items that are the target's.
+    history = domains["b"].validation.histories.block(0, 4)
+    items, lengths = last_items(history.sequences, 50)
+    with torch.no_grad():
+        whole = both[1].built.model.full_sort_predict(
+            {
+                "item_id_list": torch.from_numpy(np.where(items > 0, items + second.first_item, 0)),
+                "item_length": torch.from_numpy(lengths),
+            }
+        )
+    np.testing.assert_allclose(both[1].score(history, None), whole[:, second.first_item + 1 :].numpy(), atol=1e-5)
+
+
+def test_one_joint_model_serves_either_direction(domains) -> None:
+    def inputs(target: str, source: str):
+        data = TrainingData(target, (source,), domains)
+        return joint_sasrec().artefacts(data, BUDGET, 0)[0].inputs
+
+    assert json.dumps(inputs("a", "b")) == json.dumps(inputs("b", "a"))
+    alone = sasrec().artefacts(TrainingData("a", ("b",), domains), BUDGET, 0)[0].inputs
+    assert alone != inputs("a", "b")
+
+
+def test_the_number_of_trials_does_not_make_another_training(domains) -> None:
+    data = TrainingData("a", ("b",), domains)
+    many, one = (sasrec().artefacts(data, Budget(trials, 3, 3), 0)[0].inputs for trials in (9, 1))
+    assert many == one
+
+
+def test_rows_of_different_losses_share_model_and_space() -> None:
+    assert sasrec().space == sasrec_bce().space
+    assert (sasrec().settings.loss, sasrec_bce().settings.loss) == ("CE", "BCE")
+    tuned = sasrec().tuned({"learning_rate": 0.1, "parameters.hidden_size": 32})
+    assert (tuned.settings.learning_rate, tuned.settings.parameters["hidden_size"]) == (0.1, 32)
+
+
+def test_any_model_by_name() -> None:
+    assert make_method("recbole.NARM").settings == by_name("NARM").settings  # type: ignore[attr-defined]
+    with pytest.raises(HarnessError, match=r"SASRex.*Did you mean.*SASRec"):
+        make_method("recbole.SASRex")
+    with pytest.raises(HarnessError, match="recbole"):
+        make_method("recbole")
+
+
+@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec", "BERT4Rec", "Caser", "NARM", "FPMC"])
+def test_scores_do_not_depend_on_who_else_is_in_the_batch(model: str) -> None:
+    sequences = domain_of([[1, 2, 3], [4] * 12, [], [7]], 20)
+    corpus = Corpus.of(LeaveOneOut().training(sequences))
+    settings = RecBoleSettings(model, max_length=8)
+    with seeded(0):
+        built = build(settings, corpus, prefixes=True)
+    scorer = RecBoleScorer(built, corpus.parts[0], 8, find_path(settings))
+    together = scorer.score(Histories(np.arange(4), sequences.interactions), None)
+    assert together.shape == (4, 20)
+    for row in range(4):
+        alone = scorer.score(Histories(np.array([row]), sequences.interactions.select(np.array([row]))), None)
+        np.testing.assert_allclose(alone[0], together[row], atol=1e-5)
+    picked = scorer.score(Histories(np.arange(4), sequences.interactions), np.tile([3, 5], (4, 1)))
+    np.testing.assert_array_equal(picked, together[:, [3, 5]])
+
+
+def test_the_latest_items_are_read() -> None:
+    items, lengths = last_items(domain_of([list(range(10)), [3], []], 20).interactions, 4)
+    assert items.tolist() == [[7, 8, 9, 10], [4, 0, 0, 0], [0, 0, 0, 0]]
+    assert lengths.tolist() == [4, 1, 1]
+
+
+def test_our_metrics_are_those_of_recboles_evaluator(domains, tmp_path: Path) -> None:
+    """On RecBole's own score matrix, in RecBole's own way: the history stays in."""
+    from recbole.config import Config
+    from recbole.evaluator import Collector, Evaluator
+
+    whole = prepare(toy_raw("a", 0), 1)
+    corpus = Corpus.of(domains["a"])
+    settings = RecBoleSettings("SASRec", "CE")
+    train(settings, corpus, tmp_path / "x")
+    scorer = load_scorer(settings, corpus, corpus.parts[0], tmp_path / "x", "cpu")
+    test = LeaveOneOut().test(whole)
+    scores = scorer.score(test.histories, None)
+    assert all(len(set(row)) == len(row) for row in scores.tolist())  # no ties
+    config = Config(
+        model="SASRec",
+        dataset="none",
+        config_dict={
+            "metrics": ["Hit", "NDCG", "MRR"],
+            "topk": [1, 3, 5, 10, 20],
+            "metric_decimal_place": 15,
+            "data_path": "none",
+            "train_neg_sample_args": None,
+        },
+    )
+    collector = Collector(config)
+    rows = torch.arange(len(test.targets))
+    matrix = torch.cat([torch.full((len(rows), 1), -torch.inf), torch.from_numpy(scores)], dim=1)
+    collector.eval_batch_collect(matrix, None, rows, torch.tensor(test.targets) + 1)
+    theirs = Evaluator(config).evaluate(collector.get_data_struct())
+    ranks = rank_full(scorer, test, len(whole.catalogue), keep_history=True)
+    for k in (1, 3, 5, 10, 20):
+        for name, ours in (("hit", hr), ("ndcg", ndcg), ("mrr", mrr)):
+            assert ours(ranks, k).mean() == pytest.approx(theirs[f"{name}@{k}"], abs=1e-9)
