@@ -1,0 +1,144 @@
+"""Controls that count which items go together: a first-order Markov chain, and item-kNN over sequences.
+
+Both are known to be hard to beat (Ludewig and Jannach, UMUAI 2018; Dacrema et al., RecSys 2019).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from baselines.spaces import load_space
+from harness.data.domain import Ints, Sequences
+from harness.method import FitContext, Floats32, Scorer, pick
+from harness.protocol.split import Histories, TrainingData
+from harness.tuning.space import Space
+from harness.tuning.tunable import with_settings
+
+
+@dataclass(frozen=True)
+class MarkovSettings:
+    """How transitions are counted.
+
+    Attributes:
+        prior: transitions that are added to each row of the chain, shared out by popularity.
+    """
+
+    prior: float = 1.0
+
+
+@dataclass(frozen=True)
+class Markov:
+    """Scores an item by the estimated probability that it follows the latest one: a first-order Markov chain."""
+
+    settings: MarkovSettings = field(default_factory=MarkovSettings)
+    space: Space = field(default_factory=lambda: load_space("markov"))
+
+    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
+        """The target."""
+        return (target,)
+
+    def tuned(self, chosen: Mapping[str, Any]) -> "Markov":
+        """The same method with settings from its space."""
+        return Markov(with_settings(self.settings, chosen), self.space)
+
+    def fit(self, data: TrainingData, context: FitContext) -> Scorer:  # noqa: ARG002 - nothing to draw
+        """Counts transitions between neighbours in the target's training sequences."""
+        train, n_items = data.target_domain.train, len(data.target_domain.catalogue)
+        inner = train.from_end[:-1] > 0  # interactions with one of the same user after them
+        before, after = train.items[:-1][inner], train.items[1:][inner]
+        counts = sparse.csr_array((np.ones(len(before)), (before, after)), shape=(n_items, n_items))
+        popularity = np.bincount(train.items, minlength=n_items) / max(1, len(train.items))
+        return _Chain(counts, popularity, self.settings.prior)
+
+
+@dataclass(frozen=True)
+class _Chain:
+    counts: Any  # float64 [n_items, n_items], sparse: transitions
+    popularity: np.ndarray[Any, np.dtype[np.float64]]
+    prior: float
+
+    def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
+        latest, known = _latest(histories.sequences)
+        found = self.counts[latest].toarray() * known[:, None]
+        rows = (found + self.prior * self.popularity) / (found.sum(axis=1, keepdims=True) + self.prior)
+        return pick(rows.astype(np.float32), candidates)
+
+
+@dataclass(frozen=True)
+class ItemKnnSettings:
+    """How neighbours are found and weighted.
+
+    Attributes:
+        neighbours: the most similar items that are kept of each item.
+        decay: weight of an item of the history relative to the next later one.
+        shrinkage: added to the product of norms, so that similarity from few users counts less.
+    """
+
+    neighbours: int = 100
+    decay: float = 0.8
+    shrinkage: float = 10.0
+
+
+@dataclass(frozen=True)
+class ItemKnn:
+    """Scores an item by its cosine similarity, over users, to the items of the history, the latest weighing most."""
+
+    settings: ItemKnnSettings = field(default_factory=ItemKnnSettings)
+    space: Space = field(default_factory=lambda: load_space("item-knn"))
+
+    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
+        """The target."""
+        return (target,)
+
+    def tuned(self, chosen: Mapping[str, Any]) -> "ItemKnn":
+        """The same method with settings from its space."""
+        return ItemKnn(with_settings(self.settings, chosen), self.space)
+
+    def fit(self, data: TrainingData, context: FitContext) -> Scorer:  # noqa: ARG002 - nothing to draw
+        """Computes similarities."""
+        train, n_items = data.target_domain.train, len(data.target_domain.catalogue)
+        return _Neighbours(similarities(train, n_items, self.settings), self.settings.decay)
+
+
+def similarities(train: Sequences, n_items: int, settings: ItemKnnSettings) -> Any:
+    """Each item's most similar others: sparse float64 [n_items, n_items], a row an item.
+
+    The similarity of i and j is n_ij / (sqrt(n_i n_j) + shrinkage), with n_ij users who have both.
+    """
+    pairs = np.unique(np.stack([train.users, train.items]), axis=1)
+    users = sparse.csr_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(len(train), n_items))
+    together = sparse.csr_array(users.T @ users)
+    norms = np.sqrt(together.diagonal())
+    rows = np.repeat(np.arange(n_items), np.diff(together.indptr))
+    values = together.data / (norms[rows] * norms[together.indices] + settings.shrinkage)
+    values[rows == together.indices] = 0  # an item is no neighbour of its own
+    # Place of each entry within its row, most similar first.
+    order = np.lexsort((together.indices, -values, rows))
+    place = np.arange(len(rows)) - together.indptr[rows[order]]
+    kept = order[(place < settings.neighbours) & (values[order] > 0)]
+    return sparse.csr_array((values[kept], (rows[kept], together.indices[kept])), shape=(n_items, n_items))
+
+
+@dataclass(frozen=True)
+class _Neighbours:
+    similar: Any
+    decay: float
+
+    def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
+        sequences = histories.sequences
+        weights = self.decay ** sequences.from_end.astype(np.float64)
+        shape = (len(sequences), self.similar.shape[0])
+        # A repeated item's weights add up.
+        history = sparse.csr_array((weights, (sequences.users, sequences.items)), shape=shape)
+        return pick((history @ self.similar).toarray().astype(np.float32), candidates)
+
+
+def _latest(sequences: Sequences) -> tuple[Ints, np.ndarray[Any, np.dtype[np.bool_]]]:
+    """The latest item of each history (int64 [n], 0 where it is empty), and whether there is one (bool [n])."""
+    known = sequences.lengths > 0
+    if not len(sequences.items):
+        return np.zeros(len(sequences), dtype=np.int64), known
+    return np.where(known, sequences.items[sequences.offsets[1:] - 1], 0), known
