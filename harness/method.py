@@ -18,6 +18,8 @@ from harness.protocol.split import Histories, TrainingData
 Floats32 = NDArray[np.float32]
 
 ENTRY_POINTS = "cdsr_harness.methods"
+#: Entry points that make a method from the part of its name after the first dot: `recbole.NARM`.
+FAMILIES = "cdsr_harness.method_families"
 
 #: Tells how far a training is: (steps done, steps at most).
 Report = Callable[[int, int], None]
@@ -53,35 +55,20 @@ class VectorScorer(Scorer, Protocol):
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One setting tried in a training.
-
-    Attributes:
-        settings: what was varied.
-        validation: NDCG@10 on validation after each evaluation, in order.
-        steps: optimiser steps made.
-        best_step: the step whose weights were kept.
-    """
-
-    settings: Mapping[str, Any]
-    validation: tuple[float, ...]
-    steps: int
-    best_step: int
-
-
-@dataclass(frozen=True)
 class TrainingRecord:
     """What a training did; part of every result that used what it made.
 
     Attributes:
-        trials: every setting tried, in order.
-        chosen: index of the trial whose weights were kept.
+        validation: NDCG@10 on validation after each evaluation, in order.
+        steps: optimiser steps made.
+        best_step: the step whose weights were kept.
         trainable_parameters: number of weights that were trained.
         notes: what a reader of the result should know, such as which training path was taken.
     """
 
-    trials: tuple[Trial, ...]
-    chosen: int
+    validation: tuple[float, ...]
+    steps: int
+    best_step: int
     trainable_parameters: int
     notes: Mapping[str, Any]
 
@@ -193,7 +180,12 @@ def pick(scores: Floats32, candidates: Ints | None) -> Floats32:
 
 def method_names() -> list[str]:
     """Names of all installed methods."""
-    return sorted(_entries())
+    return sorted(_entries(ENTRY_POINTS))
+
+
+def family_names() -> list[str]:
+    """Names of all installed families of methods."""
+    return sorted(_entries(FAMILIES))
 
 
 def make_method(name: str) -> Method:
@@ -204,7 +196,8 @@ def make_method(name: str) -> Method:
     """
     entry = _entry(name)
     try:
-        method: Method = entry.load()()
+        make = entry.load()
+        method: Method = make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
     except ImportError as error:
         raise HarnessError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
     return method
@@ -217,16 +210,17 @@ def packages_of(name: str) -> tuple[str, ...]:
     """
     entry = _entry(name)
     home = entry.dist.name if entry.dist else None
-    siblings = [e for e in _entries().values() if e.dist and e.dist.name == home] or [entry]
+    siblings = [e for e in _entries(entry.group).values() if e.dist and e.dist.name == home] or [entry]
     return tuple(sorted({e.module.partition(".")[0] for e in siblings}))
 
 
-def _entries() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=ENTRY_POINTS)}
+def _entries(group: str) -> dict[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=group)}
 
 
 def _entry(name: str) -> EntryPoint:
-    entries = _entries()
-    if name not in entries:
-        raise HarnessError.unknown("method", name, entries)
-    return entries[name]
+    entries, families = _entries(ENTRY_POINTS), _entries(FAMILIES)
+    family, _, member = name.partition(".")
+    if name not in entries and not (member and family in families):
+        raise HarnessError.unknown("method", name, [*entries, *(f"{name}.<name>" for name in families)])
+    return entries.get(name) or families[family]

@@ -1,13 +1,11 @@
-"""The one stopping rule and the one way to choose between trials, for every trained method."""
+"""The one stopping rule, for every trained method."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from harness.errors import HarnessError
-from harness.method import TrainingRecord, Trial
-from harness.protocol.scenario import Budget
+from harness.method import TrainingRecord
 
 State = TypeVar("State")
 
@@ -47,30 +45,6 @@ class BestByValidation(Generic[State]):
         self.curve.append(score)
         return self._since < self.patience
 
-    def trial(self, settings: Mapping[str, Any], steps: int) -> Trial:
+    def record(self, steps: int, trainable_parameters: int, notes: Mapping[str, Any]) -> TrainingRecord:
         """This training as a record."""
-        return Trial(settings, tuple(self.curve), steps, self.best_step)
-
-
-def best_trial(
-    candidates: Sequence[Mapping[str, Any]],
-    budget: Budget,
-    train: Callable[[Mapping[str, Any]], tuple[Trial, State]],
-    trainable_parameters: Callable[[State], int],
-    notes: Mapping[str, Any],
-) -> tuple[TrainingRecord, State]:
-    """Trains with the first `budget.trials` settings and keeps the best by validation; ties go to the earlier.
-
-    Raises:
-        HarnessError: there are fewer settings than the budget has trials: the method would have less than others.
-    """
-    if len(candidates) < budget.trials:
-        raise HarnessError(
-            f"The budget has {budget.trials} trials, but the method has only {len(candidates)} settings to try.",
-            "Lower the suite's trials, or give the method more learning rates.",
-        )
-    outcomes = [train(settings) for settings in candidates[: budget.trials]]
-    trials = tuple(trial for trial, _ in outcomes)
-    chosen = max(range(len(trials)), key=lambda i: (max(trials[i].validation), -i))
-    kept = outcomes[chosen][1]
-    return TrainingRecord(trials, chosen, trainable_parameters(kept), notes), kept
+        return TrainingRecord(tuple(self.curve), steps, self.best_step, trainable_parameters, notes)

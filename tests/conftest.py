@@ -84,15 +84,18 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         seeds=(0, 1),
         budget=Budget(trials=1, epochs=3, patience=2),
     )
-    entries = dict(harness.method._entries())
+    entries = dict(harness.method._entries(harness.method.ENTRY_POINTS))
+    families = harness.method._entries(harness.method.FAMILIES)
 
     def add(name: str, factory: Callable[[], Any]) -> None:
         entries[name] = SimpleNamespace(  # type: ignore[assignment]
-            name=name, module="tests.conftest", dist=None, load=lambda: factory
+            name=name, group=harness.method.ENTRY_POINTS, module="tests.conftest", dist=None, load=lambda: factory
         )
 
-    monkeypatch.setattr(harness.method, "_entries", lambda: entries)
+    monkeypatch.setattr(
+        harness.method, "_entries", lambda group: families if group == harness.method.FAMILIES else entries
+    )
     monkeypatch.setattr(harness.method, "packages_of", lambda name: ("baselines", "weaverec"))
-    for module in ("harness.run.plan", "harness.run.score"):
+    for module in ("harness.run.plan", "harness.run.score", "harness.run.study"):
         monkeypatch.setattr(f"{module}.packages_of", lambda name: ("baselines", "weaverec"))
     return SimpleNamespace(suite=suite, add=add, cache=tmp_path / "cache", out=tmp_path / "out", replace=replace)

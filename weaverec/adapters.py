@@ -2,11 +2,9 @@
 
 import math
 import warnings
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,10 +13,10 @@ from torch import nn
 
 from harness.data.domain import Ints
 from harness.evaluate import validation_ndcg
-from harness.method import Artefact, Report, TrainingRecord, Trial
+from harness.method import Artefact, Report, TrainingRecord
 from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
-from harness.selection import BestByValidation, best_trial
+from harness.selection import BestByValidation
 from weaverec.backbone import Backbone, load, packaged_minilm
 from weaverec.retriever import ItemTexts, RetrieverSettings, contexts_before, retriever
 
@@ -31,7 +29,7 @@ class ComponentSettings:
         retriever: how texts and histories become vectors.
         rank: LoRA rank r.
         alpha: LoRA alpha; a task vector is (alpha / rank) B A.
-        learning_rates: peak rates to try, the first `budget.trials` of them.
+        learning_rate: the peak.
         warm_up: share of the steps over which the rate rises; after that it falls along a cosine.
         steps: optimiser steps.
         batch: prefixes a step, all of one domain, whose whole catalogue they are scored against.
@@ -44,7 +42,7 @@ class ComponentSettings:
     retriever: RetrieverSettings = field(default_factory=RetrieverSettings)
     rank: int = 16
     alpha: int = 32
-    learning_rates: tuple[float, ...] = (5e-3, 2e-3, 1e-2)
+    learning_rate: float = 5e-3
     warm_up: float = 0.1
     steps: int = 50
     batch: int = 4096
@@ -70,7 +68,7 @@ def component(
             "backbone": [backbone.name, backbone.digest],
             "domains": [domain.identity for domain in domains],
             "settings": asdict(settings),
-            "budget": asdict(budget),
+            "budget": budget.of_a_training,
             "seed": seed,
         },
         make=partial(_train_component, backbone, domains, settings, budget, seed),
@@ -87,33 +85,6 @@ def _train_component(
     device: str,
     report: Report,
 ) -> TrainingRecord:
-    def run(chosen: Mapping[str, Any]) -> tuple[Trial, Any]:
-        return _train_once(backbone, domains, settings, chosen["learning_rate"], budget, seed, device, report)
-
-    rates = [{"learning_rate": rate} for rate in settings.learning_rates]
-    record, model = best_trial(
-        rates,
-        budget,
-        run,
-        trainable_parameters=lambda model: sum(p.numel() for p in model.parameters() if p.requires_grad),
-        notes={"prefixes": {domain.name: len(_prefixes(domain, settings.cap, seed)) for domain in domains}},
-    )
-    # Embeddings are never adapted; asked to find out, PEFT would look for the base model on the network.
-    model.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    return record
-
-
-def _train_once(
-    backbone: Backbone,
-    domains: list[DomainTraining],
-    settings: ComponentSettings,
-    learning_rate: float,
-    budget: Budget,
-    seed: int,
-    device: str,
-    report: Report,
-) -> tuple[Trial, Any]:
     from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     torch.manual_seed(seed)
@@ -133,7 +104,7 @@ def _train_once(
     per_epoch = sum(math.ceil(len(events) / settings.batch) for events in prefixes)
     steps = min(settings.steps, budget.epochs * per_epoch)
     weights = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=learning_rate, weight_decay=0.0)
+    optimiser = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, steps=steps, warm_up=settings.warm_up))
     best: BestByValidation[dict[str, torch.Tensor]] = BestByValidation(budget.patience)
 
@@ -168,7 +139,11 @@ def _train_once(
                 break
     assert best.state is not None  # noqa: S101 - the last step always validates
     set_peft_model_state_dict(model, best.state)
-    return best.trial({"learning_rate": learning_rate}, step), model
+    # Embeddings are never adapted; asked to find out, PEFT would look for the base model on the network.
+    model.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    notes = {"prefixes": {domain.name: len(events) for domain, events in zip(domains, prefixes, strict=True)}}
+    return best.record(step, sum(p.numel() for p in weights), notes)
 
 
 def _prefixes(domain: DomainTraining, cap: int, seed: int) -> Ints:

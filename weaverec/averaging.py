@@ -5,12 +5,16 @@ their components. Backbone, texts, optimiser budget, selection rule and merge ar
 settings.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from harness.method import Artefact, FitContext, Scorer
 from harness.protocol.scenario import Budget
 from harness.protocol.split import TrainingData
+from harness.tuning.space import Space
+from harness.tuning.tunable import with_settings
 from weaverec.adapters import ComponentSettings, component
 from weaverec.backbone import load, packaged_minilm
 from weaverec.merge import fold, task_vector, weighted_sum
@@ -20,21 +24,37 @@ from weaverec.retriever import ItemTexts, retriever
 Mix = tuple[str, ...]
 
 
+def load_space(name: str) -> Space:
+    """A search space of this package."""
+    return Space.read(Path(__file__).parent / "spaces" / f"{name}.yaml")
+
+
 @dataclass(frozen=True)
 class ComponentAverage:
     """Serves W0 + mean of the components' task vectors; with no component, W0 itself.
 
     Attributes:
-        mixes: the components' training mixes, for a scenario's data.
+        mixes: the components' training mixes, for a target and its sources.
         settings: how components are trained.
+        space: what the tuner may choose of the settings.
     """
 
-    mixes: Callable[[TrainingData], Sequence[Mix]]
+    mixes: Callable[[str, tuple[str, ...]], Sequence[Mix]]
     settings: ComponentSettings = field(default_factory=ComponentSettings)
+    space: Space = field(default_factory=lambda: load_space("components"))
+
+    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+        """The domains of its components; the target alone if nothing is trained."""
+        used = {name for mix in self.mixes(target, sources) for name in mix}
+        return (target, *(source for source in sources if source in used))
+
+    def tuned(self, chosen: Mapping[str, Any]) -> "ComponentAverage":
+        """The same method with settings from its space."""
+        return replace(self, settings=with_settings(self.settings, chosen))
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once."""
-        mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.mixes(data))
+        mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.mixes(data.target, data.sources))
         return [component(data, mix, self.settings, budget, seed) for mix in mixes]
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:

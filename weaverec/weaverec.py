@@ -10,4 +10,4 @@ from weaverec.averaging import ComponentAverage
 
 def weaverec() -> Method:
     """Components on T and on T + S of each source S, with equal weights 1 / (m + 1)."""
-    return ComponentAverage(mixes=lambda data: [(data.target,), *((data.target, source) for source in data.sources)])
+    return ComponentAverage(mixes=lambda target, sources: [(target,), *((target, source) for source in sources)])

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import data, run
+from harness.cli import data, run, tune
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -24,6 +24,9 @@ app = typer.Typer(
 )
 app.command("run", help="Run a suite: train what is missing, score, and rebuild its leaderboard." + run.EXAMPLES)(
     run.run
+)
+app.command("tune", help="Choose methods' settings on validation data, with an equal budget." + tune.EXAMPLES)(
+    tune.tune
 )
 app.command("leaderboard")(run.leaderboard)
 app.command("ls")(run.list_all)

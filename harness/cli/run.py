@@ -77,7 +77,7 @@ def run(
     console = Console(stderr=as_json, soft_wrap=True, highlight=False)
     chosen = load_suite(suite)
     scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
-    chosen_device = _device(device)
+    chosen_device = pick_device(device)
     store = Store(cache_dir / "store")
     if not dry_run:
         check_writable(output_dir)
@@ -151,22 +151,28 @@ def leaderboard(
 
 def list_all(as_json: Json = False) -> None:
     """List suites with their scenarios, and methods. For data sets, see `harness data list`."""
-    from harness.method import method_names
+    from harness.method import family_names, method_names
     from harness.suites import load_suite, suite_names
 
+    families = [f"{name}.<name>" for name in family_names()]
     suites = {name: load_suite(name) for name in suite_names()}
     if as_json:
         scenarios = {name: [scenario.name for scenario in suite.scenarios] for name, suite in suites.items()}
-        typer.echo(json.dumps({"suites": scenarios, "methods": method_names()}, indent=1))
+        typer.echo(json.dumps({"suites": scenarios, "methods": method_names(), "families": families}, indent=1))
         return
     for suite in suites.values():
         typer.echo(f"suite {suite.id}: {suite.title}")
         for scenario in suite.scenarios:
             typer.echo(f"  scenario {scenario.name}")
-    typer.echo(f"methods: {', '.join(method_names())}")
+    typer.echo(f"methods: {', '.join([*method_names(), *families])}")
 
 
-def _device(asked: str) -> str:
+def pick_device(asked: str) -> str:
+    """`cpu` or `cuda`, as asked or as there is.
+
+    Raises:
+        HarnessError: neither of them, or there is no GPU.
+    """
     if asked not in ("auto", "cpu", "cuda"):
         raise HarnessError.unknown("device", asked, ["auto", "cpu", "cuda"])
     if asked == "cpu":

@@ -61,7 +61,8 @@ class Budget:
     """What every trainable method is given, no more and no less.
 
     Attributes:
-        trials: settings tried for each thing trained, the best by validation kept.
+        trials: settings that the tuner tries for a method, the best by validation kept. The first are the method's
+            defaults, so one trial is no tuning.
         epochs: cap on passes over the training data.
         patience: validations without a gain in NDCG@10 after which training stops.
     """
@@ -69,6 +70,11 @@ class Budget:
     trials: int
     epochs: int
     patience: int
+
+    @property
+    def of_a_training(self) -> dict[str, int]:
+        """What of it decides the outcome of a single training."""
+        return {"epochs": self.epochs, "patience": self.patience}
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,7 @@ class Suite:
         candidates: what held-out items are ranked among.
         candidate_seed: seed of the sampled ones.
         least_recall: an approximate index that finds less of what an exact one finds is refused.
+        tuned: the folder of settings found for it, which stands beside its file.
         methods: those that a run of the suite includes unless others are named.
         seeds: those that a run includes unless others are named.
         budget: of every trained method.
@@ -100,6 +107,7 @@ class Suite:
     seeds: tuple[int, ...]
     budget: Budget
     least_recall: float = 0.99
+    tuned: Path = Path("no settings were tuned")
 
     @property
     def id(self) -> str:

@@ -13,6 +13,7 @@ from harness.errors import HarnessError
 from harness.files import digest, file_digest, write_atomically
 from harness.protocol.metrics import per_user
 from harness.protocol.ranking import Ranks
+from harness.tuning.record import Tuning
 
 
 class _Record(BaseModel):
@@ -70,23 +71,16 @@ class CandidatesRecord(_Record):
     """Its recall against an exact index."""
 
 
-class TrialRecord(_Record):
-    """One setting tried."""
-
-    settings: dict[str, Any]
-    validation: tuple[float, ...]
-    steps: int
-    best_step: int
-
-
 class ArtefactRecord(_Record):
     """One trained thing the run used, from its store's manifest."""
 
     kind: str
     label: str
     key: str
-    trials: tuple[TrialRecord, ...]
-    chosen: int
+    validation: tuple[float, ...]
+    """NDCG@10 on validation after each evaluation, in order."""
+    steps: int
+    best_step: int
     trainable_parameters: int
     notes: dict[str, Any]
 
@@ -133,7 +127,7 @@ class Cost(_Record):
 class RunResult(_Record):
     """One run. All but `provenance` and `cost` is the same whenever the same thing is run with the same seed."""
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     key: str
     suite: str
     suite_version: int
@@ -142,6 +136,8 @@ class RunResult(_Record):
     scenario: ScenarioRecord
     method: str
     settings: dict[str, Any]
+    tuning: Tuning | None
+    """Where the settings come from; None for defaults."""
     seed: int
     budget: dict[str, int]
     data: dict[str, DomainRecord]

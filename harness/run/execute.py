@@ -9,9 +9,10 @@ import os
 import queue
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,17 @@ from typing import Any
 import psutil
 
 from harness.errors import HarnessError
-from harness.method import TrainsArtefacts, make_method
+from harness.method import TrainsArtefacts
 from harness.protocol.scenario import Suite
 from harness.run.artefacts import artefact_key, train
+from harness.run.methods import method_for
 from harness.run.opening import Domains, open_training
 from harness.run.plan import Plan, Run, Training
 from harness.run.progress import Bars
 from harness.run.score import score
 from harness.run.store import Store
+from harness.run.study import Study, study
+from harness.tuning.record import write_tuning
 
 
 @dataclass(frozen=True)
@@ -62,17 +66,36 @@ def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
     """
     if not plan.missing:
         return
+    with _workers(min(jobs, max(len(plan.trainings), len(plan.missing)))) as (pool, events):
+        _phase("Training", _train, plan.trainings, [t.label for t in plan.trainings], place, pool, events, bars)
+        labels = [f"{run.method} on {run.scenario.name}, seed {run.seed}" for run in plan.missing]
+        _phase("Scoring", _score, plan.missing, labels, place, pool, events, bars)
+
+
+def tune(studies: Sequence[Study], place: Workplace, jobs: int, bars: Bars) -> None:
+    """Carries out studies, each in one worker, and writes what each found as soon as it is done.
+
+    Raises:
+        HarnessError: a study failed; with `place.debug`, the study's own exception.
+        KeyboardInterrupt: the user stopped it; trainings that were finished are kept in the store.
+    """
+    if not studies:
+        return
+    with _workers(min(jobs, len(studies))) as (pool, events):
+        _phase("Tuning", _tune, studies, [study.label for study in studies], place, pool, events, bars)
+
+
+@contextmanager
+def _workers(count: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
     events = multiprocessing.get_context("spawn").Queue()
     pool = ProcessPoolExecutor(
-        max_workers=min(jobs, max(len(plan.trainings), len(plan.missing))),
+        max_workers=count,
         mp_context=multiprocessing.get_context("spawn"),
         initializer=_start_worker,
         initargs=(events,),
     )
     try:
-        _phase("Training", _train, plan.trainings, [t.label for t in plan.trainings], place, pool, events, bars)
-        labels = [f"{run.method} on {run.scenario.name}, seed {run.seed}" for run in plan.missing]
-        _phase("Scoring", _score, plan.missing, labels, place, pool, events, bars)
+        yield pool, events
     except BaseException as error:
         # Workers must not go on, and must tidy up behind them.
         pool.shutdown(wait=False, cancel_futures=True)
@@ -155,7 +178,7 @@ def _train(training: Training, label: str, place: Workplace) -> None:
     def work() -> None:
         run = training.run
         data = open_training(place.suite, run.scenario, place.domains)
-        method = make_method(run.method)
+        method, _ = method_for(place.suite, run.scenario, run.method)
         if not isinstance(method, TrainsArtefacts):
             raise TypeError(f"method {run.method} no longer names its artefacts")
         named = {artefact_key(a): a for a in method.artefacts(data, place.suite.budget, run.seed)}
@@ -176,6 +199,16 @@ def _score(run: Run, label: str, place: Workplace) -> None:
         )
 
     _guarded(work, label, place.debug)
+
+
+def _tune(task: Study, label: str, place: Workplace) -> None:
+    def work() -> None:
+        found = study(
+            place.suite, task.scenario, task.method, place.domains, Store(place.store), place.device, _reporter(label)
+        )
+        write_tuning(found, task.path)
+
+    _guarded(work, f"Tuning {label}", place.debug)
 
 
 def _reporter(label: str) -> Callable[[int, int], None]:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from harness.files import digest, source_digest
-from harness.method import Method, TrainsArtefacts, make_method, packages_of, settings_of
+from harness.method import Method, TrainsArtefacts, packages_of, settings_of
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefacts import artefact_key
+from harness.run.methods import method_for
 from harness.run.opening import Domains, open_training
 from harness.run.provenance import HARNESS_CODE, package_versions
 from harness.run.store import Store
+from harness.tuning.record import Tuning
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,9 @@ def make_plan(
     Raises:
         HarnessError: an unknown method, or one that cannot be imported.
     """
-    made = {name: make_method(name) for name in methods}
+    made = {(scenario, name): method_for(suite, scenario, name) for scenario in scenarios for name in methods}
     runs = tuple(
-        Run(scenario, name, seed, _run_key(suite, scenario, name, made[name], seed, domains))
+        Run(scenario, name, seed, _run_key(suite, scenario, name, *made[scenario, name], seed, domains))
         for scenario in scenarios
         for name in methods
         for seed in seeds
@@ -83,7 +85,7 @@ def make_plan(
     }
     needed: dict[str, Training] = {}
     for run in missing:
-        method = made[run.method]
+        method, _ = made[run.scenario, run.method]
         if isinstance(method, TrainsArtefacts):
             for artefact in method.artefacts(opened[run.scenario], suite.budget, run.seed):
                 key = artefact_key(artefact)
@@ -93,7 +95,9 @@ def make_plan(
     return Plan(runs, missing, trainings, reused)
 
 
-def _run_key(suite: Suite, scenario: Scenario, name: str, method: Method, seed: int, domains: Domains) -> str:
+def _run_key(
+    suite: Suite, scenario: Scenario, name: str, method: Method, tuning: Tuning | None, seed: int, domains: Domains
+) -> str:
     return digest(
         {
             "suite": suite.digest,
@@ -101,6 +105,7 @@ def _run_key(suite: Suite, scenario: Scenario, name: str, method: Method, seed: 
             "data": {domain: domains.fingerprints[domain] for domain in scenario.domains},
             "method": name,
             "settings": settings_of(method),
+            "tuning": None if tuning is None else tuning.model_dump(mode="json"),
             "seed": seed,
             "source": source_digest(*HARNESS_CODE, *packages_of(name)),
             "packages": package_versions(),

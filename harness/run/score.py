@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from harness import __version__
 from harness.evaluate import rank_candidates, rank_full, rank_retrieved
 from harness.files import file_digest, source_digest
-from harness.method import FitContext, Report, Scorer, VectorScorer, make_method, packages_of, settings_of
+from harness.method import FitContext, Report, Scorer, VectorScorer, packages_of, settings_of
 from harness.protocol.candidates import candidates_digest
 from harness.protocol.leakage import audit
 from harness.protocol.ranking import Ranks
@@ -28,6 +28,7 @@ from harness.results.record import (
 from harness.retrieval import IndexReport
 from harness.run.artefacts import RunArtefacts
 from harness.run.memory import PeakMemory
+from harness.run.methods import check_tuned_on, method_for
 from harness.run.opening import Domains, open_candidates, open_test, open_training
 from harness.run.plan import Run
 from harness.run.provenance import HARNESS_CODE, git_state, hardware, package_versions
@@ -53,7 +54,8 @@ def score(
         started = time.perf_counter()
         training = open_training(suite, run.scenario, domains)
         context = FitContext(suite.budget, run.seed, device, artefacts)
-        method = make_method(run.method)
+        method, tuning = method_for(suite, run.scenario, run.method)
+        check_tuned_on(suite, run.method, tuning, training)
         scorer = method.fit(training, context)
         fitted = time.perf_counter()
         test = open_test(suite, run.scenario, domains)
@@ -79,6 +81,7 @@ def score(
             ),
             method=run.method,
             settings=settings_of(method),
+            tuning=tuning,
             seed=run.seed,
             budget=asdict(suite.budget),
             data={name: _domain_record(suite, domain) for name, domain in training.domains.items()},

@@ -185,6 +185,7 @@ def _load(path: Path) -> Suite:
         seeds=tuple(file.seeds),
         budget=Budget(**file.budget.model_dump()),
         least_recall=file.least_recall,
+        tuned=path.with_suffix(".tuned"),
     )
 
 

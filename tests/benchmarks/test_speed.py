@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from baselines.recbole_training import TrainingSettings, all_prefix_loss, windows_of
 
 from baselines.recbole_models import RecBoleSettings, build_model
-from baselines.recbole_training import TrainingSettings, all_prefix_loss, windows_of
 from harness.data.prepare import prepare
 from harness.datasets import load_dataset
 from harness.evaluate import rank_full

@@ -1,9 +1,6 @@
 import pytest
 
-from harness.errors import HarnessError
-from harness.method import Trial
-from harness.protocol.scenario import Budget
-from harness.selection import BestByValidation, best_trial
+from harness.selection import BestByValidation
 
 
 def test_the_best_state_is_kept_and_patience_counts_from_it() -> None:
@@ -18,22 +15,9 @@ def test_a_diverged_training_is_an_error_not_a_low_score() -> None:
         BestByValidation[int](patience=2).see(float("nan"), 1, lambda: 1)
 
 
-def outcome(settings):
-    score = settings["score"]
-    return Trial(settings, (score,), 1, 1), f"state {score}"
-
-
-def test_the_budget_s_trials_and_no_more_are_made() -> None:
-    tried = [{"score": 0.1}, {"score": 0.5}, {"score": 0.9}]
-    record, state = best_trial(tried, Budget(2, 1, 1), outcome, len, {})
-    assert (len(record.trials), record.chosen, state) == (2, 1, "state 0.5")
-
-
-def test_equal_trials_keep_the_first() -> None:
-    record, _ = best_trial([{"score": 0.5}, {"score": 0.5}], Budget(2, 1, 1), outcome, len, {})
-    assert record.chosen == 0
-
-
-def test_fewer_settings_than_trials_is_an_unequal_budget() -> None:
-    with pytest.raises(HarnessError, match="only 1 settings"):
-        best_trial([{"score": 0.5}], Budget(2, 1, 1), outcome, len, {})
+def test_the_record_tells_what_was_kept() -> None:
+    best = BestByValidation[str](patience=1)
+    best.see(0.2, 7, lambda: "first")
+    best.see(0.1, 14, lambda: "second")
+    record = best.record(14, 3, {"loss": "CE"})
+    assert (record.validation, record.best_step, record.steps, record.notes) == ((0.2, 0.1), 7, 14, {"loss": "CE"})

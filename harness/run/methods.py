@@ -1,0 +1,50 @@
+"""The methods of a suite's runs: with tuned settings where those were found."""
+
+from dataclasses import asdict
+
+from harness.errors import HarnessError
+from harness.method import Method, make_method
+from harness.protocol.scenario import Scenario, Suite
+from harness.protocol.split import TrainingData
+from harness.tuning.record import Tuning, read_tuning, tuning_path
+from harness.tuning.tunable import Tunable
+
+
+def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tuning | None]:
+    """A method as a scenario runs it, and the tuning it owes its settings to.
+
+    Raises:
+        HarnessError: no such method; or settings that were found with another budget than the suite's.
+    """
+    method = make_method(name)
+    if not isinstance(method, Tunable):
+        return method, None
+    path = tuning_path(suite, scenario, name, method)
+    tuning = read_tuning(path)
+    if tuning is None:
+        return method, None
+    if tuning.budget != asdict(suite.budget):
+        raise HarnessError(f"{path}: found with another budget than that of {suite.id}.", tune_again(suite, name))
+    try:
+        return method.tuned(tuning.chosen), tuning
+    except ValueError as error:
+        raise HarnessError(f"{path}: {error}.", tune_again(suite, name)) from error
+
+
+def check_tuned_on(suite: Suite, name: str, tuning: Tuning | None, data: TrainingData) -> None:
+    """Refuses settings that were chosen on other data.
+
+    Raises:
+        HarnessError: the data are not those of the tuning.
+    """
+    for domain, identity in tuning.data.items() if tuning else ():
+        if data.domains[domain].identity != identity:
+            raise HarnessError(
+                f"The settings of {name} in {suite.tuned / name} were chosen on other data of {domain!r}.",
+                tune_again(suite, name),
+            )
+
+
+def tune_again(suite: Suite, name: str) -> str:
+    """The mend of settings that do not fit."""
+    return f"Delete the file, or run: harness tune --suite {suite.id} --method {name} --again."

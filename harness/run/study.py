@@ -1,0 +1,121 @@
+"""Tuning one method in one scenario: as many trials as the suite's budget gives every method."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.evaluate import validation_ndcg
+from harness.files import source_digest
+from harness.method import FitContext, Report, make_method, packages_of
+from harness.protocol.ranking import InvalidScoresError
+from harness.protocol.scenario import Scenario, Suite
+from harness.run.artefacts import RunArtefacts
+from harness.run.opening import Domains, open_training
+from harness.run.provenance import HARNESS_CODE
+from harness.run.store import Store
+from harness.tuning.record import TrialRecord, Tuning, tuning_path
+from harness.tuning.tunable import Tunable
+
+
+@dataclass(frozen=True)
+class Study:
+    """One tuning to be done: of a method in a scenario, for a file that other scenarios may share."""
+
+    scenario: Scenario
+    method: str
+    path: Path
+
+    @property
+    def label(self) -> str:
+        """For people: `sasrec on beauty`."""
+        return f"{self.method} on {self.path.stem}"
+
+
+def studies_of(suite: Suite, scenarios: Sequence[Scenario], methods: Sequence[str]) -> list[Study]:
+    """The studies of some methods in some scenarios, each once; methods with nothing to tune have none.
+
+    Raises:
+        HarnessError: an unknown method, or one that cannot be imported.
+    """
+    found: dict[Path, Study] = {}
+    for name in methods:
+        method = make_method(name)
+        if isinstance(method, Tunable):
+            for scenario in scenarios:
+                path = tuning_path(suite, scenario, name, method)
+                found.setdefault(path, Study(scenario, name, path))
+    return list(found.values())
+
+
+#: Seed of the draws of settings, and of the trainings in a study.
+TUNING_SEED = 0
+
+
+def study(
+    suite: Suite, scenario: Scenario, name: str, domains: Domains, store: Store, device: str, report: Report
+) -> Tuning:
+    """Chooses a method's settings by NDCG@10 on the validation events of the target; ties go to the earlier trial.
+
+    The first trial takes the first values of the space; the others are drawn by Optuna's TPE, whose first ten are
+    uniform draws that depend on nothing but the seed: so methods with one space try the same settings.
+    Trainings are kept in the store, so that a study that was stopped goes on where it was.
+
+    Raises:
+        HarnessError: bad data, a corrupt artefact, or no trial with finite scores.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    data = open_training(suite, scenario, domains)
+    method = make_method(name)
+    if not isinstance(method, Tunable):
+        raise TypeError(f"method {name} has nothing to tune")
+    optimiser = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=TUNING_SEED))
+    optimiser.enqueue_trial(dict(method.space.first()))
+    budget = suite.budget
+    trials: list[TrialRecord] = []
+    for number in range(budget.trials):
+        trial = optimiser.ask()
+        settings = method.space.suggest(trial)
+
+        def progress(done: int, total: int, number: int = number) -> None:
+            report(number * total + done, budget.trials * total)
+
+        artefacts = RunArtefacts(store, device, progress)
+        started = time.perf_counter()
+        try:
+            scorer = method.tuned(settings).fit(data, FitContext(budget, TUNING_SEED, device, artefacts))
+            score = validation_ndcg(scorer, data.target_domain)
+            optimiser.tell(trial, score)
+        except (FloatingPointError, InvalidScoresError):  # it diverged
+            score = None
+            optimiser.tell(trial, state=optuna.trial.TrialState.FAIL)
+        trials.append(
+            TrialRecord(
+                settings=dict(settings),
+                validation=score,
+                curves={record.label: record.validation for record in artefacts.records},
+                steps={record.label: record.steps for record in artefacts.records},
+                seconds=round(time.perf_counter() - started, 1),
+            )
+        )
+    scores = [-1.0 if trial.validation is None else trial.validation for trial in trials]
+    best = scores.index(max(scores))
+    if trials[best].validation is None:
+        raise HarnessError(
+            f"No trial of {name} in {scenario.name} came to finite scores.",
+            "Narrow the search space, its learning rate first.",
+        )
+    return Tuning(
+        command=f"harness tune --suite {suite.id} --method {name} --scenario {scenario.name}",
+        method=name,
+        data={d: data.domains[d].identity for d in method.learns_from(scenario.target, scenario.sources)},
+        budget=asdict(budget),
+        seed=TUNING_SEED,
+        space=method.space.model_dump(mode="json", exclude_defaults=True),
+        chosen=trials[best].settings,
+        trials=tuple(trials),
+        code=source_digest(*HARNESS_CODE, *packages_of(name)),
+    )

@@ -1,0 +1,80 @@
+"""What a tuning found, as a file beside its suite: every trial, what was chosen, and the command that did it."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from harness.errors import HarnessError
+from harness.files import write_atomically
+from harness.protocol.scenario import Scenario, Suite
+from harness.tuning.tunable import Tunable
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TrialRecord(_Record):
+    """One trial."""
+
+    settings: dict[str, Any]
+    validation: float | None
+    """NDCG@10 on the target's validation events; None if the training diverged."""
+    curves: dict[str, tuple[float, ...]]
+    """Validation after each evaluation, by what was trained."""
+    steps: dict[str, int]
+    """Optimiser steps, by what was trained."""
+    seconds: float
+    """Wall clock; next to nothing where a training was there already."""
+
+
+class Tuning(_Record):
+    """A study: the same number of trials for every method, in which settings were chosen by validation."""
+
+    command: str
+    """What found it."""
+    method: str
+    data: dict[str, str]
+    """Name -> identity of the training data, of each domain that the method looks at; the target first."""
+    budget: dict[str, int]
+    seed: int
+    """Of the draws of settings, and of every training in the study."""
+    space: dict[str, Any]
+    chosen: dict[str, Any]
+    trials: tuple[TrialRecord, ...]
+    code: str
+    """SHA-256 over the source of the harness and of the method's packages."""
+
+
+def tuning_path(suite: Suite, scenario: Scenario, name: str, method: Tunable) -> Path:
+    """The file for a method's settings in a scenario; scenarios that look the same to the method share it."""
+    domains = method.learns_from(scenario.target, scenario.sources)
+    if scenario.overlap != "kept":
+        domains = scenario.domains  # who is in the target depends on the sources
+    stem = "+".join(domains) + scenario.name.removeprefix(f"{scenario.target}-from-{'+'.join(scenario.sources)}")
+    return suite.tuned / name / f"{stem}.yaml"
+
+
+def read_tuning(path: Path) -> Tuning | None:
+    """Reads a tuning; None if there is none.
+
+    Raises:
+        HarnessError: the file is not valid.
+    """
+    try:
+        return Tuning.model_validate(yaml.safe_load(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (yaml.YAMLError, ValidationError) as error:
+        reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else "no valid YAML"
+        raise HarnessError(f"{path}: {reason}.", "Restore the file, or delete it and run: harness tune.") from error
+
+
+def write_tuning(tuning: Tuning, path: Path) -> None:
+    """Writes a tuning, settings before trials, with the command on top."""
+    head = f"# Found by: {tuning.command}\n"
+    body = yaml.safe_dump(tuning.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, head + body)

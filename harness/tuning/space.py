@@ -1,0 +1,97 @@
+"""Search spaces: what the tuner may choose for a method, read from YAML."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, model_validator
+
+from harness.errors import HarnessError
+
+Value = bool | int | float | str
+
+
+class Choice(BaseModel):
+    """One setting: a range of numbers, or a list of values.
+
+    Attributes:
+        first: what the first trial takes, and what a method takes that is not tuned.
+        low: smallest number of a range.
+        high: largest.
+        log: draw uniformly on a log scale.
+        choices: the values of a list.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    first: Value
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Value, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "Choice":
+        if bool(self.choices) == (self.low is not None and self.high is not None):
+            raise ValueError("give either choices, or low and high")
+        if self.choices:
+            if self.first not in self.choices:
+                raise ValueError(f"first: {self.first!r} is none of the choices")
+        elif isinstance(self.first, str) or not self._low <= self.first <= self._high:
+            raise ValueError(f"first: {self.first!r} is not between low and high")
+        elif self.log and self._low <= 0:
+            raise ValueError("low must be above 0 on a log scale")
+        return self
+
+    @property
+    def _low(self) -> float:
+        return -math.inf if self.low is None else self.low
+
+    @property
+    def _high(self) -> float:
+        return math.inf if self.high is None else self.high
+
+    def suggest(self, trial: Any, name: str) -> Value:
+        """The value that an Optuna trial takes."""
+        value: Value = (
+            trial.suggest_categorical(name, list(self.choices))
+            if self.choices
+            # Four digits say it all, and can be typed again.
+            else float(f"{trial.suggest_float(name, self._low, self._high, log=self.log):.4g}")
+        )
+        return value
+
+
+class Space(RootModel[dict[str, Choice]]):
+    """Settings by name; a dot leads into a mapping: `parameters.hidden_size`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    @classmethod
+    def read(cls, path: Path) -> "Space":
+        """Reads a space.
+
+        Raises:
+            HarnessError: no such file, or it is not valid; the message names the entry.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(path.read_bytes()))
+        except OSError as error:
+            raise HarnessError(f"Cannot read the search space {path}: {error.strerror}.", "Check the path.") from error
+        except yaml.YAMLError as error:
+            raise HarnessError(f"{path} is no valid YAML.", "Mend the file.") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            message = first["msg"].removeprefix("Value error, ").rstrip(".")
+            raise HarnessError(f"{path}: {where}: {message}.", "Mend the file.") from error
+
+    def first(self) -> Mapping[str, Value]:
+        """The settings of the first trial."""
+        return {name: choice.first for name, choice in self.root.items()}
+
+    def suggest(self, trial: Any) -> Mapping[str, Value]:
+        """The settings of an Optuna trial."""
+        return {name: choice.suggest(trial, name) for name, choice in self.root.items()}
