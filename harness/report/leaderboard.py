@@ -10,6 +10,7 @@ from harness.files import digest
 from harness.protocol.metrics import Floats
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
 from harness.report.collect import Board, Entry
+from harness.report.training import training
 from harness.results.record import LeakageRecord, RunResult
 
 #: What methods are ordered and tested by.
@@ -38,7 +39,7 @@ class _Row:
 def leaderboard(board: Board) -> str:
     """The leaderboard of a suite as markdown: an overview, a table for each scenario, and where it came from."""
     ordered = {scenario: _ordered(entries) for scenario, entries in board.scenarios.items()}
-    return "\n".join([*_title(board), *_overview(ordered), *_tables(ordered), *_footer(board)]) + "\n"
+    return "\n".join([*_title(board), *_overview(ordered), *_tables(ordered), *training(board), *_footer(board)]) + "\n"
 
 
 def _title(board: Board) -> list[str]:
@@ -59,10 +60,20 @@ def _title(board: Board) -> list[str]:
     ]
     if len(counts) > 1:
         lines += ["", f"**Incomplete:** entries have between {least} and {max(counts)} seeds."]
+    if any(_untuned(entry) for entries in board.scenarios.values() for entry in entries):
+        lines += ["", "‡: default settings, though the budget has trials to choose them by: the row may do better."]
     missing = _missing(board)
     if missing:
         lines += ["", f"**Incomplete:** no result of {', '.join(missing)}."]
     return lines
+
+
+def _untuned(entry: Entry) -> bool:
+    return any(r.budget["trials"] > 1 and r.settings and r.tuning is None for r in entry.results)
+
+
+def _name(entry: Entry) -> str:
+    return entry.method + ("‡" if _untuned(entry) else "")
 
 
 def _missing(board: Board) -> list[str]:
@@ -86,9 +97,11 @@ def _ordered(entries: tuple[Entry, ...]) -> list[_Row]:
 
 def _overview(ordered: dict[str, list[_Row]]) -> list[str]:
     means: dict[str, dict[str, float]] = {}
+    names: dict[str, str] = {}
     for scenario, rows in ordered.items():
         for row in rows:
             means.setdefault(row.entry.method, {})[scenario] = row.figure.mean
+            names[row.entry.method] = max(names.get(row.entry.method, ""), _name(row.entry), key=len)
     scenarios = list(ordered)
 
     def average(method: str) -> float:
@@ -98,7 +111,7 @@ def _overview(ordered: dict[str, list[_Row]]) -> list[str]:
     methods = sorted(means, key=lambda method: (-average(method), method))
     body = [
         [
-            method,
+            names[method],
             *(_bold(f"{means[method][s]:.4f}", best[s] == method) if s in means[method] else "–" for s in scenarios),
             f"{average(method):.4f}" if len(means[method]) == len(scenarios) else "–",
         ]
@@ -116,7 +129,7 @@ def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
         same = _indistinguishable(rows)
         body = [
             [
-                _bold(row.entry.method, row is rows[0]),
+                _bold(_name(row.entry), row is rows[0]),
                 _bold(f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}", row is rows[0])
                 + ("†" if same[index] else ""),
                 *(_mean(row.entry, *column) for column in _COLUMNS.values()),

@@ -232,3 +232,25 @@ def test_help_answers_at_once_and_has_examples() -> None:
     assert time.perf_counter() - started_at < 3
     heavy = "import sys, harness.cli; print({'torch', 'pandas', 'recbole'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", heavy], text=True) == "set()\n"
+
+
+def test_tuning_then_running(place: Path, monkeypatch, capsys) -> None:
+    (place / "tiny.yaml").write_text(SUITE.replace("trials: 1", "trials: 3"))
+    code, out, _ = harness(monkeypatch, capsys, "tune", "--suite", "tiny.yaml", "--method", "item-knn", "--dry-run")
+    assert (code, (place / "tiny.tuned").exists()) == (0, False)
+    assert "tune item-knn on action" in out
+    code, out, _ = harness(monkeypatch, capsys, "tune", "--suite", "tiny.yaml", "--method", "item-knn", "--json")
+    (found,) = json.loads(out)["tuned"].values()
+    assert (code, len(found["trials"])) == (0, 3)
+    code, out, _ = harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml", "--method", "item-knn", "--seed", "0")
+    assert code == 0
+    (result,) = (place / "leaderboards" / "results").rglob("item-knn-seed0.json")
+    assert json.loads(result.read_text())["tuning"] == found
+    code, out, _ = harness(monkeypatch, capsys, "tune", "--suite", "tiny.yaml", "--method", "item-knn")
+    assert (code, "1 to tune, 1 tuned before" in out) == (0, True)
+
+
+def test_a_budget_of_one_trial_has_nothing_to_tune(place: Path, monkeypatch, capsys) -> None:
+    code, _, err = harness(monkeypatch, capsys, "tune", "--suite", "tiny.yaml")
+    assert code == 2
+    assert "has one trial, which is every method's defaults" in err

@@ -1,0 +1,73 @@
+"""How the methods of a board came by their weights and settings, as a table."""
+
+from typing import Any
+
+import numpy as np
+from tabulate import tabulate
+
+from harness.report.collect import Board
+from harness.results.record import RunResult
+
+_HEADINGS = ("trained", "for", "way", "steps", "kept", "settings", "validation NDCG@10 of the trials")
+#: What says nothing if all rows have it.
+_NOTHING = ("–", "defaults")
+
+
+def training(board: Board) -> list[str]:
+    """A section with a row for each training and each choice of settings; nothing where nothing was learnt."""
+    users: dict[tuple[str, ...], set[str]] = {}
+    seen: set[tuple[str, str]] = set()
+    for result in board.results:
+        for label, row in _rows(result):
+            if (result.method, label) not in seen:  # the first seed's
+                seen.add((result.method, label))
+                users.setdefault((label, *row), set()).add(result.method)
+    if not users:
+        return []
+    body = sorted([label, ", ".join(sorted(methods)), *row] for (label, *row), methods in users.items())
+    used = [i for i in range(len(_HEADINGS)) if any(row[i] not in _NOTHING for row in body)]
+    return [
+        "",
+        "## How it was trained",
+        "",
+        "With the first seed. Steps: of the optimiser; kept: after how many of them the weights were taken, by "
+        "validation NDCG@10.",
+        "",
+        tabulate(
+            [[row[i] for i in used] for row in body],
+            [_HEADINGS[i] for i in used],
+            tablefmt="pipe",
+            disable_numparse=True,
+        ),
+    ]
+
+
+def _rows(result: RunResult) -> list[tuple[str, list[str]]]:
+    chosen = _tuning(result)
+    found = [
+        (
+            record.label.rpartition(", seed")[0] or record.label,
+            [
+                str(record.notes.get("training_path", "–")),
+                f"{record.steps:,}",
+                f"{record.best_step:,}",
+                *chosen,
+            ],
+        )
+        for record in result.training
+    ]
+    if not found and result.tuning is not None:
+        found = [(f"nothing but settings, on {' + '.join(result.tuning.data)}", [*"–––", *chosen])]
+    return found
+
+
+def _tuning(result: RunResult) -> tuple[str, str]:
+    if result.tuning is None:
+        return "defaults", "–"
+    settings = ", ".join(f"{name.rpartition('.')[2]} {_short(value)}" for name, value in result.tuning.chosen.items())
+    trials = ("diverged" if t.validation is None else f"{t.validation:.4f}" for t in result.tuning.trials)
+    return settings, ", ".join(trials)
+
+
+def _short(value: Any) -> str:
+    return np.format_float_positional(value, trim="-") if isinstance(value, float) else str(value)
