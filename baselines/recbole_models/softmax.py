@@ -156,7 +156,8 @@ class _MeanCrossEntropy(torch.autograd.Function):
         ctx: Any, states: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, precision: torch.dtype
     ) -> Tensor:
         blocks = _Blocks(states, items, bias, precision)
-        losses = [blocks.add_slopes(rows, targets[rows], 1 / len(states)) for rows in blocks.rows]
+        weight = states.new_tensor(1 / len(states))
+        losses = [blocks.add_slopes(rows, targets[rows], weight) for rows in blocks.rows]
         ctx.save_for_backward(*blocks.slopes)
         return torch.cat(losses).mean()
 
@@ -181,9 +182,7 @@ class _CrossEntropy(torch.autograd.Function):
         counted = targets != 0
         blocks, wanted = _Blocks(states[counted], items, bias, precision), targets[counted]
         losses = states.new_zeros(len(states))
-        losses[counted] = torch.cat(
-            [states.new_zeros(0), *(_losses(blocks.log_probabilities(rows), wanted[rows]) for rows in blocks.rows)]
-        )
+        losses[counted] = torch.cat([states.new_zeros(0), *(blocks.losses(rows, wanted[rows]) for rows in blocks.rows)])
         return losses
 
     @staticmethod
@@ -209,9 +208,8 @@ class _Blocks:
 
     def __init__(self, states: Tensor, items: Tensor, bias: Tensor | None, precision: torch.dtype) -> None:
         self._bias = bias
-        # In another precision only the products are computed; what they give is float32 again.
+        # Scores and their exponentials are held in this precision; whatever is summed up over them is not.
         self._states, self._items = states.to(precision), items.to(precision)
-        self._precision = precision
         self.slopes = (
             torch.zeros_like(states),
             torch.zeros_like(items),
@@ -220,29 +218,38 @@ class _Blocks:
         size = max(16, (_CPU_BLOCK if states.device.type == "cpu" else _GPU_BLOCK) // len(items))
         self.rows = [slice(start, min(start + size, len(states))) for start in range(0, len(states), size)]
 
-    def log_probabilities(self, rows: slice) -> Tensor:
-        """float [n, n_items]."""
-        scores = torch.mm(self._states[rows], self._items.T).to(self.slopes[0].dtype)
-        return torch.log_softmax(scores if self._bias is None else scores.add_(self._bias), dim=1)
+    def losses(self, rows: slice, targets: Tensor) -> Tensor:
+        """The losses of some rows: float [n]."""
+        return self._exponentials(rows, targets)[2]
 
-    def add_slopes(self, rows: slice, targets: Tensor, weights: float | Tensor) -> Tensor:
+    def add_slopes(self, rows: slice, targets: Tensor, weights: Tensor) -> Tensor:
         """Adds some rows' gradients with their weights; gives the rows' losses: float [n]."""
-        scores = self.log_probabilities(rows)
-        losses = _losses(scores, targets)
-        # d loss / d score = probability - [item is the target]
-        slope = scores.exp_()
-        slope[torch.arange(len(slope), device=slope.device), targets] -= 1
+        exponentials, total, losses = self._exponentials(rows, targets)
+        # d loss / d score = probability - [item is the target]. Probabilities are exponentials over their total; the
+        # total goes to the other factor of each product, so that the whole block is not gone through once more.
+        share = weights / total[:, None]
         for_states, for_items, for_bias = self.slopes
+        precision, whole = self._items.dtype, for_items.dtype
+        states, targeted = self._states[rows].to(whole), self._items[targets].to(whole)
+        # Scaled by the mean share, so that small numbers keep more of themselves in a low precision.
+        scale = share.abs().mean()
+        for_states[rows] = torch.mm(exponentials, self._items).to(whole) * share - targeted * weights
+        products = torch.mm(exponentials.T, (states * (share / scale)).to(precision))
+        for_items.add_(products, alpha=float(scale))
+        for_items.index_add_(0, targets, states * -weights)
         if for_bias is not None:
-            for_bias += (slope * weights).sum(0)
-        # Weights are put on last: small numbers keep more of themselves in float32.
-        slope = slope.to(self._precision)
-        for_states[rows] = torch.mm(slope, self._items) * weights
-        weighted = self._states[rows] if isinstance(weights, float) else self._states[rows] * weights
-        products = torch.mm(slope.T, weighted.to(self._precision))
-        for_items.add_(products, alpha=weights if isinstance(weights, float) else 1.0)
+            for_bias += torch.mv(exponentials.T.to(whole), share[:, 0])
+            for_bias.index_add_(0, targets, -weights.expand(len(targets), 1)[:, 0])
         return losses
 
-
-def _losses(log_probabilities: Tensor, targets: Tensor) -> Tensor:
-    return -log_probabilities.gather(1, targets[:, None])[:, 0]
+    def _exponentials(self, rows: slice, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """exp(score - the row's highest), [n, n_items]; their totals, float [n]; the losses, float [n]."""
+        scores = torch.mm(self._states[rows], self._items.T)
+        if self._bias is not None:
+            scores += self._bias.to(scores.dtype)
+        highest = scores.amax(dim=1, keepdim=True)
+        scores -= highest
+        wanted = scores.gather(1, targets[:, None])[:, 0].to(self.slopes[0].dtype)
+        exponentials = scores.exp_()
+        total = exponentials.sum(dim=1, dtype=self.slopes[0].dtype)
+        return exponentials, total, total.log() - wanted

@@ -1,0 +1,172 @@
+"""RecBole's own trainer against ours: time per epoch, and to the same validation NDCG@10, in one run.
+
+Both train the same model from the same weights with the same settings in float32: RecBole's defaults, histories of 50.
+RecBole's side is its `Trainer` with its `TrainDataLoader` over its samples of every prefix. Validation is the same
+function on both sides, and is not part of the times. Nothing else should run beside it. Half an hour on two cores:
+
+    python -m tests.benchmarks.recbole_trainer leaderboards/speed/recbole-trainer.json
+
+writes that file and, beside it, the table `recbole-trainer.md`.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+from baselines.recbole_models.building import Built, RecBoleSettings, build
+from baselines.recbole_models.corpus import Corpus
+from baselines.recbole_models.dataset import contained, seeded
+from baselines.recbole_models.paths import Path as TrainingPath
+from baselines.recbole_models.scoring import RecBoleScorer
+from baselines.recbole_models.training import train_epoch
+from harness.data.prepare import prepare
+from harness.data.sources.movielens import MovieLens100KGenre
+from harness.data.sources.recbole_atomic import RecBoleAtomic
+from harness.data.sources.table import ItemColumns
+from harness.datasets import load_dataset
+from harness.evaluate import validation_ndcg
+from harness.protocol.split import LeaveOneOut
+from harness.run.provenance import hardware
+
+MODELS = ("SASRec", "GRU4Rec")
+#: Epochs that RecBole's trainer gets; ours goes on until it is as good.
+EPOCHS = 2
+MOST = 30
+
+
+def corpora() -> dict[str, Corpus]:
+    """Training parts of Amazon Beauty and of all of MovieLens 100K, leave-one-out."""
+    data = Path(os.environ["CDSR_DATA"])
+    beauty = prepare(load_dataset("amazon2014-beauty").source.open("beauty", data), 1)
+    inside_recbole = MovieLens100KGenre(part="drama").files(data)[0].parent
+    films = RecBoleAtomic(folder=inside_recbole, item_columns=ItemColumns(text=("movie_title",)))
+    movies = prepare(films.open("ml-100k", data), 5)
+    return {d.name: Corpus.of(LeaveOneOut().training(d)) for d in (beauty, movies)}
+
+
+def one_side(corpus: Corpus, settings: RecBoleSettings, ours: bool, until: float | None) -> dict[str, Any]:
+    """Trains for `EPOCHS`, or until validation NDCG@10 is at least `until`: seconds and validation by epoch."""
+    with seeded(0):
+        built = build(settings, corpus, prefixes=not ours)
+        epoch = _our_epoch(built, corpus, settings) if ours else _their_epoch(built)
+        path = TrainingPath.ONE_PASS if ours else TrainingPath.WHOLE
+        scorer = RecBoleScorer(built, corpus.parts[0], settings.max_length, path)
+        seconds: list[float] = []
+        validation: list[float] = []
+        for number in range(EPOCHS if until is None else MOST):
+            built.model.train()
+            started = time.perf_counter()
+            epoch(number)
+            seconds.append(time.perf_counter() - started)
+            validation.append(validation_ndcg(scorer, corpus.parts[0].domain))
+            if until is not None and validation[-1] >= until:
+                break
+    return {"seconds": seconds, "validation": validation}
+
+
+def _our_epoch(built: Built, corpus: Corpus, settings: RecBoleSettings) -> Callable[[int], None]:
+    optimiser = torch.optim.Adam(built.model.parameters(), lr=settings.learning_rate)
+    rng = np.random.default_rng(0)
+
+    def epoch(_: int) -> None:
+        train_epoch(built, corpus, TrainingPath.ONE_PASS, settings, optimiser, rng)
+
+    return epoch
+
+
+def _their_epoch(built: Built) -> Callable[[int], None]:
+    with contained():
+        from recbole.data.dataloader.general_dataloader import TrainDataLoader
+        from recbole.trainer import Trainer
+
+        config = built.dataset.config
+        loader = TrainDataLoader(config, built.dataset, None, shuffle=True)
+        trainer = Trainer(config, built.model)
+
+    def epoch(number: int) -> None:
+        with contained():
+            trainer._train_epoch(loader, number, show_progress=False)
+
+    return epoch
+
+
+def measure() -> dict[str, Any]:
+    """Both sides on every data set and model."""
+    rows = []
+    for name, corpus in corpora().items():
+        for model in MODELS:
+            # RecBole's defaults: constant rate 0.001, batches of 2,048 prefixes.
+            settings = RecBoleSettings(
+                model, "CE", stride=1, batch=2048, learning_rate=1e-3, schedule="constant", precision="float32"
+            )
+            theirs = one_side(corpus, settings, ours=False, until=None)
+            ours = one_side(corpus, settings, ours=True, until=max(theirs["validation"]))
+            rows.append({"data": name, "model": model, "recbole": theirs, "ours": ours})
+            print(table({"rows": rows[-1:]}), flush=True)
+    packages = {name: version(name) for name in ("torch", "recbole")}
+    return {"rows": rows, "threads": torch.get_num_threads(), "hardware": hardware("cpu"), "packages": packages}
+
+
+def table(measured: dict[str, Any]) -> str:
+    """The table of a measurement."""
+    body = []
+    for row in measured["rows"]:
+        theirs, ours = row["recbole"], row["ours"]
+        reached = max(theirs["validation"])
+        theirs_s = sum(theirs["seconds"][: theirs["validation"].index(reached) + 1])
+        per_epoch = np.mean(theirs["seconds"]), np.mean(ours["seconds"])
+        ours_s = sum(ours["seconds"])
+        body.append(
+            [
+                row["data"],
+                row["model"],
+                *(f"{seconds:.1f} s" for seconds in per_epoch),
+                f"{per_epoch[0] / per_epoch[1]:.1f} ×",
+                f"{reached:.4f}",
+                f"{theirs_s:.0f} s",
+                f"{ours_s:.0f} s ({len(ours['seconds'])} epochs)"
+                if ours["validation"][-1] >= reached
+                else f"not in {len(ours['seconds'])} epochs",
+                f"{theirs_s / ours_s:.1f} ×",
+            ]
+        )
+    headings = [
+        "data",
+        "model",
+        "RecBole's epoch",
+        "ours",
+        "ratio",
+        f"validation NDCG@10 of {EPOCHS} RecBole epochs",
+        "RecBole's time to it",
+        "ours",
+        "ratio",
+    ]
+    return tabulate(body, headings, tablefmt="pipe", disable_numparse=True)
+
+
+def main(target: Path) -> None:
+    """Measures; writes the figures as JSON and the table as markdown."""
+    measured = measure()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(measured, indent=1) + "\n")
+    machine = ", ".join(f"{name} {value}" for name, value in {**measured["hardware"], **measured["packages"]}.items())
+    target.with_suffix(".md").write_text(
+        "# Training: every prefix in one pass against RecBole's own trainer\n\n"
+        f"{(__doc__ or '').partition(chr(10) * 2)[2].partition('Nothing else')[0].strip()}\n\n"
+        f"{table(measured)}\n\n"
+        f"Threads: {measured['threads']}. Machine: {machine}. Derived from `{target.name}`; made by "
+        "`python -m tests.benchmarks.recbole_trainer`.\n"
+    )
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
