@@ -35,7 +35,12 @@ def windows_of(sequences: Sequences, max_length: int, stride: int) -> Windows:
         sequences: n_users sequences.
         max_length: the most items that a state may depend on.
         stride: 1 to max_length.
+
+    Raises:
+        ValueError: another stride, which would leave targets out.
     """
+    if not 1 <= stride <= max_length:
+        raise ValueError(f"a stride of {stride} does not fit windows of {max_length}: give 1 to {max_length}")
     lengths = np.maximum(sequences.lengths - 1, 0)  # of inputs; a sequence's last item is only a target
     counts = np.where(lengths > 0, 1 + -(-np.maximum(lengths - max_length, 0) // stride), 0)
     users = np.repeat(np.arange(len(sequences)), counts)

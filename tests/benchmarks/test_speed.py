@@ -1,13 +1,18 @@
 """Speeds, as pairs in one run: what counts is the ratio within a group. Run with: make bench."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from baselines.recbole_training import TrainingSettings, all_prefix_loss, windows_of
 
-from baselines.recbole_models import RecBoleSettings, build_model
+from baselines.recbole_models.building import RecBoleSettings, build
+from baselines.recbole_models.corpus import Corpus
+from baselines.recbole_models.paths import Path as TrainingPath
+from baselines.recbole_models.softmax import catalogue_softmax
+from baselines.recbole_models.training import train_epoch
 from harness.data.prepare import prepare
 from harness.datasets import load_dataset
 from harness.evaluate import rank_full
@@ -27,37 +32,38 @@ def domain():
 
 
 @pytest.mark.parametrize("model", ["SASRec", "GRU4Rec"])
-@pytest.mark.parametrize("path", ["one pass", "per prefix"])
-def test_training_128_users(benchmark, domain, model: str, path: str) -> None:
-    """Forward and backward over all prefixes of 128 users: one pass a sequence against one a prefix."""
+@pytest.mark.parametrize("path", [TrainingPath.ONE_PASS, TrainingPath.TRIMMED, TrainingPath.WHOLE])
+def test_training_128_users(benchmark, domain, model: str, path: TrainingPath) -> None:
+    """An epoch over all prefixes of 128 users. Against RecBole's own trainer: see `recbole_trainer`."""
     benchmark.group = f"training {model}"
-    train = LeaveOneOut().training(domain).train.select(np.arange(128))
-    settings = RecBoleSettings(model, {}, TrainingSettings(max_length=LENGTH))
-    built = build_model(settings, len(domain.catalogue)).train()
-    windows = windows_of(train, LENGTH)
+    training = LeaveOneOut().training(domain)
+    corpus = Corpus.of(replace(training, train=training.train.select(np.arange(128))))
+    settings = RecBoleSettings(model, "CE", max_length=LENGTH, stride=LENGTH // 2)
+    built = build(settings, corpus, prefixes=True)
+    built.model.train()
+    optimiser = torch.optim.Adam(built.model.parameters())
 
-    def one_pass() -> None:
-        for start in range(0, len(windows.inputs), 64):
-            rows = slice(start, start + 64)
-            all_prefix_loss(built, windows.inputs[rows], windows.targets[rows]).backward()
+    def epoch() -> None:
+        train_epoch(built, corpus, path, settings, optimiser, np.random.default_rng(0))
 
-    prefixes = [s[max(0, end - LENGTH) : end] + 1 for s in train for end in range(1, len(s))]
-    targets = torch.from_numpy(np.concatenate([s[1:] + 1 for s in train]))
-    inputs = torch.zeros((len(prefixes), LENGTH), dtype=torch.long)
-    for row, prefix in enumerate(prefixes):
-        inputs[row, : len(prefix)] = torch.from_numpy(prefix)
+    benchmark.pedantic(epoch, rounds=3, warmup_rounds=1)
 
-    def per_prefix() -> None:
-        # RecBole's own batch size.
-        for rows in torch.arange(len(prefixes)).split(2048):
-            batch = {
-                built.ITEM_SEQ: inputs[rows],
-                built.ITEM_SEQ_LEN: (inputs[rows] > 0).sum(1),
-                built.POS_ITEM_ID: targets[rows],
-            }
-            built.calculate_loss(batch).backward()
 
-    benchmark.pedantic(one_pass if path == "one pass" else per_prefix, rounds=3, warmup_rounds=1)
+@pytest.mark.parametrize("way", ["in blocks", "in blocks, bfloat16", "whole"])
+def test_catalogue_softmax(benchmark, way: str) -> None:
+    """Cross-entropy of 2,048 states over 12,101 items, forward and backward."""
+    benchmark.group = "catalogue softmax"
+    torch.set_num_threads(1)
+    items, states = (torch.randn(n, 64).requires_grad_() for n in (12_101, 2_048))
+    targets = torch.randint(1, 12_101, (2_048,))
+    precision = torch.bfloat16 if "bfloat16" in way else torch.float32
+
+    def step() -> None:
+        with nullcontext() if way == "whole" else catalogue_softmax(12_101, precision):
+            loss = torch.nn.functional.cross_entropy(states @ items.T, targets)
+        loss.backward()
+
+    benchmark.pedantic(step, rounds=5, warmup_rounds=1)
 
 
 @pytest.mark.parametrize("way", ["blocks", "user by user"])

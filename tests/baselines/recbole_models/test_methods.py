@@ -154,7 +154,7 @@ def test_any_model_by_name() -> None:
 def test_scores_do_not_depend_on_who_else_is_in_the_batch(model: str) -> None:
     sequences = domain_of([[1, 2, 3], [4] * 12, [], [7]], 20)
     corpus = Corpus.of(LeaveOneOut().training(sequences))
-    settings = RecBoleSettings(model, max_length=8)
+    settings = RecBoleSettings(model, max_length=8, stride=4)
     with seeded(0):
         built = build(settings, corpus, prefixes=True)
     scorer = RecBoleScorer(built, corpus.parts[0], 8, find_path(settings))

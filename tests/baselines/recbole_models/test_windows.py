@@ -1,6 +1,7 @@
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,3 +49,9 @@ def test_batches_hold_every_row_once_and_are_of_like_length(rows, size: int) -> 
     spans = sorted((lengths[batch].min(), lengths[batch].max()) for batch in found)
     for (_, longest), (shortest, _) in itertools.pairwise(spans):
         assert longest - shortest <= 3 or longest <= shortest + 3
+
+
+@pytest.mark.parametrize("stride", [0, -1, 6])
+def test_a_stride_that_leaves_targets_out_is_refused(stride: int) -> None:
+    with pytest.raises(ValueError, match="does not fit windows of 5"):
+        windows_of(domain_of([list(range(9))], 20).interactions, 5, stride)
