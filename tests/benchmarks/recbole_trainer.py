@@ -17,9 +17,11 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import chdir
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -31,6 +33,7 @@ from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.dataset import contained, seeded
 from baselines.recbole_models.paths import Path as TrainingPath
 from baselines.recbole_models.scoring import RecBoleScorer
+from baselines.recbole_models.softmax import product_type
 from baselines.recbole_models.training import train_epoch
 from harness.data.prepare import prepare
 from harness.data.sources.movielens import MovieLens100KGenre
@@ -89,7 +92,8 @@ def _our_epoch(built: Built, corpus: Corpus, settings: RecBoleSettings) -> Calla
 
 
 def _their_epoch(built: Built) -> Callable[[int], None]:
-    with contained():
+    # RecBole's trainer writes folders into the working directory as it is made.
+    with contained(), TemporaryDirectory() as elsewhere, chdir(elsewhere):
         from recbole.data.dataloader.general_dataloader import TrainDataLoader
         from recbole.trainer import Trainer
 
@@ -112,7 +116,10 @@ def measure() -> dict[str, Any]:
             # RecBole's defaults: constant rate 0.001, batches of 2,048 prefixes.
             settings = RecBoleSettings(model, "CE", batch=2048, learning_rate=1e-3, schedule="constant")
             theirs = one_side(corpus, settings, ours=False, until=None)
-            for precision in ("bfloat16", "float32"):
+            # Products in bfloat16 only where the machine has them in hardware, as in the suites.
+            for precision in sorted(
+                {str(product_type(p, "cpu")).removeprefix("torch.") for p in ("bfloat16", "float32")}
+            ):
                 own = replace(settings, precision=precision)
                 ours = one_side(corpus, own, ours=True, until=max(theirs["validation"]))
                 rows.append({"data": name, "model": model, "products": precision, "recbole": theirs, "ours": ours})
