@@ -35,8 +35,7 @@ def rank_full(scorer: Scorer, held_out: HeldOut, n_items: int, keep_history: boo
     for histories, rows in _blocks(held_out, n_items):
         scores = scorer.score(histories, None)
         _check_shape(scores.shape, (len(rows), n_items))
-        allowed = np.ones(scores.shape, dtype=bool) if keep_history else ~seen_mask(histories.sequences, n_items)
-        parts.append(rank_among(scores, held_out.targets[rows], allowed))
+        parts.append(rank_among(scores, held_out.targets[rows], None if keep_history else histories.sequences))
     return _joined(parts)
 
 
@@ -59,7 +58,7 @@ def rank_candidates(scorer: Scorer, held_out: HeldOut, candidates: Ints, n_items
         scores = scorer.score(histories, own)
         _check_shape(scores.shape, own.shape)
         columns = (own == held_out.targets[rows, None]).argmax(axis=1)
-        parts.append(rank_among(scores, columns, np.ones(own.shape, dtype=bool)))
+        parts.append(rank_among(scores, columns))
     return _joined(parts)
 
 

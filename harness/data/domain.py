@@ -1,7 +1,7 @@
 """The array-backed types every later step reads: catalogue, sequences, domain."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -40,6 +40,16 @@ class Sequences:
             raise ValueError("offsets must rise from 0 to the number of interactions")
         if len(self.items) != len(self.timestamps):
             raise ValueError("items and timestamps must have one length")
+
+    @classmethod
+    def of(cls, items: Iterable[Sequence[int] | Ints]) -> Self:
+        """Some users' items, oldest first, without instants: timestamps are places 0, 1, 2, ..."""
+        each = [np.asarray(own, dtype=np.int64) for own in items]
+        return cls(
+            np.cumsum([0, *map(len, each)]),
+            np.concatenate([np.zeros(0, dtype=np.int64), *each]),
+            np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(own)) for own in each)]),
+        )
 
     def __len__(self) -> int:
         """Number of users."""

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.data.domain import Sequences
 from harness.protocol.metrics import CUTOFFS, METRICS, hr, per_user
 from harness.protocol.ranking import MISSED, InvalidScoresError, Ranks, rank_among
 
@@ -21,7 +22,7 @@ def brute(name: str, rank: int, k: int) -> float:
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=6), st.data())
 def test_expectation_over_every_order_of_the_ties(scores: list[int], data: st.DataObject) -> None:
     target = data.draw(st.integers(0, len(scores) - 1))
-    ranks = rank_among(np.array([scores], dtype=np.float32), np.array([target]), np.ones((1, len(scores)), dtype=bool))
+    ranks = rank_among(np.array([scores], dtype=np.float32), np.array([target]))
     # Every order of the candidates that the scores allow is equally likely.
     orders = [
         order
@@ -36,7 +37,7 @@ def test_expectation_over_every_order_of_the_ties(scores: list[int], data: st.Da
 
 @given(st.integers(1, 200), st.sampled_from(CUTOFFS))
 def test_a_constant_scorer_gets_k_over_n(n: int, k: int) -> None:
-    ranks = rank_among(np.zeros((1, n), dtype=np.float32), np.array([n // 2]), np.ones((1, n), dtype=bool))
+    ranks = rank_among(np.zeros((1, n), dtype=np.float32), np.array([n // 2]))
     assert hr(ranks, k)[0] == pytest.approx(min(1.0, k / n))
 
 
@@ -48,7 +49,8 @@ def test_ranx_agrees_where_there_are_no_ties() -> None:
     scores = rng.permuted(np.tile(np.arange(n_items, dtype=np.float32), (n_users, 1)), axis=1)
     targets = rng.integers(0, n_items, n_users)
     allowed = rng.random((n_users, n_items)) < 0.8
-    ours = per_user(rank_among(scores, targets, allowed))
+    barred = Sequences.of(np.flatnonzero(~row) for row in allowed)
+    ours = per_user(rank_among(scores, targets, barred))
     allowed[np.arange(n_users), targets] = True
     qrels = Qrels({f"u{u}": {f"i{targets[u]}": 1} for u in range(n_users)})
     run = Run({f"u{u}": {f"i{i}": float(scores[u, i]) for i in np.flatnonzero(allowed[u])} for u in range(n_users)})
@@ -63,21 +65,47 @@ def test_a_miss_gains_nothing_at_any_cutoff() -> None:
     assert all(values[0] == 0 for values in per_user(ranks).values())
 
 
-def test_only_allowed_items_count_and_the_held_out_item_always_does() -> None:
-    scores = np.array([[3, 2, 1, 2]], dtype=np.float32)
-    ranks = rank_among(scores, np.array([1]), np.array([[False, False, True, True]]))
-    assert (ranks.above[0], ranks.tied[0], ranks.candidates[0]) == (0, 1, 3)
+SCORES = st.sampled_from([0.0, 1.0, 2.0, math.inf, -math.inf, math.nan])
+
+
+@given(st.data(), st.integers(1, 6), st.integers(1, 5))
+def test_ranks_are_those_of_counting_one_candidate_at_a_time(data: st.DataObject, n_items: int, n_users: int) -> None:
+    scores = np.array([[data.draw(SCORES) for _ in range(n_items)] for _ in range(n_users)], dtype=np.float32)
+    targets = np.array([data.draw(st.integers(0, n_items - 1)) for _ in range(n_users)])
+    # A history may hold an item more than once, and the held-out item too.
+    barred = [data.draw(st.lists(st.integers(0, n_items - 1), max_size=8)) for _ in range(n_users)]
+    others = [[scores[u, i] for i in range(n_items) if i != targets[u] and i not in barred[u]] for u in range(n_users)]
+    own = [scores[u, targets[u]] for u in range(n_users)]
+    if any(math.isnan(s) for s in [*itertools.chain(*others), *own]):
+        with pytest.raises(InvalidScoresError):
+            rank_among(scores, targets, Sequences.of(barred))
+        return
+    ranks = rank_among(scores, targets, Sequences.of(barred))
+    for u in range(n_users):
+        assert ranks.above[u] == sum(s > own[u] for s in others[u])
+        assert ranks.tied[u] == sum(s == own[u] for s in others[u])
+        assert ranks.candidates[u] == len(others[u]) + 1
+
+
+def test_blocks_of_users_join(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    scores, targets = rng.integers(0, 5, (50, 20)).astype(np.float32), rng.integers(0, 20, 50)
+    whole = rank_among(scores, targets)
+    monkeypatch.setattr("harness.protocol.ranking._CACHED_SCORES", 70)
+    parts = rank_among(scores, targets)
+    np.testing.assert_array_equal(whole.above, parts.above)
+    np.testing.assert_array_equal(whole.tied, parts.tied)
 
 
 def test_nan_is_an_error_unless_it_is_no_candidate_s() -> None:
     scores = np.array([[np.nan, 1.0]], dtype=np.float32)
     with pytest.raises(InvalidScoresError):
-        rank_among(scores, np.array([1]), np.ones((1, 2), dtype=bool))
-    assert rank_among(scores, np.array([1]), np.array([[False, True]])).above[0] == 0
+        rank_among(scores, np.array([1]))
+    assert rank_among(scores, np.array([1]), Sequences.of([[0]])).above[0] == 0
 
 
 @given(st.lists(st.floats(-10, 10, width=32), min_size=2, max_size=20), st.floats(0.5, 2))
 def test_a_rising_transform_of_the_scores_changes_nothing(scores: list[float], factor: float) -> None:
     values = np.unique(np.array([scores], dtype=np.float32))[None, :]
-    target, allowed = np.array([0]), np.ones(values.shape, dtype=bool)
-    assert rank_among(values, target, allowed).above == rank_among(values * np.float32(2), target, allowed).above
+    target = np.array([0])
+    assert rank_among(values, target).above == rank_among(values * np.float32(2), target).above
