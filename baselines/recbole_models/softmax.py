@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-#: Scores of a block: 4 MB of float32 on a CPU, 512 MB on a GPU.
-_CPU_BLOCK, _GPU_BLOCK = 2**20, 2**27
+#: Scores of a block: 8 MB of float32 on a CPU, 512 MB on a GPU.
+_CPU_BLOCK, _GPU_BLOCK = 2**21, 2**27
 
 _PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
 
