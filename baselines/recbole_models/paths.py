@@ -22,8 +22,8 @@ import torch
 from baselines.recbole_models.building import Built, RecBoleSettings, build, unusable
 from baselines.recbole_models.corpus import Corpus, Part
 from baselines.recbole_models.dataset import contained, seeded
-from baselines.recbole_models.windows import Windows, batches, windows_of
 from harness.data.domain import Catalogue, Ints, Sequences
+from harness.data.windows import Windows, batches, windows_of
 from harness.protocol.split import DomainTraining, HeldOut, Histories
 
 #: A step: gives the loss of some prefixes, the mean over them.

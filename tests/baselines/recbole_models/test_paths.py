@@ -23,7 +23,7 @@ from baselines.recbole_models.paths import (
     trim,
 )
 from baselines.recbole_models.softmax import catalogue_softmax
-from baselines.recbole_models.windows import windows_of
+from harness.data.windows import windows_of
 from harness.errors import HarnessError
 from tests.conftest import domain_of
 

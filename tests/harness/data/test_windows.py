@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baselines.recbole_models.windows import batches, windows_of
+from harness.data.windows import batches, windows_of
 from tests.conftest import domain_of
 
 SEQUENCES = st.lists(st.lists(st.integers(0, 19), max_size=40), max_size=5)
