@@ -11,6 +11,7 @@ from harness.protocol.metrics import Floats
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
 from harness.report.collect import Board, Entry
 from harness.report.training import training
+from harness.report.transfer import transfer
 from harness.results.record import LeakageRecord, RunResult
 
 #: What methods are ordered and tested by.
@@ -39,7 +40,8 @@ class _Row:
 def leaderboard(board: Board) -> str:
     """The leaderboard of a suite as markdown: an overview, a table for each scenario, and where it came from."""
     ordered = {scenario: _ordered(entries) for scenario, entries in board.scenarios.items()}
-    return "\n".join([*_title(board), *_overview(ordered), *_tables(ordered), *training(board), *_footer(board)]) + "\n"
+    parts = [_title(board), _overview(ordered), _tables(ordered), transfer(board), training(board), _footer(board)]
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def _title(board: Board) -> list[str]:
@@ -212,6 +214,7 @@ def _footer(board: Board) -> list[str]:
             if record.absent:
                 absent.setdefault((name, record.absent), []).append(result.method)
     lines += _indexes(results)
+    lines += _validity(results)
     for (name, reason), methods in sorted(absent.items()):
         lines.append(f"- {name} is not measured for {', '.join(sorted(set(methods)))}: {reason}.")
     return lines
@@ -230,6 +233,19 @@ def _indexes(results: list[RunResult]) -> list[str]:
         "one does."
         for (name, method), recall in sorted(least.items())
     ]
+
+
+def _validity(results: list[RunResult]) -> list[str]:
+    """What was wrong with written answers."""
+    lines = []
+    for result in results:
+        if result.validity and result.validity["answers"]:
+            faults = [f"{name} {share:.1%}" for name, share in result.validity.items() if name != "answers"]
+            lines.append(
+                f"- {result.method} on {result.scenario.name}, seed {result.seed}, wrote "
+                f"{result.validity['answers']:,.0f} answers: {', '.join(faults)}."
+            )
+    return lines
 
 
 def _mean(entry: Entry, candidates: str, metric: str, members: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from harness.errors import HarnessError
 from harness.method import DotProduct, NoSettings
 from harness.report.collect import boards_in, collect
 from harness.report.leaderboard import leaderboard
+from harness.report.transfer import _added
 from harness.results.record import RankTable, read_result
 from harness.run.opening import prepare_domains
 from harness.run.plan import make_plan
@@ -177,3 +179,44 @@ def test_results_of_two_definitions_of_one_version_never_stand_in_one_table(toy)
     results = run_all(toy, methods=("fixed",))
     with pytest.raises(HarnessError, match="different definitions of the suite"):
         collect(results, "toy", 1)
+
+
+def test_what_sources_are_worth_is_counted_user_by_user(toy) -> None:
+    toy.add("target-only", Fixed)
+    results = run_all(toy, ("popularity", "fixed", "target-only"))
+    board = collect(results, "toy", 1)
+    text = leaderboard(board).partition("## Transfer")[2].partition("## How it was trained")[0]
+    for scenario, entries in board.scenarios.items():
+        table = text.partition(f"### {scenario}\n")[2].partition("###")[0]
+        values = {e.method: e.values("full", "ndcg@10").mean(axis=0) for e in entries}
+        row = next(line for line in table.splitlines() if line.startswith("| popularity"))
+        gain = values["popularity"] - values["target-only"]
+        cells = [cell.strip() for cell in row.split("|")]
+        assert cells[2] == "target-only"
+        assert cells[3].startswith(f"{gain.mean():+.4f} ±")
+        assert cells[4] == f"{np.mean(gain > 0):.1%}"
+        assert cells[5] == f"{np.mean(gain < 0):.1%}"
+        # The same method under two names gains nothing, and is not held against itself.
+        same = next(row for row in table.splitlines() if "| fixed" in row)
+        assert [cell.strip() for cell in same.split("|")][3:6] == ["+0.0000 ± 0.0000", "0.0%", "0.0%"]
+        assert "| target-only" not in [r[: len("| target-only")] for r in table.splitlines()]
+
+
+def test_what_a_source_adds_is_the_difference_of_two_scenarios(toy) -> None:
+    results = run_all(toy, ("popularity", "fixed"))
+    board = collect(results, "toy", 1)
+    one = board.scenarios["left-from-right"][0]
+    both = replace(
+        one,
+        results=tuple(
+            r.model_copy(update={"scenario": r.scenario.model_copy(update={"sources": ("right", "third")})})
+            for r in one.results
+        ),
+    )
+    board.scenarios["left-from-right+third"] = (both, board.scenarios["left-from-right"][1])
+    assert _added(board, both) == "third +0.0000"
+    assert _added(board, one) == ""
+
+
+def test_a_board_without_the_reference_says_nothing_of_transfer(toy) -> None:
+    assert "Transfer" not in leaderboard(collect(run_all(toy), "toy", 1))
