@@ -1,17 +1,30 @@
-"""The baselines on WeaveRec's own backbone: the same training and merge, with other training mixes."""
+"""The baselines on WeaveRec's own backbone: the same training, with other mixes or other rules of merging."""
 
 from harness.method import Method
-from weaverec.averaging import ComponentAverage, load_space
+from weaverec.merged import Merged, Mix, load_space
+from weaverec.rules import dare as dare_rule
+from weaverec.rules import magnitude_pruning, task_arithmetic
+from weaverec.rules import ties as ties_rule
+
+
+def each_alone(target: str, sources: tuple[str, ...]) -> list[Mix]:
+    """The mixes of naive merging: every domain by itself."""
+    return [(target,), *((source,) for source in sources)]
 
 
 def zero_shot() -> Method:
     """The base model as it is."""
-    return ComponentAverage(mixes=lambda _, __: [], space=load_space("zero-shot"))
+    return Merged(mixes=lambda _, __: [], space=load_space("zero-shot"))
 
 
 def target_only() -> Method:
     """One component, on the target alone."""
-    return ComponentAverage(mixes=lambda target, _: [(target,)])
+    return Merged(mixes=lambda target, _: [(target,)])
+
+
+def source_only() -> Method:
+    """The mean of the sources' components, without the target's: how good a recommender for T the sources make."""
+    return Merged(mixes=lambda _, sources: [(source,) for source in sources])
 
 
 def joint() -> Method:
@@ -19,9 +32,29 @@ def joint() -> Method:
 
     With one source this is WeaveRec's hybrid, and is trained once for both.
     """
-    return ComponentAverage(mixes=lambda target, sources: [(target, *sources)])
+    return Merged(mixes=lambda target, sources: [(target, *sources)])
 
 
 def naive_merge() -> Method:
     """Naive merging: the mean of a component of the target and one of each source, each on its own domain."""
-    return ComponentAverage(mixes=lambda target, sources: [(target,), *((source,) for source in sources)])
+    return Merged(mixes=each_alone)
+
+
+def task_vectors() -> Method:
+    """Task arithmetic on the components of naive merging (Ilharco et al., ICLR 2023)."""
+    return Merged(mixes=each_alone, rule=task_arithmetic())
+
+
+def ties() -> Method:
+    """TIES on the components of naive merging (Yadav et al., NeurIPS 2023)."""
+    return Merged(mixes=each_alone, rule=ties_rule())
+
+
+def dare() -> Method:
+    """DARE on the components of naive merging (Yu et al., ICML 2024)."""
+    return Merged(mixes=each_alone, rule=dare_rule())
+
+
+def pruned_merge() -> Method:
+    """The mean of the components of naive merging, the small entries of each left out."""
+    return Merged(mixes=each_alone, rule=magnitude_pruning())

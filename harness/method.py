@@ -31,6 +31,8 @@ class Scorer(Protocol):
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
         """Scores candidates for each user; higher is better, ties are allowed, NaN is an error.
 
+        -inf says that an item is not recommended at all: held out, it is a miss, not a tie with others of that kind.
+
         Args:
             histories: n_users users and their target-domain items so far.
             candidates: int64 [n_users, n_candidates], or None for the whole target catalogue in order.
@@ -51,6 +53,15 @@ class VectorScorer(Scorer, Protocol):
 
     def history_vectors(self, histories: Histories) -> Floats32:
         """One vector for each user: float32 [n_users, d]."""
+        ...
+
+
+@runtime_checkable
+class ReportsValidity(Protocol):
+    """A scorer whose answers may be invalid, as a text generator's."""
+
+    def validity(self) -> Mapping[str, float]:
+        """Shares of the answers given so far, by what was wrong with them, and `answers`, how many they were."""
         ...
 
 

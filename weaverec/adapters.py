@@ -1,8 +1,8 @@
 """Training one LoRA component on a mix of domains."""
 
 import math
-import warnings
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -11,45 +11,38 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from harness.data.domain import Ints
+from harness.data.domain import Ints, Sequences
 from harness.evaluate import validation_ndcg
 from harness.method import Artefact, Report, TrainingRecord
 from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
-from harness.selection import BestByValidation
-from weaverec.backbone import Backbone, load, packaged_minilm
-from weaverec.retriever import ItemTexts, RetrieverSettings, contexts_before, retriever
+from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load
+from weaverec.retriever import Reading, RetrieverSettings, catalogue_vectors, reading_of, retriever
+from weaverec.training import LoraSettings, adapted, train_adapter
 
 
 @dataclass(frozen=True)
-class ComponentSettings:
-    """How every component is trained, whatever its mix: only the mix differs between components.
+class ComponentSettings(LoraSettings):
+    """How every component of the retriever is trained, whatever its mix: only the mix differs between components.
 
     Attributes:
+        backbone: `minilm`, a folder, or a model in the Hugging Face cache.
         retriever: how texts and histories become vectors.
-        rank: LoRA rank r.
-        alpha: LoRA alpha; a task vector is (alpha / rank) B A.
-        learning_rate: the peak.
-        warm_up: share of the steps over which the rate rises; after that it falls along a cosine.
-        steps: optimiser steps.
-        batch: prefixes a step, all of one domain, whose whole catalogue they are scored against.
-        cap: training prefixes used of each domain (the paper's 40,000).
+        batch: prefixes a step at most; whole users of one domain.
+        fresh: items a step at most whose texts are encoded anew, with gradients.
+        cap: training prefixes used of each domain (the paper's 40,000); whole users.
         temperature: divisor of the dot products in the softmax.
-        max_gradient_norm: gradients are scaled down to this norm.
-        validate_every: steps between validations.
+        softmax_up_to: the softmax is over the whole catalogue up to so many items; above, over the fresh items and
+            as many others drawn uniformly, which are counted for all that were not drawn.
     """
 
+    backbone: str = PACKAGED
     retriever: RetrieverSettings = field(default_factory=RetrieverSettings)
-    rank: int = 16
-    alpha: int = 32
-    learning_rate: float = 5e-3
-    warm_up: float = 0.1
-    steps: int = 50
     batch: int = 4096
+    fresh: int = 384
     cap: int = 40_000
     temperature: float = 0.1
-    max_gradient_norm: float = 1.0
-    validate_every: int = 10
+    softmax_up_to: int = 100_000
 
 
 def component(
@@ -59,7 +52,7 @@ def component(
 
     The order of the mix does not matter: the hybrid of T and S is that of S and T, one artefact for both.
     """
-    backbone = packaged_minilm()
+    backbone = find_backbone(settings.backbone)
     domains = sorted((data.domains[name] for name in mix), key=lambda domain: domain.identity)
     return Artefact(
         kind="lora",
@@ -85,94 +78,151 @@ def _train_component(
     device: str,
     report: Report,
 ) -> TrainingRecord:
-    from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     base, tokenizer = load(backbone)
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers; nothing here to change
-        model = get_peft_model(base, config)
-    # PEFT would write this machine's path, and the adapter could be loaded nowhere else.
-    model.peft_config["default"].base_model_name_or_path = backbone.name
-    # No dropout, in the base or in the adapter: see backbone.load.
-    model.eval().to(device)
-    texts = [ItemTexts(domain.catalogue.texts, tokenizer, settings.retriever.max_tokens) for domain in domains]
-    prefixes = [_prefixes(domain, settings.cap, seed) for domain in domains]
-
-    per_epoch = sum(math.ceil(len(events) / settings.batch) for events in prefixes)
+    model = adapted(base, backbone, settings).to(device)
+    parts = [
+        _Part(domain, reading_of(backbone, domain.catalogue, tokenizer, settings.retriever), settings, seed)
+        for domain in domains
+    ]
+    per_epoch = sum(len(_batches(part, settings, np.random.default_rng(seed))) for part in parts)
     steps = min(settings.steps, budget.epochs * per_epoch)
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimiser = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, steps=steps, warm_up=settings.warm_up))
-    best: BestByValidation[dict[str, torch.Tensor]] = BestByValidation(budget.patience)
+    schedule = _schedule(parts, settings, rng)
+    trained = [0] * len(parts)
 
-    def state() -> dict[str, torch.Tensor]:
-        return {
-            name: tensor.detach().clone()
-            for name, tensor in get_peft_model_state_dict(model, save_embedding_layers=False).items()
-        }
-
-    for step, (which, events) in enumerate(_schedule(prefixes, settings.batch, steps, rng), start=1):
-        domain = domains[which]
-        with torch.autocast(device, torch.bfloat16):
-            vectors = texts[which].vectors(model)
-        histories = contexts_before(domain.train, events, settings.retriever).pooled(vectors)
-        targets = torch.from_numpy(domain.train.items[events]).to(device)
-        loss = F.cross_entropy(histories @ vectors.T / settings.temperature, targets)
-        optimiser.zero_grad()
+    def gradients() -> float:
+        which, users = next(schedule)
+        loss, prefixes = _loss(model, parts[which], users, settings, rng, device)
+        trained[which] += prefixes
         loss.backward()
-        nn.utils.clip_grad_norm_(weights, settings.max_gradient_norm)
-        optimiser.step()
-        schedule.step()
-        report(step, steps)
-        if step % settings.validate_every == 0 or step == steps:
-            with torch.autocast(device, torch.bfloat16):
-                scores = [
-                    validation_ndcg(retriever(model, own, settings.retriever), each)
-                    for own, each in zip(texts, domains, strict=True)
-                    if len(each.validation.targets)
-                ]
-            # The mean over the mix: a hybrid serves each of its domains in turn, so none may choose for it.
-            if not best.see(float(np.mean(scores)), step, state):
-                break
-    assert best.state is not None  # noqa: S101 - the last step always validates
-    set_peft_model_state_dict(model, best.state)
-    # Embeddings are never adapted; asked to find out, PEFT would look for the base model on the network.
-    model.save_pretrained(folder, save_embedding_layers=False)
-    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    notes = {"prefixes": {domain.name: len(events) for domain, events in zip(domains, prefixes, strict=True)}}
-    return best.record(step, sum(p.numel() for p in weights), notes)
+        return float(loss.detach())
+
+    def validate() -> float:
+        with half_where_it_pays(device):
+            scores = [part.validated(model) for part in parts]
+        # The mean over the mix: a hybrid serves each of its domains in turn, so none may choose for it.
+        return float(np.mean([score for score in scores if score is not None]))
+
+    with half_where_it_pays(device):
+        for part in parts:
+            part.read_anew(model)
+    record = train_adapter(model, settings, steps, budget.patience, gradients, validate, folder, report)
+    prefixes = {domain.name: count for domain, count in zip(domains, trained, strict=True)}
+    return replace(record, notes={"prefixes": prefixes})
 
 
-def _prefixes(domain: DomainTraining, cap: int, seed: int) -> Ints:
-    """Training events that have an item before them, at most `cap` of them drawn at random: flat positions."""
-    events = np.flatnonzero(np.arange(len(domain.train.items)) > domain.train.offsets[:-1][domain.train.users])
-    if len(events) <= cap:
-        return events
-    return np.sort(np.random.default_rng(seed).permutation(events)[:cap])
+class _Part:
+    """One domain of a mix while a component is trained.
 
-
-def _schedule(prefixes: list[Ints], batch: int, steps: int, rng: np.random.Generator) -> list[tuple[int, Ints]]:
-    """Batches for `steps` steps: (index of the domain, its events).
-
-    In each epoch every domain's prefixes are shuffled and cut into batches, and the batches of all domains are
-    shuffled together, so that domains take part in proportion to their size.
+    Attributes:
+        domain: the domain.
+        reading: how its texts are read.
+        users: int64, the users whose prefixes are trained on.
+        vectors: float32 [n_items, d], every item's vector as it was when last encoded. A step encodes only the
+            items it touches; the others stand in the softmax as they were, and pass no gradient on.
     """
-    batches: list[tuple[int, Ints]] = []
-    while len(batches) < steps:
-        epoch = [
-            (which, part)
-            for which, events in enumerate(prefixes)
-            for part in np.array_split(rng.permutation(events), math.ceil(len(events) / batch))
-        ]
-        batches.extend(epoch[i] for i in rng.permutation(len(epoch)))
-    return batches[:steps]
+
+    def __init__(self, domain: DomainTraining, reading: Reading, settings: ComponentSettings, seed: int) -> None:
+        self.domain, self.reading = domain, reading
+        self.users = _users(domain.train, settings.cap, seed)
+        self.vectors = torch.zeros(0)
+
+    def read_anew(self, model: nn.Module) -> None:
+        """Encodes the whole catalogue."""
+        self.vectors = catalogue_vectors(model, self.reading).float()
+
+    def validated(self, model: nn.Module) -> float | None:
+        """Validation NDCG@10; None where a split by time left nothing to validate on. Encodes the catalogue anew."""
+        self.read_anew(model)
+        if not len(self.domain.validation.targets):
+            return None
+        return validation_ndcg(retriever(model, self.reading, self.vectors), self.domain)
 
 
-def _rate(step: int, steps: int, warm_up: float) -> float:
-    rising = max(1, round(warm_up * steps))
-    if step < rising:
-        return (step + 1) / rising
-    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
+def _loss(
+    model: nn.Module, part: _Part, users: Ints, settings: ComponentSettings, rng: np.random.Generator, device: str
+) -> tuple[torch.Tensor, int]:
+    """Softmax cross-entropy of all prefixes of some users, mean; and how many prefixes that are."""
+    own = part.domain.train.select(users)
+    touched = part.reading.touched(own)
+    places = torch.from_numpy(touched).to(part.vectors.device)
+    with half_where_it_pays(device):
+        fresh = part.reading.items(model, touched).float()
+        vectors = part.vectors.index_copy(0, places, fresh)
+        states, targets = part.reading.prefixes(model, own, vectors)
+    if len(part.reading) <= settings.softmax_up_to:
+        scores = states.float() @ vectors.T / settings.temperature
+    else:
+        scores, targets = _sampled_scores(states.float(), targets, fresh, touched, part.vectors, settings, rng)
+    part.vectors[places] = fresh.detach()
+    return F.cross_entropy(scores, targets), len(targets)
+
+
+def _sampled_scores(
+    states: torch.Tensor,
+    targets: torch.Tensor,
+    fresh: torch.Tensor,
+    touched: Ints,
+    vectors: torch.Tensor,
+    settings: ComponentSettings,
+    rng: np.random.Generator,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores of the touched items and of others drawn uniformly, and the targets' columns.
+
+    The softmax's sum over the items that are not touched is estimated from n draws out of N of them, each counted
+    N / n times: log(N / n) is added to their scores. The estimate of the sum has no bias.
+    """
+    others = np.setdiff1d(np.arange(len(vectors)), touched)
+    drawn = rng.choice(others, min(settings.softmax_up_to, len(others)), replace=False)
+    negatives = vectors[torch.from_numpy(drawn).to(vectors.device)]
+    scores = torch.cat(
+        [
+            states @ fresh.T / settings.temperature,
+            states @ negatives.T / settings.temperature + math.log(len(others) / max(1, len(drawn))),
+        ],
+        dim=1,
+    )
+    columns = torch.searchsorted(torch.from_numpy(touched).to(targets.device), targets)
+    return scores, columns
+
+
+def _users(sequences: Sequences, cap: int, seed: int) -> Ints:
+    """Users with something to predict, drawn at random while their prefixes are at most `cap`: int64, rising."""
+    prefixes = np.maximum(sequences.lengths - 1, 0)
+    users = np.flatnonzero(prefixes)
+    drawn = np.random.default_rng(seed).permutation(users)
+    kept = drawn[np.cumsum(prefixes[drawn]) <= cap]
+    return np.sort(kept if len(kept) else drawn[:1])
+
+
+def _batches(part: _Part, settings: ComponentSettings, rng: np.random.Generator) -> list[Ints]:
+    """The users of a part in random order, cut into batches of at most `batch` prefixes and `fresh` items."""
+    sequences = part.domain.train
+    batches: list[Ints] = []
+    open_users: list[int] = []
+    items: set[int] = set()
+    prefixes = 0
+    for user in rng.permutation(part.users):
+        more = set(sequences[user].tolist())
+        count = int(sequences.offsets[user + 1] - sequences.offsets[user]) - 1
+        if open_users and (prefixes + count > settings.batch or len(items | more) > settings.fresh):
+            batches.append(np.array(open_users))
+            open_users, items, prefixes = [], set(), 0
+        open_users.append(int(user))
+        items |= more
+        prefixes += count
+    return [*batches, np.array(open_users)]
+
+
+def _schedule(parts: list[_Part], settings: ComponentSettings, rng: np.random.Generator) -> Iterator[tuple[int, Ints]]:
+    """Batches without end: (index of the part, its users).
+
+    In each epoch every part's users are shuffled and cut into batches, and the batches of all parts are shuffled
+    together, so that domains take part in proportion to their size.
+    """
+    while True:
+        epoch = [(which, users) for which, part in enumerate(parts) for users in _batches(part, settings, rng)]
+        for place in rng.permutation(len(epoch)):
+            yield epoch[place]

@@ -1,16 +1,27 @@
-"""The pre-trained language model under every language-model method."""
+"""The pre-trained language model under every language-model method: an encoder, or a decoder-only model."""
 
 import importlib.util
+import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import nn
 
+from harness.device import has_bfloat16
 from harness.errors import HarnessError
-from harness.files import file_digest
+from harness.files import digest, file_digest
+
+#: The name of the backbone that needs no download.
+PACKAGED = "minilm"
+
+#: What a model is loaded for: its hidden states, or its next tokens.
+Head = Literal["states", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,43 @@ class Backbone:
         """SHA-256 (hex) of its weights."""
         return _weights_digest(self.folder)
 
+    @property
+    def decoder_only(self) -> bool:
+        """Whether it reads left to right and predicts the next token, like Qwen2 and Llama.
+
+        Raises:
+            HarnessError: its configuration cannot be read.
+        """
+        try:
+            config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            return any(str(name).endswith("ForCausalLM") for name in config.get("architectures") or [])
+        except (OSError, ValueError, AttributeError) as error:
+            raise HarnessError(f"No readable config.json in {self.folder}.", "Fetch the model again.") from error
+
+
+def find_backbone(name: str) -> Backbone:
+    """A backbone: `minilm` (comes with the harness), a folder, or a model of the Hugging Face hub that is here.
+
+    Nothing is downloaded: a model of several GB is fetched knowingly, with `hf download`, which checks hashes.
+
+    Raises:
+        HarnessError: there is no such model on this machine.
+    """
+    if name == PACKAGED:
+        return packaged_minilm()
+    if Path(name).is_dir():
+        return Backbone(Path(name).name, Path(name))
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Backbone(name, Path(snapshot_download(name, local_files_only=True)))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise HarnessError(
+            f"The backbone {name!r} is neither {PACKAGED!r}, nor a folder, nor a model in the Hugging Face cache.",
+            f"Fetch it first, where there is a network: hf download {name}.",
+        ) from error
+
 
 def packaged_minilm() -> Backbone:
     """all-MiniLM-L6-v2 (22.7 M parameters, 384-d) from the package that carries its weights: no download.
@@ -47,45 +95,63 @@ def packaged_minilm() -> Backbone:
     return Backbone("sentence-transformers/all-MiniLM-L6-v2", folder)
 
 
-def load(backbone: Backbone) -> tuple[nn.Module, Any]:
-    """The model, float32, frozen, without dropout, and its tokenizer. Reads local safetensors only.
+def load(backbone: Backbone, head: Head = "states", dtype: torch.dtype = torch.float32) -> tuple[nn.Module, Any]:
+    """The model, frozen, without dropout, and its tokenizer. Reads local safetensors only, and runs no code of theirs.
 
     Dropout stays off in training as well: drawing its masks took a third of the time on a CPU, and over the few
     dozen steps of an adapter it did not help validation.
 
+    Args:
+        backbone: which model.
+        head: `states` for hidden states, `tokens` for next-token logits.
+        dtype: of the weights.
+
     Raises:
-        HarnessError: the files are missing or unreadable.
+        HarnessError: the files are missing or unreadable, or an encoder is asked for tokens.
     """
     # Nothing here is ever looked for on the network, nor reported to it.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import torch
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    if head == "tokens" and not backbone.decoder_only:
+        raise HarnessError(
+            f"The backbone {backbone.name} is an encoder: it writes no text.",
+            "Use a decoder-only model such as Qwen/Qwen2-7B-Instruct.",
+        )
     try:
-        model = AutoModel.from_pretrained(
+        model = (AutoModelForCausalLM if head == "tokens" else AutoModel).from_pretrained(
             backbone.folder,
-            dtype=torch.float32,
+            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             # On texts of ten tokens, plain attention is faster than the fused kernel on a CPU.
-            attn_implementation="eager",
+            attn_implementation="sdpa" if backbone.decoder_only else "eager",
         )
         tokenizer = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise HarnessError(
-            f"Cannot load the backbone {backbone.name} from {backbone.folder}: {error}.", "Reinstall it."
+            f"Cannot load the backbone {backbone.name} from {backbone.folder}: {error}.", "Fetch it again."
         ) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
     model.requires_grad_(False)
     model.eval()
     return model, tokenizer
 
 
+@contextmanager
+def half_where_it_pays(device: str) -> Iterator[None]:
+    """Computes matrix products in bfloat16 where the device has it in hardware."""
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_bfloat16(device)):
+        yield
+
+
 @cache
 def _weights_digest(folder: Path) -> str:
-    try:
-        return file_digest(folder / "model.safetensors")
-    except OSError as error:
-        raise HarnessError(f"No backbone weights in {folder}.", "Reinstall the backbone's package.") from error
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise HarnessError(f"No backbone weights in {folder}.", "Fetch the backbone again.")
+    return file_digest(files[0]) if len(files) == 1 else digest([[f.name, file_digest(f)] for f in files])

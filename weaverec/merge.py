@@ -7,7 +7,8 @@ is over dW: averaging the As and the Bs apart leaves the cross terms B_i A_j, wh
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -82,16 +83,43 @@ def weighted_sum(vectors: Sequence[TaskVector], weights: Sequence[float]) -> Tas
 
 
 def fold(model: nn.Module, delta: TaskVector) -> nn.Module:
-    """Adds a task vector to a model's weights, in place, in float32: the shape and the cost stay the base's.
+    """Adds a task vector to a model's weights, in place: the shape and the cost stay the base's.
+
+    The sum is made in float32 and rounded to the weights' own precision once.
 
     Raises:
-        ValueError: the model lacks a layer, or has it in another shape or precision.
+        ValueError: the model lacks a layer, or has it in another shape.
     """
-    parameters = dict(model.named_parameters())
     with torch.no_grad():
-        for name, change in delta.items():
-            weight = parameters.get(name)
-            if weight is None or weight.shape != change.shape or weight.dtype != torch.float32:
-                raise ValueError(f"the model has no float32 {name} of shape {list(change.shape)}")
-            weight.add_(change.to(weight.device))
+        for weight, change in _layers(model, delta):
+            weight.copy_(weight.float() + change.to(weight.device))
     return model
+
+
+@contextmanager
+def folded(model: nn.Module, delta: TaskVector) -> Iterator[nn.Module]:
+    """A model with a task vector folded in; afterwards its weights are, bit by bit, what they were.
+
+    Raises:
+        ValueError: as `fold`.
+    """
+    before = [(weight, weight.detach().clone()) for weight, _ in _layers(model, delta)]
+    try:
+        yield fold(model, delta)
+    finally:
+        with torch.no_grad():
+            for weight, old in before:
+                weight.copy_(old)
+
+
+def _layers(model: nn.Module, delta: TaskVector) -> list[tuple[nn.Parameter, torch.Tensor]]:
+    parameters = dict(model.named_parameters())
+    # A component of hidden states (AutoModel) folds into a model that writes too (AutoModelForCausalLM).
+    prefix = "" if all(name in parameters for name in delta) else f"{getattr(model, 'base_model_prefix', '')}."
+    found = []
+    for name, change in delta.items():
+        weight = parameters.get(prefix + name)
+        if weight is None or weight.shape != change.shape:
+            raise ValueError(f"the model has no {name} of shape {list(change.shape)}")
+        found.append((weight, change))
+    return found

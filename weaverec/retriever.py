@@ -1,15 +1,20 @@
 """A language model as a retriever: item text -> vector, history text -> vector, scores by dot product.
 
-A history is read title by title: each item's text goes through the model by itself (mean-pooled, unit length),
-and the history's vector is the unit-length sum of its items' vectors, the latest weighing most. The model reads
-all of a history's text, but each text once however many histories it stands in; so one pass over a catalogue
-trains or scores every prefix of every user. Reading the joined titles as one text costs a pass a prefix, and
-found less on Amazon Beauty with no training (NDCG@10 0.0191 from five titles, against 0.0240 this way).
+Two ways to read a history, after what the backbone is:
+
+An encoder reads it *title by title*: each item's text goes through the model by itself (mean-pooled, unit length),
+and the history's vector is the unit-length sum of its items' vectors, the latest weighing most. The model reads all
+of a history's text, but each text once however many histories it stands in; so one pass over a catalogue trains or
+scores every prefix of every user. Reading the joined titles as one text costs a pass a prefix, and found less on
+Amazon Beauty with no training (NDCG@10 0.0191 from five titles, against 0.0240 this way).
+
+A decoder-only model reads the texts *joined*, each ended by a line break, and the state at an item's last token is
+the vector of the history up to that item: as no token sees a later one, one pass over a history gives the vectors of
+all its prefixes. An item's vector is that of a history of this one item.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -17,9 +22,12 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
 
-from harness.data.domain import Ints, Sequences
+from harness.data.domain import Catalogue, Ints, Sequences
+from harness.data.windows import windows_of
 from harness.method import DotProduct
 from harness.protocol.split import Histories
+from weaverec.backbone import Backbone
+from weaverec.texts import ItemTokens
 
 Floats32 = NDArray[np.float32]
 
@@ -31,7 +39,7 @@ class RetrieverSettings:
     Attributes:
         max_tokens: item texts are cut to so many tokens.
         history: how many of the latest items of a history count.
-        decay: weight of an item relative to the next later one.
+        decay: weight of an item relative to the next later one, where a history is read title by title.
     """
 
     max_tokens: int = 32
@@ -39,46 +47,188 @@ class RetrieverSettings:
     decay: float = 0.8
 
 
-class ItemTexts:
-    """A catalogue's texts as tokens, in batches of like length so that little padding is computed."""
-
-    def __init__(self, texts: Sequence[str], tokenizer: Any, max_tokens: int, batch: int = 128) -> None:
-        # A text is encoded once: in batches of other widths its vectors would differ in the last bits, and
-        # items of one text would not be the ties that they are.
-        distinct = list(dict.fromkeys(texts))
-        place = {text: index for index, text in enumerate(distinct)}
-        self._encoded = tokenizer(distinct, truncation=True, max_length=max_tokens)["input_ids"]
-        self._pad = tokenizer.pad_token_id
-        lengths = np.array([len(ids) for ids in self._encoded])
-        order = lengths.argsort(kind="stable")
-        self._batches = [order[start : start + batch] for start in range(0, len(order), batch)]
-        self._row_of = torch.from_numpy(order.argsort(kind="stable")[[place[text] for text in texts]])
+class Reading(Protocol):
+    """How a model reads one catalogue and histories over it."""
 
     def __len__(self) -> int:
-        """Number of texts."""
-        return len(self._row_of)
+        """Number of items."""
+        ...
 
-    def vectors(self, model: nn.Module) -> torch.Tensor:
-        """Mean-pooled last hidden states of unit length: float32 [n_items, d], on the model's device."""
-        device = next(model.parameters()).device
-        parts = []
-        for ids, mask in self._tokens():
-            ids, mask = ids.to(device), mask.to(device)
-            states = model(input_ids=ids, attention_mask=mask).last_hidden_state
-            weights = mask.unsqueeze(-1).float()
-            parts.append((states.float() * weights).sum(1) / weights.sum(1))
-        return F.normalize(torch.cat(parts), dim=-1)[self._row_of.to(device)]
+    def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
+        """Vectors of unit length of some items (int64 [n]): float32 [n, d], on the model's device."""
+        ...
 
-    def _tokens(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for batch in self._batches:
-            width = len(self._encoded[batch[-1]])
-            ids = torch.full((len(batch), width), self._pad)
-            mask = torch.zeros((len(batch), width), dtype=torch.long)
-            for row, item in enumerate(batch):
-                tokens = torch.tensor(self._encoded[item])
-                ids[row, : len(tokens)] = tokens
-                mask[row, : len(tokens)] = 1
-            yield ids, mask
+    def touched(self, sequences: Sequences) -> Ints:
+        """The items whose vectors `prefixes` of these sequences needs, targets included: int64, rising."""
+        ...
+
+    def prefixes(
+        self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Every prefix of some sequences that another item follows.
+
+        Args:
+            model: the model.
+            sequences: n_users sequences.
+            vectors: float32 [n_items, d], the items' vectors.
+
+        Returns:
+            The prefixes' vectors, float32 [n, d], and the items that follow, int64 [n]. They are differentiable in
+            the model's weights, in `vectors`, or in both.
+        """
+        ...
+
+    def histories(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> torch.Tensor:
+        """The vectors of whole histories: float32 [n_users, d]. One without items has the zero vector."""
+        ...
+
+
+def reading_of(backbone: Backbone, catalogue: Catalogue, tokenizer: Any, settings: RetrieverSettings) -> Reading:
+    """The reading of a catalogue that suits a backbone."""
+    if backbone.decoder_only:
+        return Joined(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, "\n"), settings)
+    return TitleByTitle(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens), settings)
+
+
+class TitleByTitle:
+    """How an encoder reads: every text by itself, histories as decaying sums."""
+
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings) -> None:
+        self._tokens, self._settings = tokens, settings
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self._tokens)
+
+    def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
+        """Mean-pooled last hidden states of unit length."""
+        return _by_text(self._tokens, model, which, _mean_pooled)
+
+    def touched(self, sequences: Sequences) -> Ints:
+        """All their items."""
+        found: Ints = np.unique(sequences.items)
+        return found
+
+    def prefixes(
+        self,
+        model: nn.Module,  # noqa: ARG002 - the items' vectors hold all it has to say
+        sequences: Sequences,
+        vectors: torch.Tensor,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Each event's items before it, pooled."""
+        events = _followers(sequences)
+        targets = torch.from_numpy(sequences.items[events]).to(vectors.device)
+        return contexts_before(sequences, events, self._settings).pooled(vectors), targets
+
+    def histories(
+        self,
+        model: nn.Module,  # noqa: ARG002 - as above
+        sequences: Sequences,
+        vectors: torch.Tensor,
+    ) -> torch.Tensor:
+        """Each history's items, pooled."""
+        return contexts_of(sequences, self._settings).pooled(vectors)
+
+
+class Joined:
+    """How a decoder-only model reads: a history's texts one after the other, in one pass."""
+
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings) -> None:
+        self._tokens, self._settings = tokens, settings
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self._tokens)
+
+    def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
+        """The states at the last token of each text, of unit length."""
+        return _by_text(self._tokens, model, which, _last)
+
+    def touched(self, sequences: Sequences) -> Ints:
+        """Only what is predicted: histories are read from their tokens."""
+        found: Ints = np.unique(sequences.items[_followers(sequences)])
+        return found
+
+    def prefixes(
+        self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The states at the last token of each item that another follows, in one pass a window of the history.
+
+        Sequences of more than `history` + 1 items are cut into windows whose starts lie half a history apart, so that
+        every prefix shows at least the latest half of it.
+        """
+        most = self._settings.history
+        windows = windows_of(sequences, most, max(1, most // 2))
+        read = Sequences.of(row[row > 0] - 1 for row in windows.inputs)
+        states = self._states(model, read, [np.flatnonzero(row) for row in windows.targets])
+        return states, torch.from_numpy(windows.targets[windows.targets > 0] - 1).to(vectors.device)
+
+    def histories(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> torch.Tensor:
+        """The states at the last token of the latest `history` items."""
+        read = sequences.where(sequences.from_end < self._settings.history)
+        some = np.flatnonzero(read.lengths)
+        found = vectors.new_zeros(len(sequences), vectors.shape[1])
+        if len(some):
+            shown = read.select(some)
+            found[some] = self._states(model, shown, [np.array([n - 1]) for n in shown.lengths]).to(found.device)
+        return found
+
+    def _states(self, model: nn.Module, sequences: Sequences, wanted: list[Ints]) -> torch.Tensor:
+        """States of unit length at the last tokens of the wanted items of each sequence, in order: [n, d]."""
+        rows, ends = self._tokens.joined(sequences)
+        first = np.cumsum([0, *map(len, wanted)])
+        parts, places = [], []
+        for which, ids, mask in self._tokens.joined_batches(rows):
+            states = hidden_states(model, ids, mask)
+            at = [ends[row][wanted[row]] for row in which]
+            line = np.repeat(np.arange(len(which)), [len(own) for own in at])
+            parts.append(states[torch.from_numpy(line), torch.from_numpy(np.concatenate(at))].float())
+            places.append(np.concatenate([np.arange(first[row], first[row + 1]) for row in which]))
+        order = torch.from_numpy(np.concatenate(places).argsort())
+        return F.normalize(torch.cat(parts)[order.to(parts[0].device)], dim=-1)
+
+
+def _followers(sequences: Sequences) -> Ints:
+    """Events with one of the same user before them: flat positions, int64."""
+    return np.flatnonzero(np.arange(len(sequences.items)) > sequences.offsets[:-1][sequences.users])
+
+
+def hidden_states(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The last hidden states of a batch, wherever its padding stands: float [n, width, d].
+
+    Positions count tokens, not places, so padding before the tokens moves nothing.
+    """
+    device = next(model.parameters()).device
+    ids, mask = ids.to(device), mask.to(device)
+    places = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)} if _counts_tokens(model) else {}
+    states: torch.Tensor = model(input_ids=ids, attention_mask=mask, **places).last_hidden_state
+    return states
+
+
+def _counts_tokens(model: nn.Module) -> bool:
+    # Encoders of BERT's kind count places, padded on the right, as they were trained.
+    return not getattr(getattr(model, "config", None), "type_vocab_size", 0)
+
+
+def _by_text(tokens: ItemTokens, model: nn.Module, which: Ints, pool: Any) -> torch.Tensor:
+    texts = tokens.texts(which)
+    parts, order = [], []
+    for rows, ids, mask in tokens.batches(texts):
+        parts.append(pool(hidden_states(model, ids, mask).float(), mask))
+        order.append(rows)
+    vectors = F.normalize(torch.cat(parts), dim=-1)
+    back = np.concatenate(order).argsort()[np.searchsorted(texts, tokens.text_of[which])]
+    return vectors[torch.from_numpy(back).to(vectors.device)]
+
+
+def _mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weights = mask.to(states.device).unsqueeze(-1).float()
+    return (states * weights).sum(1) / weights.sum(1)
+
+
+def _last(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    ends = mask.sum(1) - 1
+    return states[torch.arange(len(states)), ends]
 
 
 @dataclass(frozen=True)
@@ -141,13 +291,18 @@ def _contexts(items: Ints, ends: Ints, lengths: Ints, decay: float) -> Contexts:
     return Contexts(offsets[:-1].copy(), items[flat], (decay**age).astype(np.float32))
 
 
-def retriever(model: nn.Module, texts: ItemTexts, settings: RetrieverSettings) -> DotProduct:
-    """A scorer from a model, for the catalogue whose texts are given."""
+def catalogue_vectors(model: nn.Module, reading: Reading) -> torch.Tensor:
+    """The vectors of a whole catalogue, without gradients: float32 [n_items, d], on the model's device."""
     with torch.no_grad():
-        vectors = texts.vectors(model).cpu()
+        return reading.items(model, np.arange(len(reading)))
+
+
+def retriever(model: nn.Module, reading: Reading, vectors: torch.Tensor | None = None) -> DotProduct:
+    """A scorer from a model, for the catalogue that is read; `vectors` are its catalogue's, if they are known."""
+    found = (catalogue_vectors(model, reading) if vectors is None else vectors).float().cpu()
 
     def encode(histories: Histories) -> Floats32:
-        pooled: Floats32 = contexts_of(histories.sequences, settings).pooled(vectors).numpy()
-        return pooled
+        with torch.no_grad():
+            return reading.histories(model, histories.sequences, found).float().cpu().numpy()
 
-    return DotProduct(vectors.numpy(), encode)
+    return DotProduct(found.numpy(), encode)

@@ -5,9 +5,25 @@ arXiv 2510.26546, 2025.
 """
 
 from harness.method import Method
-from weaverec.averaging import ComponentAverage
+from weaverec.merged import Merged, Mix
+from weaverec.rules import chosen_weights
+
+
+def hybrids(target: str, sources: tuple[str, ...]) -> list[Mix]:
+    """WeaveRec's mixes: T, and T + S of each source S."""
+    return [(target,), *((target, source) for source in sources)]
 
 
 def weaverec() -> Method:
-    """Components on T and on T + S of each source S, with equal weights 1 / (m + 1)."""
-    return ComponentAverage(mixes=lambda target, sources: [(target,), *((target, source) for source in sources)])
+    """WeaveRec with equal weights 1 / (m + 1), its authors' default."""
+    return Merged(mixes=hybrids)
+
+
+def weaverec_chosen() -> Method:
+    """WeaveRec with weights on the simplex, chosen on validation."""
+    return Merged(mixes=hybrids, rule=chosen_weights())
+
+
+def weaverec_adaptive() -> Method:
+    """WeaveRec with weights by layer that minimise the entropy of its predictions (AdaMerging's objective)."""
+    return Merged(mixes=hybrids, rule=None)

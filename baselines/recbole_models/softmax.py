@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from harness.device import has_bfloat16
+
 #: Scores of a block: 8 MB of float32 on a CPU, 512 MB on a GPU.
 _CPU_BLOCK, _GPU_BLOCK = 2**21, 2**27
 
@@ -137,11 +139,7 @@ def product_type(precision: str, device: str) -> torch.dtype:
     bfloat16 becomes float32 on a device that would have to emulate it, which takes many times as long.
     """
     wanted: torch.dtype = getattr(torch, precision)
-    if wanted is not torch.bfloat16:
-        return wanted
-    on_gpu = torch.device(device).type == "cuda"
-    has = torch.cuda.is_bf16_supported(False) if on_gpu else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return wanted if has else torch.float32
+    return wanted if wanted is not torch.bfloat16 or has_bfloat16(device) else torch.float32
 
 
 def _whole(value: Any) -> Any:

@@ -23,7 +23,7 @@ class Ranks:
         candidates: int64 [n_users], number of candidates, the held-out item included.
 
     The held-out item takes each of the ranks above + 1 ... above + tied + 1 with equal probability. If it was
-    not retrieved at all, above = MISSED and tied = 0.
+    not retrieved or not recommended at all, above = MISSED and tied = 0.
     """
 
     above: Ints
@@ -39,7 +39,8 @@ def rank_among(scores: NDArray[np.float32], columns: Ints, barred: Sequences | N
     """Ranks the item in one column of each row among the row's candidates.
 
     Every column is counted, and what is no candidate is taken off again: that reads the scores three times, where a
-    mask over them all would be made, read and thrown away for each of these.
+    mask over them all would be made, read and thrown away for each of these. A held-out item with the score -inf was
+    not recommended, and is a miss: it shares no rank with others of that kind.
 
     Args:
         scores: float [n_users, n_candidates].
@@ -75,4 +76,5 @@ def rank_among(scores: NDArray[np.float32], columns: Ints, barred: Sequences | N
             counts -= np.bincount(users[held], minlength=n_users)
     if nans.any():
         raise InvalidScoresError("scores hold NaN, which has no rank")
-    return Ranks(above, tied - 1, candidates)
+    missed = np.isneginf(own)
+    return Ranks(np.where(missed, MISSED, above), np.where(missed, 0, tied - 1), candidates)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from harness import __version__
 from harness.evaluate import rank_candidates, rank_full, rank_retrieved
 from harness.files import file_digest, source_digest
-from harness.method import FitContext, Report, Scorer, VectorScorer, packages_of, settings_of
+from harness.method import FitContext, Report, ReportsValidity, Scorer, VectorScorer, packages_of, settings_of
 from harness.protocol.candidates import candidates_digest
 from harness.protocol.leakage import audit
 from harness.protocol.ranking import Ranks
@@ -89,6 +89,7 @@ def score(
             candidates=records,
             left_out=len(training.target_domain.user_ids) - len(test.targets),
             slices={name: int(members.sum()) for name, members in table.slices.items()},
+            validity=dict(scorer.validity()) if isinstance(scorer, ReportsValidity) else None,
             training=tuple(artefacts.records),
             ranks_sha256=file_digest(folder / "ranks.parquet"),
             code=Code(version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(run.method))),

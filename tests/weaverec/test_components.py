@@ -1,6 +1,7 @@
 """Components and the methods made of them."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +17,16 @@ from harness.protocol.split import LeaveOneOut, TrainingData
 from harness.run.artefacts import RunArtefacts, artefact_key
 from harness.run.store import Store
 from tests.conftest import toy_raw
-from weaverec.adapters import ComponentSettings, _prefixes, _schedule, component
-from weaverec.averaging import ComponentAverage
+from weaverec.adapters import ComponentSettings, _batches, _Part, _sampled_scores, _schedule, _users, component
 from weaverec.backbone import load, packaged_minilm
 from weaverec.merge import task_vector
-from weaverec.weaverec import weaverec
+from weaverec.merged import Merged
+from weaverec.retriever import reading_of
+from weaverec.rules import TRIES
+from weaverec.weaverec import weaverec, weaverec_adaptive, weaverec_chosen
 
 BUDGET = Budget(trials=1, epochs=5, patience=5)
-QUICK = ComponentSettings(steps=3, batch=40, validate_every=2)
+QUICK = ComponentSettings(steps=3, batch=40, validations=2)
 
 
 def data(target: str = "a", sources: tuple[str, ...] = ("b", "c")) -> TrainingData:
@@ -41,7 +44,11 @@ def test_each_method_is_its_mixes() -> None:
     assert labels(language_models.target_only()) == ["a"]
     assert labels(language_models.joint()) == ["a + b + c"]
     assert labels(language_models.naive_merge()) == ["a", "b", "c"]
-    assert labels(weaverec()) == ["a", "a + b", "a + c"]
+    assert labels(language_models.source_only()) == ["b", "c"]
+    for method in (weaverec(), weaverec_chosen(), weaverec_adaptive()):
+        assert labels(method) == ["a", "a + b", "a + c"]
+    for rival in (language_models.task_vectors, language_models.ties, language_models.dare):
+        assert labels(rival()) == labels(language_models.naive_merge())
 
 
 def test_a_hybrid_is_one_artefact_for_both_its_domains() -> None:
@@ -87,37 +94,91 @@ def test_a_component_is_peft_s_own_format_and_names_no_local_path(tmp_path: Path
     record = make(tmp_path / "c")
     config = json.loads((tmp_path / "c" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "sentence-transformers/all-MiniLM-L6-v2"
-    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    names = ["adapter_config.json", "adapter_model.safetensors", "curves"]
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == names
     base, _ = load(packaged_minilm())
     loaded = PeftModel.from_pretrained(base, tmp_path / "c")
     assert record.trainable_parameters == sum(p.numel() for n, p in loaded.named_parameters() if "lora_" in n)
     assert any(v.abs().max() > 0 for v in task_vector(tmp_path / "c").values())
 
 
-def test_a_batch_is_of_one_domain_and_an_epoch_takes_each_prefix_once() -> None:
-    rng = np.random.default_rng(0)
-    prefixes = [np.arange(100), np.arange(1000, 1050)]
-    batches = _schedule(prefixes, batch=20, steps=8, rng=rng)  # 5 + 3 batches: one epoch
-    for which, own in enumerate(prefixes):
-        taken = np.concatenate([events for domain, events in batches if domain == which])
-        assert sorted(taken) == list(own)
+def part_of(name: str, settings: ComponentSettings) -> _Part:
+    backbone = packaged_minilm()
+    domain = data().domains[name]
+    return _Part(domain, reading_of(backbone, domain.catalogue, load(backbone)[1], settings.retriever), settings, 0)
 
 
-def test_prefixes_are_capped_and_never_a_user_s_first_event() -> None:
-    domain = data().domains["a"]
-    everything = _prefixes(domain, 10**6, 0)
-    assert len(everything) == len(domain.train.items) - len(domain.train)
-    assert not set(everything) & set(domain.train.offsets[:-1])
-    capped = _prefixes(domain, 10, 0)
-    assert len(capped) == 10
-    assert set(capped) <= set(everything)
+def test_a_batch_is_of_whole_users_of_one_domain_and_an_epoch_takes_each_once() -> None:
+    settings = ComponentSettings(batch=20, fresh=14)
+    parts = [part_of("a", settings), part_of("b", settings)]
+    epoch = sum(len(_batches(part, settings, np.random.default_rng(0))) for part in parts)
+    batches = list(islice(_schedule(parts, settings, np.random.default_rng(0)), epoch))
+    assert len(batches) == epoch > 4
+    for which, part in enumerate(parts):
+        own = [users for domain, users in batches if domain == which]
+        assert sorted(np.concatenate(own)) == list(part.users)
+        for users in own:
+            taken = part.domain.train.select(users)
+            assert len(users) == 1 or (taken.lengths - 1).sum() <= 20
+            assert len(users) == 1 or len(np.unique(taken.items)) <= 14
+
+
+def test_training_is_on_at_most_the_cap_and_on_users_with_something_to_predict() -> None:
+    train = data().domains["a"].train
+    prefixes = np.maximum(train.lengths - 1, 0)
+    assert list(_users(train, 10**6, 0)) == list(np.flatnonzero(prefixes))
+    capped = _users(train, 10, 0)
+    assert 0 < prefixes[capped].sum() <= 10
+    assert list(capped) == list(_users(train, 10, 0)) != list(_users(train, 10, 1))
+
+
+def test_a_sampled_softmax_is_the_whole_one_when_all_is_drawn_and_without_bias_when_not() -> None:
+    torch.manual_seed(0)
+    vectors, states = torch.randn(60, 4), torch.randn(5, 4)
+    touched = np.array([3, 7, 20, 41])
+    targets = torch.tensor([7, 3, 41, 20, 3])
+    fresh = vectors[touched]
+    whole = (states @ vectors.T / 2).logsumexp(1)
+
+    def sums(drawn: int, seed: int) -> torch.Tensor:
+        settings = ComponentSettings(temperature=2, softmax_up_to=drawn)
+        scores, columns = _sampled_scores(
+            states, targets, fresh, touched, vectors, settings, np.random.default_rng(seed)
+        )
+        assert torch.equal(torch.from_numpy(touched)[columns], targets)
+        return scores.logsumexp(1)
+
+    torch.testing.assert_close(sums(56, 0), whole)
+    estimated = torch.stack([sums(8, seed).exp() for seed in range(4000)]).mean(0)
+    torch.testing.assert_close(estimated, whole.exp(), rtol=0.05, atol=0)
 
 
 def test_fit_merges_what_the_store_has(tmp_path: Path) -> None:
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
-    method = ComponentAverage(mixes=lambda target, _: [(target,), (target, "b")], settings=QUICK)
+    method = Merged(mixes=lambda target, _: [(target,), (target, "b")], settings=QUICK)
     scorer = method.fit(data(), FitContext(BUDGET, 0, "cpu", artefacts))
     assert [record.label for record in artefacts.records] == ["LoRA on a, seed 0", "LoRA on a + b, seed 0"]
     again = method.fit(data(), FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)))
     np.testing.assert_array_equal(scorer.item_vectors(), again.item_vectors())
     np.testing.assert_allclose(np.linalg.norm(scorer.item_vectors(), axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("make_method", [weaverec_chosen, language_models.ties, language_models.dare])
+def test_a_rule_with_a_choice_tries_its_budget_on_validation_and_says_so(tmp_path: Path, make_method) -> None:
+    method = make_method().tuned({"steps": 2, "batch": 40, "validations": 1})
+    artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
+    method.fit(data("a", ("b",)), FitContext(BUDGET, 0, "cpu", artefacts))
+    *_, merge = artefacts.records
+    assert merge.kind == "merge"
+    assert 1 < len(merge.notes["tried"]) == len(merge.validation) <= TRIES
+    assert merge.notes["chosen"] == merge.notes["tried"][int(np.argmax(merge.validation))]
+
+
+def test_weights_by_entropy_lower_it_and_stay_on_the_simplex(tmp_path: Path) -> None:
+    method = weaverec_adaptive().tuned({"steps": 6, "batch": 40, "validations": 1})
+    artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
+    method.fit(data("a", ("b",)), FitContext(BUDGET, 0, "cpu", artefacts))
+    *_, merge = artefacts.records
+    entropies = merge.notes["entropy_in_nats"]
+    assert entropies[-1] < entropies[0] <= merge.notes["largest_possible"]
+    assert sum(merge.notes["mean"]) == pytest.approx(1)

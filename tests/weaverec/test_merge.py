@@ -10,7 +10,16 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from harness.errors import HarnessError
-from weaverec.merge import fold, task_vector, weighted_sum
+from weaverec.merge import fold, folded, task_vector, weighted_sum
+from weaverec.rules import (
+    TRIES,
+    chosen_weights,
+    dare,
+    equal_weights,
+    magnitude_pruning,
+    task_arithmetic,
+    ties,
+)
 
 WEIGHTS = [0.5, 0.3, 0.2]
 
@@ -143,9 +152,78 @@ def test_a_broken_or_missing_file_is_named(components: list[Path], tmp_path: Pat
 def test_a_vector_that_does_not_fit_is_refused(components: list[Path]) -> None:
     vector = dict(task_vector(components[0]))
     name = next(iter(vector))
-    with pytest.raises(ValueError, match="no float32"):
+    with pytest.raises(ValueError, match="the model has no"):
         fold(base(), {name: vector[name][:1]})
-    with pytest.raises(ValueError, match="no float32"):
-        fold(base().to(torch.bfloat16), vector)
+    with pytest.raises(ValueError, match="the model has no"):
+        fold(base(), {"no.such.layer.weight": vector[name]})
     with pytest.raises(ValueError, match="different layers"):
         weighted_sum([vector, {name: vector[name]}], [0.5, 0.5])
+
+
+def test_into_bfloat16_the_sum_is_made_in_float32_and_rounded_once(components: list[Path]) -> None:
+    vector = weighted_sum([task_vector(f) for f in components], WEIGHTS)
+    half = base().to(torch.bfloat16)
+    before = {name: weight.detach().float() for name, weight in half.named_parameters()}
+    fold(half, vector)
+    for name, weight in half.named_parameters():
+        wanted = (before[name] + vector[name]).bfloat16() if name in vector else before[name].bfloat16()
+        assert torch.equal(weight, wanted)
+
+
+def test_a_model_is_what_it_was_after_a_fold_on_trial(components: list[Path]) -> None:
+    model = base()
+    before = outputs(model)
+    with folded(model, task_vector(components[0])):
+        assert (outputs(model) - before).abs().max() > 0.01
+    assert torch.equal(outputs(model), before)
+
+
+def entries(vector: dict) -> torch.Tensor:
+    return torch.cat([layer.flatten() for layer in vector.values()])
+
+
+def test_rivals_without_pruning_are_plain_sums(components: list[Path]) -> None:
+    vectors = [task_vector(f) for f in components]
+    mean = entries(weighted_sum(vectors, [1 / 3] * 3))
+    for rule in (dare(), magnitude_pruning()):
+        with pytest.warns(UserWarning, match="no pruning"):
+            torch.testing.assert_close(entries(rule.apply(vectors, {"density": 1.0, "scale": 1.0})), mean)
+    torch.testing.assert_close(entries(task_arithmetic().apply(vectors, {"scale": 0.7})), 3 * 0.7 * mean)
+
+
+def test_ties_is_what_its_paper_says_entry_by_entry(components: list[Path]) -> None:
+    vectors = [task_vector(f) for f in components]
+    merged = ties().apply(vectors, {"density": 0.5, "scale": 1.0})
+    for name in list(merged)[:3]:
+        kept = []
+        for vector in vectors:
+            flat = vector[name].flatten()
+            order = flat.abs().argsort(descending=True)[: flat.numel() // 2]
+            kept.append(torch.zeros_like(flat).index_put((order,), flat[order]))
+        for place, found in enumerate(merged[name].flatten().tolist()):
+            entry = [float(k[place]) for k in kept]
+            elected = 1 if sum(entry) >= 0 else -1
+            agreeing = [value for value in entry if value * elected > 0]
+            assert found == pytest.approx(sum(agreeing) / len(agreeing) if agreeing else 0.0, abs=1e-6)
+
+
+def test_dare_has_no_bias_and_draws_the_same_again(components: list[Path]) -> None:
+    vectors = [task_vector(f) for f in components]
+    parameters = {"density": 0.5, "scale": 1.0}
+    once, again = entries(dare().apply(vectors, parameters)), entries(dare().apply(vectors, parameters))
+    assert torch.equal(once, again)
+    mean = entries(weighted_sum(vectors, [1 / 3] * 3))
+    assert float((once * mean).sum() / (mean * mean).sum()) == pytest.approx(1, abs=0.05)
+    assert float((once == 0).float().mean()) == pytest.approx(0.125, abs=0.02)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+@pytest.mark.parametrize("rule", [equal_weights, chosen_weights, task_arithmetic, ties, dare, magnitude_pruning])
+def test_every_rule_has_the_same_budget_of_tries(rule, n: int) -> None:
+    choices = rule().choices(n)
+    assert 1 <= len(choices) <= TRIES
+    assert len(choices) in (1, TRIES) or n == 2
+    for choice in choices:
+        if "weights" in choice:
+            assert sum(choice["weights"]) == pytest.approx(1, abs=1e-3)
+            assert min(choice["weights"]) >= 0

@@ -4,10 +4,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.data.domain import Catalogue
 from harness.protocol.split import Histories
 from tests.conftest import domain_of
 from weaverec.backbone import load, packaged_minilm
-from weaverec.retriever import ItemTexts, RetrieverSettings, contexts_before, contexts_of, retriever
+from weaverec.retriever import (
+    RetrieverSettings,
+    catalogue_vectors,
+    contexts_before,
+    contexts_of,
+    reading_of,
+    retriever,
+)
 
 SETTINGS = RetrieverSettings(history=3, decay=0.5)
 
@@ -54,28 +62,33 @@ def minilm():
 TEXTS = ["Toy Story", "A", "The Good, the Bad and the Ugly (1966) Action Western", "Heat (1995)", "Toy Story"]
 
 
+def reading(texts: list[str], minilm, max_tokens: int = 32):
+    catalogue = Catalogue(tuple(map(str, range(len(texts)))), tuple(texts))
+    return reading_of(packaged_minilm(), catalogue, minilm[1], RetrieverSettings(max_tokens))
+
+
 def test_vectors_are_those_of_one_text_at_a_time(minilm) -> None:
     model, tokenizer = minilm
+    own = reading(TEXTS, minilm)
+    together = catalogue_vectors(model, own)
     with torch.no_grad():
-        together = ItemTexts(TEXTS, tokenizer, 32, batch=2).vectors(model)
         for text, vector in zip(TEXTS, together, strict=True):
             tokens = tokenizer(text, return_tensors="pt")
             alone = model(**tokens).last_hidden_state[0].mean(0)
             torch.testing.assert_close(vector, alone / alone.norm(), atol=1e-5, rtol=0)
+        some = own.items(model, np.array([3, 0]))
+    torch.testing.assert_close(some, together[[3, 0]], atol=1e-5, rtol=0)
     assert torch.equal(together[0], together[4])
 
 
 def test_long_texts_are_cut(minilm) -> None:
-    model, tokenizer = minilm
-    with torch.no_grad():
-        cut, same = ItemTexts(["word " * 100, "word " * 6], tokenizer, 8).vectors(model)
+    cut, same = catalogue_vectors(minilm[0], reading(["word " * 100, "word " * 6], minilm, 8))
     torch.testing.assert_close(cut, same, atol=1e-5, rtol=0)
 
 
 def test_the_backbone_knows_what_is_alike(minilm) -> None:
-    model, tokenizer = minilm
-    texts = ItemTexts(["Star Wars (1977)", "The Empire Strikes Back (1980)", "Cinderella (1950)"], tokenizer, 32)
-    scorer = retriever(model, texts, RetrieverSettings())
+    texts = ["Star Wars (1977)", "The Empire Strikes Back (1980)", "Cinderella (1950)"]
+    scorer = retriever(minilm[0], reading(texts, minilm))
     history = domain_of([[0]], 3).interactions
     scores = scorer.score(Histories(np.array([0]), history), None)[0]
     assert scores[1] > scores[2]

@@ -82,8 +82,9 @@ def test_ranks_are_those_of_counting_one_candidate_at_a_time(data: st.DataObject
         return
     ranks = rank_among(scores, targets, Sequences.of(barred))
     for u in range(n_users):
-        assert ranks.above[u] == sum(s > own[u] for s in others[u])
-        assert ranks.tied[u] == sum(s == own[u] for s in others[u])
+        missed = own[u] == -math.inf
+        assert ranks.above[u] == (MISSED if missed else sum(s > own[u] for s in others[u]))
+        assert ranks.tied[u] == (0 if missed else sum(s == own[u] for s in others[u]))
         assert ranks.candidates[u] == len(others[u]) + 1
 
 

@@ -1,0 +1,213 @@
+"""The ranker head on tiny random decoder-only models."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.data.domain import Catalogue, Sequences
+from harness.data.prepare import prepare
+from harness.errors import HarnessError
+from harness.evaluate import rank_candidates, rank_full
+from harness.method import DotProduct, FitContext, make_method
+from harness.protocol.metrics import per_user
+from harness.protocol.scenario import Budget
+from harness.protocol.split import HeldOut, Histories, LeaveOneOut, TrainingData
+from harness.run.artefacts import RunArtefacts
+from harness.run.store import Store
+from tests.conftest import toy_raw
+from tests.weaverec.decoders import decoder
+from weaverec.backbone import load
+from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
+from weaverec.ranker import FAULTS, Ranker, likelihoods, read_list
+from weaverec.ranking import Example, RankerSettings, answer_loss, examples
+
+TITLES = tuple(f"film number {i}" + " abc" * (i % 3) for i in range(12))
+CATALOGUE = Catalogue(tuple(map(str, range(12))), TITLES)
+HISTORIES = Histories(np.array([0, 1, 2]), Sequences.of([[1, 2, 3], [4], []]))
+PROMPT = PromptSettings(candidates=5, answers=3)
+
+
+@pytest.fixture(scope="module", params=["qwen2", "llama"])
+def made(request, tmp_path_factory: pytest.TempPathFactory):
+    backbone = decoder(request.param, tmp_path_factory.mktemp(request.param))
+    return backbone, *load(backbone, "tokens")
+
+
+def ranker(made, by_list: bool = False) -> Ranker:
+    vectors = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
+    finder = DotProduct(vectors, lambda h: np.stack([vectors[s].sum(0) for s in h.sequences]))
+    return Ranker(made[1], made[2], CATALOGUE, finder, PROMPT, by_list=by_list, max_new_tokens=12)
+
+
+def test_with_the_prompt_s_keys_kept_the_likelihoods_are_the_plain_ones(made) -> None:
+    _, model, tokenizer = made
+    prompt = prompt_tokens(TITLES, np.array([1, 2]), np.arange(5), tokenizer, PROMPT)
+    answers = [*title_tokens(TITLES, np.arange(12), tokenizer), [7]]
+    kept = likelihoods(model, prompt, answers)
+    torch.testing.assert_close(kept, likelihoods(model, prompt, answers, cached=False), atol=1e-5, rtol=0)
+    one_by_one = torch.cat([likelihoods(model, prompt, [answer]) for answer in answers])
+    torch.testing.assert_close(kept, one_by_one, atol=1e-4, rtol=0)
+    by_hand = []
+    for answer in answers:
+        with torch.no_grad():
+            log_p = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
+        by_hand.append(np.mean([log_p[len(prompt) - 1 + i, token].item() for i, token in enumerate(answer)]))
+    assert kept.tolist() == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_training_s_loss_is_the_likelihood_that_scoring_uses(made) -> None:
+    _, model, tokenizer = made
+    prompts = [prompt_tokens(TITLES, np.array(h), np.arange(5), tokenizer, PROMPT) for h in ([1, 2], [3])]
+    answers = title_tokens(TITLES, np.array([4, 2]), tokenizer)
+    batch = [Example(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
+    wanted = -sum(float(likelihoods(model, e.prompt, [e.answer])) for e in batch)
+    assert float(answer_loss(model, batch, tokenizer.pad_token_id)) == pytest.approx(wanted, abs=1e-4)
+
+
+def test_candidates_are_scored_wherever_they_stand(made) -> None:
+    own = ranker(made)
+    candidates = np.array([[0, 4, 6, 8, 9]] * 3)
+    scores = own.score(HISTORIES, candidates)
+    assert scores.shape == (3, 5)
+    assert np.isfinite(scores).all()
+    order = np.array([3, 0, 4, 1, 2])
+    np.testing.assert_allclose(own.score(HISTORIES, candidates[:, order]), scores[:, order], atol=1e-6)
+    alone = own.score(HISTORIES.block(1, 2), candidates[1:2])
+    np.testing.assert_allclose(alone[0], scores[1], atol=1e-4)
+
+
+def test_of_a_whole_catalogue_the_retrievers_best_are_reordered_and_the_rest_keep_their_order(made) -> None:
+    own = ranker(made)
+    first, scores = own.retriever.score(HISTORIES, None), own.score(HISTORIES, None)
+    for row, history in enumerate(HISTORIES.sequences):
+        open_to = [i for i in range(12) if i not in history]
+        found = sorted(open_to, key=lambda i: -first[row, i])[:5]
+        assert sorted(np.argsort(-scores[row])[:5]) == sorted(found)
+        others = [i for i in range(12) if i not in found]
+        np.testing.assert_array_equal(scores[row, others], first[row, others])
+        ranked = own.score(HISTORIES.block(row, row + 1), np.array([sorted(found)]))[0]
+        assert list(np.argsort(scores[row, sorted(found)])) == list(np.argsort(ranked))
+
+
+def test_what_a_list_does_not_name_is_a_miss_and_every_user_stays(made) -> None:
+    own = ranker(made, by_list=True)
+    held_out = HeldOut(HISTORIES, np.array([5, 6, 7]), np.zeros(3, dtype=np.int64))
+    for ranks in (
+        rank_full(own, held_out, 12),
+        rank_candidates(own, held_out, np.array([[1, 5, 6, 7, 8]] * 3), 12),
+    ):
+        assert len(ranks.above) == 3
+        # A random model's answer is gibberish.
+        assert all((values == 0).all() for values in per_user(ranks).values())
+    validity = own.validity()
+    assert validity["answers"] == 6
+    assert validity["nothing usable"] == validity["outside the candidates"] == 1
+
+
+def test_lists_are_read_title_by_title_and_faults_are_named() -> None:
+    offered = ["Heat", "Toy Story", "Heat ", "Babe"]
+    scores, faults = read_list("1. nonsense\n toy  STORY \nToy Story\nheat\nBabe\nBabe", offered, 5)
+    assert scores.tolist() == [2, 4, 2, 1]
+    assert faults == ["named twice", "outside the candidates", "title of several candidates"]
+    scores, faults = read_list("Babe", offered, 5)
+    assert scores.tolist() == [-np.inf, -np.inf, -np.inf, 5]
+    assert faults == ["short"]
+    assert read_list("", offered, 5)[1] == ["nothing usable", "short"]
+
+
+@given(
+    st.text(alphabet="ab \n1.", max_size=60), st.lists(st.text(alphabet="ab 1.", max_size=3), min_size=1, max_size=6)
+)
+def test_whatever_is_written_gives_scores_and_known_faults(answer: str, offered: list[str]) -> None:
+    scores, faults = read_list(answer, offered, 5)
+    assert len(scores) == len(offered)
+    assert not np.isnan(scores).any()
+    assert set(faults) <= set(FAULTS)
+    assert len({float(s) for s in scores if np.isfinite(s)}) <= 5
+
+
+def test_a_long_history_loses_its_oldest_titles_and_the_prompt_its_chat_marks_never(made) -> None:
+    _, _, tokenizer = made
+    history = np.arange(12)
+    whole = prompt_tokens(TITLES, history, np.arange(3), tokenizer, PROMPT)
+    cut = prompt_tokens(TITLES, history, np.arange(3), tokenizer, PromptSettings(max_tokens=len(whole) - 1))
+    assert len(cut) < len(whole)
+    text = tokenizer.decode(cut)
+    assert text.startswith("<|system|>")
+    assert text.endswith("<|assistant|>")
+    assert TITLES[11] in text
+    assert "1. " + TITLES[0] + "\n2. " + TITLES[1] + "\n3. " + TITLES[2] + "\n4." not in text
+
+
+def test_the_order_of_candidates_depends_on_user_and_seed_alone() -> None:
+    candidates = np.array([9, 3, 5, 1])
+    assert list(shuffled(candidates, 3, 0)) == list(shuffled(np.sort(candidates), 3, 0))
+    orders = {tuple(shuffled(candidates, user, seed)) for user in range(20) for seed in range(2)}
+    assert len(orders) > 10
+
+
+def toy_data() -> TrainingData:
+    parts = {n: LeaveOneOut().training(prepare(toy_raw(n, i, 8, 15), 1)) for i, n in enumerate("ab")}
+    return TrainingData("a", ("b",), parts)
+
+
+def test_training_prompts_hold_the_target_once_and_nothing_else_that_the_user_knows(made) -> None:
+    _, _, tokenizer = made
+    domain = toy_data().domains["a"]
+    settings = RankerSettings(prompt=PromptSettings(candidates=6, answers=3))
+    plain = list(examples(domain, tokenizer, settings, np.random.default_rng(0)))
+    assert len(plain) == len(domain.train.items) - len(domain.train)
+    for example in plain[:10]:
+        text = tokenizer.decode(example.prompt)
+        answer = tokenizer.decode(example.answer).removesuffix("<|end|>").strip()
+        listed = text.partition("Candidates:\n")[2]
+        assert sum(line.partition(". ")[2].startswith(answer) for line in listed.splitlines()) >= 1
+        assert len([line for line in listed.splitlines() if ". " in line]) == 6
+
+
+def test_the_authors_ways_can_be_had_by_name(made) -> None:
+    from dataclasses import replace
+
+    _, _, tokenizer = made
+    domain = toy_data().domains["a"]
+    own = RankerSettings(prompt=PromptSettings(candidates=6, answers=3))
+
+    def made_with(**changes: object) -> list[Example]:
+        return list(examples(domain, tokenizer, replace(own, **changes), np.random.default_rng(0)))
+
+    assert len(made_with(train_on_validation=True)) == len(made_with()) + len(domain.validation.targets)
+    lines = tokenizer.decode(made_with(answer="list")[0].answer).removesuffix("<|end|>").strip().splitlines()
+    assert len(lines) == 3
+
+
+def test_a_ranker_is_trained_merged_and_scored(made, tmp_path: Path) -> None:
+    method = make_method("ranker.weaverec").tuned(
+        {
+            "backbone": str(made[0].folder),
+            "steps": 2,
+            "batch": 4,
+            "cap": 10,
+            "validations": 1,
+            "validation_users": 3,
+            "prompt.candidates": 4,
+        }
+    )
+    artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
+    scorer = method.fit(toy_data(), FitContext(Budget(1, 1, 1), 0, "cpu", artefacts))
+    assert [r.label for r in artefacts.records] == ["ranking LoRA on a, seed 0", "ranking LoRA on a + b, seed 0"]
+    assert artefacts.records[0].steps == 2
+    scores = scorer.score(toy_data().target_domain.validation.histories, None)
+    assert np.isfinite(scores).all()
+
+
+def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:
+    with pytest.raises(HarnessError, match="is an encoder"):
+        load(__import__("weaverec.backbone").backbone.packaged_minilm(), "tokens")
+    with pytest.raises(HarnessError, match="hf download Qwen/Qwen2-7B-Instruct"):
+        make_method("ranker.weaverec").artefacts(toy_data(), Budget(1, 1, 1), 0)
+    with pytest.raises(HarnessError, match="no method on the language model"):
+        make_method("ranker.popularity")

@@ -1,0 +1,203 @@
+"""Choosing a merging rule's parameters: on the target's validation events, or by the entropy of its predictions."""
+
+import json
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from harness.evaluate import validation_ndcg
+from harness.method import Artefact, Report, TrainingRecord
+from harness.protocol.split import DomainTraining
+from weaverec.adapters import ComponentSettings
+from weaverec.backbone import find_backbone, half_where_it_pays, load
+from weaverec.merge import TaskVector, folded, task_vector
+from weaverec.retriever import catalogue_vectors, reading_of, retriever
+from weaverec.rules import Parameters, Rule
+
+_FILE = "merge.json"
+
+#: Steps, users a step and learning rate of entropy minimisation.
+_STEPS, _USERS, _RATE = 20, 64, 0.05
+
+
+def chosen_by_validation(
+    rule: Rule,
+    components: Sequence[Artefact],
+    folders: Sequence[Path],
+    target: DomainTraining,
+    settings: ComponentSettings,
+) -> Artefact:
+    """The artefact of a rule's parameters, the best of its choices by the target's validation NDCG@10.
+
+    Args:
+        rule: a rule with several choices.
+        components: what is merged.
+        folders: where the components are, in that order.
+        target: the domain that is served; ties go to the earlier choice.
+        settings: of the components.
+    """
+    choices = rule.choices(len(folders))
+    return Artefact(
+        kind="merge",
+        label=f"{rule.name} of {len(folders)} components for {target.name}",
+        inputs={
+            "rule": rule.name,
+            "choices": [dict(choice) for choice in choices],
+            "components": [[component.kind, dict(component.inputs)] for component in components],
+            "target": target.identity,
+        },
+        make=partial(_try_all, rule, choices, list(folders), target, settings),
+    )
+
+
+def chosen_by_entropy(
+    components: Sequence[Artefact],
+    folders: Sequence[Path],
+    target: DomainTraining,
+    settings: ComponentSettings,
+    seed: int,
+) -> Artefact:
+    """The artefact of weights for each layer that make predictions for the target's users the surest.
+
+    Yang et al., "AdaMerging", ICLR 2024: the entropy of the softmax over the catalogue, mean over users, is minimised
+    over weights of each layer; no label is read. Here a layer's weights are a softmax, so that they stay on the
+    simplex, as in the WeaveRec authors' code; they start equal, and the histories are those of training.
+    """
+    return Artefact(
+        kind="merge",
+        label=f"weights of {len(folders)} components by entropy for {target.name}, seed {seed}",
+        inputs={
+            "rule": "entropy",
+            "steps": [_STEPS, _USERS, _RATE],
+            "components": [[component.kind, dict(component.inputs)] for component in components],
+            "target": target.identity,
+            "seed": seed,
+        },
+        make=partial(_minimise_entropy, list(folders), target, settings, seed),
+    )
+
+
+def read_choice(folder: Path) -> Any:
+    """The parameters that were chosen."""
+    return json.loads((folder / _FILE).read_text(encoding="utf-8"))["chosen"]
+
+
+def by_layer(vectors: Sequence[TaskVector], weights: dict[str, list[float]]) -> TaskVector:
+    """sum_i weights[layer]_i * dW_i[layer], in float32."""
+    return {
+        layer: torch.stack([w * v[layer] for w, v in zip(weights[layer], vectors, strict=True)]).sum(0)
+        for layer in vectors[0]
+    }
+
+
+def _try_all(
+    rule: Rule,
+    choices: list[Parameters],
+    folders: list[Path],
+    target: DomainTraining,
+    settings: ComponentSettings,
+    folder: Path,
+    device: str,
+    report: Report,
+) -> TrainingRecord:
+    backbone = find_backbone(settings.backbone)
+    model, tokenizer = load(backbone)
+    model.to(device)
+    reading = reading_of(backbone, target.catalogue, tokenizer, settings.retriever)
+    vectors = [task_vector(path) for path in folders]
+    scores = []
+    for number, choice in enumerate(choices, start=1):
+        with folded(model, rule.apply(vectors, choice)), half_where_it_pays(device):
+            scores.append(validation_ndcg(retriever(model, reading), target))
+        report(number, len(choices))
+    best = scores.index(max(scores))
+    _write(folder, choices[best])
+    notes = {"rule": rule.name, "chosen": dict(choices[best]), "tried": [dict(choice) for choice in choices]}
+    return TrainingRecord(tuple(scores), 0, best, 0, notes)
+
+
+def _minimise_entropy(
+    folders: list[Path],
+    target: DomainTraining,
+    settings: ComponentSettings,
+    seed: int,
+    folder: Path,
+    device: str,
+    report: Report,
+) -> TrainingRecord:
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    backbone = find_backbone(settings.backbone)
+    model, tokenizer = load(backbone)
+    model.to(device)
+    reading = reading_of(backbone, target.catalogue, tokenizer, settings.retriever)
+    vectors = [task_vector(path) for path in folders]
+    layers = list(vectors[0])
+    base = {name: parameter.detach() for name, parameter in model.named_parameters() if name in vectors[0]}
+    stacked = {layer: torch.stack([vector[layer] for vector in vectors]).to(device) for layer in layers}
+    logits = torch.zeros(len(layers), len(folders), device=device, requires_grad=True)
+    optimiser = torch.optim.Adam([logits], lr=_RATE)
+    users = np.flatnonzero(target.train.lengths > 1)
+    known = torch.zeros(0)
+    entropies = []
+    for step in range(_STEPS):
+        # As in training, items that the step does not touch stand as they were when last encoded.
+        if step % 10 == 0:
+            with folded(model, by_layer(vectors, _weights(logits, layers))), half_where_it_pays(device):
+                known = catalogue_vectors(model, reading).float()
+        own = target.train.select(rng.choice(users, min(_USERS, len(users)), replace=False))
+        shares = torch.softmax(logits, dim=1)
+        merged = {
+            layer: base[layer] + torch.einsum("i,ijk->jk", shares[row], stacked[layer])
+            for row, layer in enumerate(layers)
+        }
+        touched = reading.touched(own)
+        places = torch.from_numpy(touched).to(known.device)
+        with half_where_it_pays(device):
+            served = _With(model, merged)
+            fresh = reading.items(served, touched).float()
+            current = known.index_copy(0, places, fresh)
+            histories = reading.histories(served, own, current)
+        log_p = torch.log_softmax(histories.float() @ current.T / settings.temperature, dim=1)
+        entropy = -(log_p.exp() * log_p).sum(1).mean()
+        optimiser.zero_grad()
+        entropy.backward()
+        optimiser.step()
+        known[places] = fresh.detach()
+        entropies.append(float(entropy.detach()))
+        report(step + 1, _STEPS)
+    weights = _weights(logits, layers)
+    _write(folder, weights)
+    with folded(model, by_layer(vectors, weights)), half_where_it_pays(device):
+        score = validation_ndcg(retriever(model, reading), target)
+    mean = np.mean(list(weights.values()), axis=0).tolist()
+    notes = {"rule": "entropy", "entropy_in_nats": entropies, "largest_possible": math.log(len(reading)), "mean": mean}
+    return TrainingRecord((score,), _STEPS, _STEPS, logits.numel(), notes)
+
+
+class _With(nn.Module):
+    """A model that computes with other weights, differentiable in them."""
+
+    def __init__(self, model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self._model, self._weights = model, weights
+        self.config = model.config
+
+    def forward(self, **inputs: torch.Tensor) -> Any:
+        """What the model gives with these weights."""
+        return torch.func.functional_call(self._model, self._weights, (), inputs)
+
+
+def _weights(logits: torch.Tensor, layers: list[str]) -> dict[str, list[float]]:
+    shares = torch.softmax(logits.detach(), dim=1).cpu()
+    return {layer: shares[row].tolist() for row, layer in enumerate(layers)}
+
+
+def _write(folder: Path, chosen: Any) -> None:
+    (folder / _FILE).write_text(json.dumps({"chosen": chosen}, indent=1), encoding="utf-8")

@@ -1,0 +1,95 @@
+"""Methods that serve the base model plus a merge of components' task vectors.
+
+Target-only, joint, naive-merge, its rivals and WeaveRec are all of this form, and differ in two things: the training
+mixes of their components, and the rule that merges them. Backbone, texts, optimiser budget and selection are the same
+code with the same settings.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from harness.method import Artefact, FitContext, Scorer
+from harness.protocol.scenario import Budget
+from harness.protocol.split import TrainingData
+from harness.tuning.space import Space
+from harness.tuning.tunable import with_settings
+from weaverec.adapters import ComponentSettings, component
+from weaverec.backbone import Head, find_backbone, half_where_it_pays, load
+from weaverec.choosing import by_layer, chosen_by_entropy, chosen_by_validation, read_choice
+from weaverec.merge import TaskVector, fold, task_vector
+from weaverec.retriever import reading_of, retriever
+from weaverec.rules import Rule, equal_weights
+
+#: The domains a component is trained on.
+Mix = tuple[str, ...]
+
+
+def load_space(name: str) -> Space:
+    """A search space of this package."""
+    return Space.read(Path(__file__).parent / "spaces" / f"{name}.yaml")
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Serves W0 + a merge of the components' task vectors; with no component, W0 itself.
+
+    Attributes:
+        mixes: the components' training mixes, for a target and its sources.
+        rule: how their task vectors are merged; None for weights by layer that minimise the entropy of predictions.
+        settings: how components are trained.
+        space: what the tuner may choose of the settings.
+    """
+
+    mixes: Callable[[str, tuple[str, ...]], Sequence[Mix]]
+    rule: Rule | None = field(default_factory=equal_weights)
+    settings: ComponentSettings = field(default_factory=ComponentSettings)
+    space: Space = field(default_factory=lambda: load_space("components"))
+
+    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+        """The domains of its components; the target alone if nothing is trained."""
+        used = {name for mix in self.mixes(target, sources) for name in mix}
+        return (target, *(source for source in sources if source in used))
+
+    def tuned(self, chosen: Mapping[str, Any]) -> "Merged":
+        """The same method with settings from its space."""
+        return replace(self, settings=with_settings(self.settings, chosen))
+
+    def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
+        """The components, each once."""
+        mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.mixes(data.target, data.sources))
+        return [component(data, mix, self.settings, budget, seed) for mix in mixes]
+
+    def fit(self, data: TrainingData, context: FitContext) -> Scorer:
+        """Trains the components that are not there yet, merges, folds, and encodes the target's catalogue."""
+        model, tokenizer = self.model(data, context)
+        backbone = find_backbone(self.settings.backbone)
+        reading = reading_of(backbone, data.target_domain.catalogue, tokenizer, self.settings.retriever)
+        with half_where_it_pays(context.device):
+            return retriever(model.to(context.device), reading)
+
+    def model(self, data: TrainingData, context: FitContext, head: Head = "states") -> tuple[nn.Module, Any]:
+        """The merged model, in the base's shape, and its tokenizer."""
+        needed = self.artefacts(data, context.budget, context.seed)
+        folders = [context.artefacts.obtain(artefact) for artefact in needed]
+        model, tokenizer = load(find_backbone(self.settings.backbone), head)
+        if folders:
+            fold(model, self._merged(needed, folders, data, context))
+        return model, tokenizer
+
+    def _merged(
+        self, needed: list[Artefact], folders: list[Path], data: TrainingData, context: FitContext
+    ) -> TaskVector:
+        vectors = [task_vector(folder) for folder in folders]
+        target = data.target_domain
+        if self.rule is None:
+            chosen = chosen_by_entropy(needed, folders, target, self.settings, context.seed)
+            return by_layer(vectors, read_choice(context.artefacts.obtain(chosen)))
+        choices = self.rule.choices(len(vectors))
+        if len(choices) == 1:
+            return self.rule.apply(vectors, choices[0])
+        tried = chosen_by_validation(self.rule, needed, folders, target, self.settings)
+        return self.rule.apply(vectors, read_choice(context.artefacts.obtain(tried)))

@@ -1,0 +1,265 @@
+"""Methods with the ranker head: the same mixes and rules as with the retriever head, on a decoder-only backbone."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from harness.data.domain import Ints
+from harness.errors import HarnessError
+from harness.evaluate import rank_full
+from harness.method import Artefact, FitContext, Report, Scorer, TrainingRecord, make_method
+from harness.protocol.metrics import ndcg
+from harness.protocol.scenario import Budget
+from harness.protocol.split import DomainTraining, HeldOut, TrainingData
+from harness.tuning.space import Space
+from harness.tuning.tunable import with_settings
+from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load
+from weaverec.batching import padded, token_batches
+from weaverec.merge import fold, task_vector
+from weaverec.merged import Merged, load_space
+from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
+from weaverec.ranker import Ranker
+from weaverec.retriever import RetrieverSettings, reading_of, retriever
+from weaverec.training import LoraSettings, adapted, train_adapter
+
+
+@dataclass(frozen=True)
+class RankerSettings(LoraSettings):
+    """How the ranker is trained and asked. The defaults are the WeaveRec authors', but for our corrections.
+
+    Attributes:
+        backbone: a decoder-only model: a folder, or a model in the Hugging Face cache.
+        retriever_backbone: what finds the candidates in a whole catalogue, as it is.
+        prompt: what a prompt holds.
+        by_list: rank by the list that the model writes, instead of likelihoods.
+        answer: what training teaches: `target`, the next item's title alone; or `list`, as the authors have it, the
+            title among as many random candidates as the list holds, which teaches noise below the first line.
+        train_on_validation: add the validation events to the training data, as the authors do. A result made so has
+            been selected on data it was trained on.
+        batch: prompts a step.
+        cap: training prompts of each domain.
+        most_tokens: tokens that go through the model at once.
+        validation_users: users of each domain that a validation asks, drawn with the seed.
+    """
+
+    learning_rate: float = 2e-4
+    warm_up: float = 0.05
+    steps: int = 1_000_000
+    validations: int = 2
+    backbone: str = "Qwen/Qwen2-7B-Instruct"
+    retriever_backbone: str = PACKAGED
+    prompt: PromptSettings = field(default_factory=PromptSettings)
+    by_list: bool = False
+    answer: str = "target"
+    train_on_validation: bool = False
+    batch: int = 128
+    cap: int = 40_000
+    most_tokens: int = 8192
+    validation_users: int = 500
+
+
+@dataclass(frozen=True)
+class RankedMerge:
+    """A method of `weaverec.merged` with the ranker head.
+
+    Attributes:
+        retrieving: the method whose mixes and rule are used.
+        settings: of the ranker.
+        space: what the tuner may choose.
+    """
+
+    retrieving: Merged
+    settings: RankerSettings = field(default_factory=RankerSettings)
+    space: Space = field(default_factory=lambda: load_space("rankers"))
+
+    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+        """The domains of its components; the target alone if nothing is trained."""
+        return self.retrieving.learns_from(target, sources)
+
+    def tuned(self, chosen: Mapping[str, Any]) -> "RankedMerge":
+        """The same method with settings from its space."""
+        return replace(self, settings=with_settings(self.settings, chosen))
+
+    def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
+        """The components, each once."""
+        mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.retrieving.mixes(data.target, data.sources))
+        return [ranker_component(data, mix, self.settings, budget, seed) for mix in mixes]
+
+    def fit(self, data: TrainingData, context: FitContext) -> Scorer:
+        """Trains the components that are not there yet, merges and folds."""
+        needed = self.artefacts(data, context.budget, context.seed)
+        vectors = [task_vector(context.artefacts.obtain(artefact)) for artefact in needed]
+        model, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _precision(context.device))
+        if vectors:
+            rule = self.retrieving.rule
+            if rule is None or len(choices := rule.choices(len(vectors))) > 1:
+                raise HarnessError(
+                    "A ranker's merge has fixed weights: trying others on validation would take days.",
+                    "Use ranker.weaverec, ranker.naive-merge, ranker.joint, ranker.target-only or ranker.zero-shot.",
+                )
+            fold(model, rule.apply(vectors, choices[0]))
+        return _ranker(
+            model.to(context.device), tokenizer, data.target_domain, self.settings, context.seed, context.device
+        )
+
+
+def by_name(name: str) -> RankedMerge:
+    """The ranker of a method on the language model: `ranker.weaverec`.
+
+    Raises:
+        HarnessError: no such method, or one that is not made of components.
+    """
+    method = make_method(name)
+    if not isinstance(method, Merged):
+        raise HarnessError(f"{name} is no method on the language model.", "Use ranker.weaverec, for example.")
+    return RankedMerge(method)
+
+
+def ranker_component(
+    data: TrainingData, mix: tuple[str, ...], settings: RankerSettings, budget: Budget, seed: int
+) -> Artefact:
+    """The artefact of one LoRA component of a ranker; the order of the mix does not matter."""
+    backbone = find_backbone(settings.backbone)
+    domains = sorted((data.domains[name] for name in mix), key=lambda domain: domain.identity)
+    return Artefact(
+        kind="lora",
+        label=f"ranking LoRA on {' + '.join(sorted(mix))}, seed {seed}",
+        inputs={
+            "head": "ranker",
+            "backbone": [backbone.name, backbone.digest],
+            "domains": [domain.identity for domain in domains],
+            "settings": asdict(settings),
+            "budget": budget.of_a_training,
+            "seed": seed,
+        },
+        make=partial(_train, backbone, domains, settings, budget, seed),
+    )
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training prompt and its answer, as tokens."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+def examples(
+    domain: DomainTraining, tokenizer: Any, settings: RankerSettings, rng: np.random.Generator
+) -> Iterator[Example]:
+    """One example for each of at most `cap` prefixes of a domain, in random order.
+
+    The candidates are the item that follows and uniform draws outside all of the user's known items.
+    """
+    sequences = domain.train
+    pairs = [(row, end) for row in range(len(sequences)) for end in range(1, len(sequences[row]))]
+    known: dict[int, Ints] = {row: sequences[row] for row in range(len(sequences))}
+    if settings.train_on_validation:
+        validation = domain.validation
+        for place, row in enumerate(validation.histories.users.tolist()):
+            known[row] = np.append(validation.histories.sequences[place], validation.targets[place])
+            pairs.append((row, len(known[row]) - 1))
+    titles, n_items = domain.catalogue.texts, len(domain.catalogue)
+    for place in rng.permutation(len(pairs))[: settings.cap]:
+        row, end = pairs[place]
+        target = int(known[row][end])
+        free = np.setdiff1d(np.arange(n_items), known[row])
+        drawn = rng.choice(free, min(settings.prompt.candidates - 1, len(free)), replace=False)
+        offered = shuffled(np.append(drawn, target), row, int(rng.integers(2**31)))
+        prompt = prompt_tokens(titles, known[row][:end], offered, tokenizer, settings.prompt)
+        answered = np.array([target])
+        if settings.answer == "list":
+            answered = np.append(answered, rng.permutation(drawn)[: settings.prompt.answers - 1])
+        lines = title_tokens(titles, answered, tokenizer)
+        yield Example(prompt, [*(token for line in lines for token in line), tokenizer.eos_token_id])
+
+
+def answer_loss(model: nn.Module, batch: list[Example], pad: int) -> torch.Tensor:
+    """The sum over a batch of each answer's mean negative log-likelihood after its prompt: float []."""
+    network: Any = model
+    ids, mask = padded([[*example.prompt, *example.answer] for example in batch], pad)
+    device = next(model.parameters()).device
+    ids, mask = ids.to(device), mask.to(device)
+    logits = network(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
+    losses = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+    total = losses.new_zeros(())
+    for row, example in enumerate(batch):
+        start = len(example.prompt) - 1
+        total = total + losses[row, start : start + len(example.answer)].mean()
+    return total
+
+
+def _train(
+    backbone: Backbone,
+    domains: list[DomainTraining],
+    settings: RankerSettings,
+    budget: Budget,
+    seed: int,
+    folder: Path,
+    device: str,
+    report: Report,
+) -> TrainingRecord:
+    if settings.answer not in ("target", "list"):
+        raise HarnessError.unknown("answer of a ranker", settings.answer, ["target", "list"])
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    base, tokenizer = load(backbone, "tokens", _precision(device))
+    model = adapted(base, backbone, settings).to(device)
+    known = [example for domain in domains for example in examples(domain, tokenizer, settings, rng)]
+    steps = min(settings.steps, -(-budget.epochs * len(known) // settings.batch))
+    order = np.concatenate([rng.permutation(len(known)) for _ in range(-(-steps * settings.batch // len(known)))])
+    taken = iter(np.array_split(order[: steps * settings.batch], steps))
+
+    def gradients() -> float:
+        batch = [known[place] for place in next(taken)]
+        loss = 0.0
+        # A step's prompts go through the model in groups of like length; their gradients add up.
+        for rows in token_batches(np.array([len(e.prompt) + len(e.answer) for e in batch]), settings.most_tokens):
+            with half_where_it_pays(device):
+                part = answer_loss(model, [batch[row] for row in rows], tokenizer.pad_token_id) / len(batch)
+            part.backward()
+            loss += float(part.detach())
+        return loss
+
+    def validate() -> float:
+        scores = []
+        for domain in domains:
+            if len(domain.validation.targets):
+                scorer = _ranker(model, tokenizer, domain, replace(settings, by_list=False), seed, device)
+                asked = _some(domain.validation, settings.validation_users, seed)
+                with half_where_it_pays(device):
+                    scores.append(ndcg(rank_full(scorer, asked, len(domain.catalogue)), 10).mean())
+        return float(np.mean(scores))
+
+    record = train_adapter(model, settings, steps, budget.patience, gradients, validate, folder, report)
+    return replace(record, notes={"prompts": len(known), "tokens": sum(len(e.prompt) + len(e.answer) for e in known)})
+
+
+def _ranker(
+    model: nn.Module, tokenizer: Any, domain: DomainTraining, settings: RankerSettings, seed: int, device: str
+) -> Ranker:
+    finder = find_backbone(settings.retriever_backbone)
+    found, words = load(finder)
+    own = RetrieverSettings()
+    with half_where_it_pays(device):
+        first = retriever(found.to(device), reading_of(finder, domain.catalogue, words, own))
+    return Ranker(model, tokenizer, domain.catalogue, first, settings.prompt, seed, settings.by_list)
+
+
+def _some(held_out: HeldOut, most: int, seed: int) -> HeldOut:
+    """At most so many of the held-out events, drawn with the seed."""
+    rows = np.sort(np.random.default_rng(seed).permutation(len(held_out.targets))[:most])
+    users, sequences = held_out.histories.users[rows], held_out.histories.sequences.select(rows)
+    return HeldOut(type(held_out.histories)(users, sequences), held_out.targets[rows], held_out.times[rows])
+
+
+def _precision(device: str) -> torch.dtype:
+    """Weights of several billion parameters fit a GPU in half precision only."""
+    return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32

@@ -1,0 +1,131 @@
+"""The loop that trains a LoRA component, whatever its head: readable from top to bottom."""
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.method import Report, TrainingRecord
+from harness.selection import BestByValidation
+from weaverec.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """How an adapter is made and optimised; the same for every component of a method.
+
+    Attributes:
+        rank: LoRA rank r.
+        alpha: LoRA alpha; a task vector is (alpha / rank) B A.
+        learning_rate: the peak of AdamW's.
+        warm_up: share of the steps over which the rate rises; after that it falls along a cosine.
+        steps: optimiser steps at most.
+        max_gradient_norm: gradients are scaled down to this norm.
+        validations: how often a training is validated, evenly spread over its steps.
+        checkpointing: compute activations twice instead of keeping them, for backbones that fill the memory.
+    """
+
+    rank: int = 16
+    alpha: int = 32
+    learning_rate: float = 5e-3
+    warm_up: float = 0.1
+    steps: int = 50
+    max_gradient_norm: float = 1.0
+    validations: int = 5
+    checkpointing: bool = False
+
+
+def adapted(base: nn.Module, backbone: Backbone, settings: LoraSettings) -> nn.Module:
+    """A model with a fresh LoRA on all its linear layers, drawn from torch's current random state."""
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers; nothing here to change
+        adapter: Any = get_peft_model(base, config)
+    # PEFT would write this machine's path, and the adapter could be loaded nowhere else.
+    adapter.peft_config["default"].base_model_name_or_path = backbone.name
+    # No dropout, in the base or in the adapter: see backbone.load.
+    adapter.eval()
+    if settings.checkpointing:
+        adapter.gradient_checkpointing_enable({"use_reentrant": False})
+        adapter.train()  # transformers checkpoints only then
+        for module in adapter.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0
+    model: nn.Module = adapter
+    return model
+
+
+def train_adapter(
+    model: nn.Module,
+    settings: LoraSettings,
+    steps: int,
+    patience: int,
+    gradients: Callable[[], float],
+    validate: Callable[[], float],
+    folder: Path,
+    report: Report,
+) -> TrainingRecord:
+    """Trains an adapter and writes the weights of its best validation in PEFT's own format.
+
+    Beside them stand TensorBoard's curves of loss, rate and validation: `tensorboard --logdir <folder>/curves`.
+
+    Args:
+        model: an adapted model.
+        settings: of the optimiser.
+        steps: how many to make.
+        patience: validations without a gain after which to stop.
+        gradients: adds up the gradients of a step's loss; gives the loss.
+        validate: NDCG@10 on validation events.
+        folder: where the adapter goes.
+        report: told of each step.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+    from torch.utils.tensorboard import SummaryWriter
+
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, steps=steps, warm_up=settings.warm_up))
+    best: BestByValidation[dict[str, torch.Tensor]] = BestByValidation(patience)
+    validate_at = {round(steps * (i + 1) / settings.validations) for i in range(settings.validations)}
+    adapter: Any = model
+
+    def state() -> dict[str, torch.Tensor]:
+        own = get_peft_model_state_dict(adapter, save_embedding_layers=False)
+        return {name: tensor.detach().clone() for name, tensor in own.items()}
+
+    done = 0
+    with SummaryWriter(folder / "curves") as curves:
+        for done in range(1, steps + 1):
+            optimiser.zero_grad()
+            curves.add_scalar("loss", gradients(), done)
+            curves.add_scalar("learning rate", schedule.get_last_lr()[0], done)
+            nn.utils.clip_grad_norm_(weights, settings.max_gradient_norm)
+            optimiser.step()
+            schedule.step()
+            report(done, steps)
+            if done in validate_at:
+                score = validate()
+                curves.add_scalar("validation NDCG@10", score, done)
+                if not best.see(score, done, state):
+                    break
+    assert best.state is not None  # noqa: S101 - the last step always validates
+    set_peft_model_state_dict(adapter, best.state)
+    # Embeddings are never adapted; asked to find out, PEFT would look for the base model on the network.
+    adapter.save_pretrained(folder, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
+    return best.record(done, sum(p.numel() for p in weights), {})
+
+
+def _rate(step: int, steps: int, warm_up: float) -> float:
+    rising = max(1, round(warm_up * steps))
+    if step < rising:
+        return (step + 1) / rising
+    return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, steps - rising)))
