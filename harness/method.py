@@ -66,6 +66,43 @@ class ReportsValidity(Protocol):
 
 
 @dataclass(frozen=True)
+class Figures:
+    """One diagnostic: a table, and what of it is drawn.
+
+    Attributes:
+        title: what it shows.
+        note: how to read it.
+        headings: of the columns.
+        rows: cells, numbers or words.
+        drawn: for a curve, the headings of its horizontal and its vertical axis, and of what tells curves apart.
+    """
+
+    title: str
+    note: str
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str | float, ...], ...]
+    drawn: tuple[str, str, str] | None = None
+
+
+@runtime_checkable
+class Exports(Protocol):
+    """A method whose fitted model others can load."""
+
+    def export(self, data: TrainingData, context: "FitContext", folder: Path) -> None:
+        """Writes the fitted model into an empty folder."""
+        ...
+
+
+@runtime_checkable
+class Diagnoses(Protocol):
+    """A method that can show why it scores as it does, on train and validation alone."""
+
+    def diagnose(self, data: TrainingData, context: "FitContext", report: Report) -> Sequence[Figures]:
+        """What can be measured of why it works, or does not."""
+        ...
+
+
+@dataclass(frozen=True)
 class TrainingRecord:
     """What a training did; part of every result that used what it made.
 

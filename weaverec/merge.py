@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -110,6 +111,15 @@ def folded(model: nn.Module, delta: TaskVector) -> Iterator[nn.Module]:
         with torch.no_grad():
             for weight, old in before:
                 weight.copy_(old)
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Writes a model and its tokenizer as a plain Hugging Face folder, weights as safetensors.
+
+    `AutoModel.from_pretrained` loads it anywhere, and needs neither PEFT nor this package.
+    """
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
 
 
 def _layers(model: nn.Module, delta: TaskVector) -> list[tuple[nn.Parameter, torch.Tensor]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.method import Artefact, FitContext, Scorer
+from harness.method import Artefact, Figures, FitContext, Report, Scorer
 from harness.protocol.scenario import Budget
 from harness.protocol.split import TrainingData
 from harness.tuning.space import Space
@@ -20,7 +20,8 @@ from harness.tuning.tunable import with_settings
 from weaverec.adapters import ComponentSettings, component
 from weaverec.backbone import Head, find_backbone, half_where_it_pays, load
 from weaverec.choosing import by_layer, chosen_by_entropy, chosen_by_validation, read_choice
-from weaverec.merge import TaskVector, fold, task_vector
+from weaverec.diagnostics import Component, diagnose
+from weaverec.merge import TaskVector, fold, save_model, task_vector
 from weaverec.retriever import reading_of, retriever
 from weaverec.rules import Rule, equal_weights
 
@@ -79,6 +80,32 @@ class Merged:
         if folders:
             fold(model, self._merged(needed, folders, data, context))
         return model, tokenizer
+
+    def export(self, data: TrainingData, context: FitContext, folder: Path) -> None:
+        """Writes the merged model as a plain Hugging Face folder: weights as safetensors, tokenizer, model card.
+
+        A decoder-only model is written with the head that predicts tokens, so that it can be served by whatever
+        serves its base.
+        """
+        backbone = find_backbone(self.settings.backbone)
+        model, tokenizer = self.model(data, context, "tokens" if backbone.decoder_only else "states")
+        save_model(model, tokenizer, folder)
+
+    def diagnose(self, data: TrainingData, context: FitContext, report: Report) -> list[Figures]:
+        """What can be measured of why the merge wins or loses."""
+        backbone = find_backbone(self.settings.backbone)
+        needed = self.artefacts(data, context.budget, context.seed)
+        mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.mixes(data.target, data.sources))
+        components = [
+            Component(mix, task_vector(context.artefacts.obtain(artefact)))
+            for mix, artefact in zip(mixes, needed, strict=True)
+        ]
+        model, tokenizer = load(backbone)
+        readings = {
+            name: reading_of(backbone, domain.catalogue, tokenizer, self.settings.retriever)
+            for name, domain in data.domains.items()
+        }
+        return diagnose(model.to(context.device), readings, components, data, context.device, report)
 
     def _merged(
         self, needed: list[Artefact], folders: list[Path], data: TrainingData, context: FitContext

@@ -22,7 +22,7 @@ from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load
 from weaverec.batching import padded, token_batches
-from weaverec.merge import fold, task_vector
+from weaverec.merge import fold, save_model, task_vector
 from weaverec.merged import Merged, load_space
 from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker import Ranker
@@ -94,6 +94,16 @@ class RankedMerge:
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
         """Trains the components that are not there yet, merges and folds."""
+        model, tokenizer = self._model(data, context)
+        return _ranker(
+            model.to(context.device), tokenizer, data.target_domain, self.settings, context.seed, context.device
+        )
+
+    def export(self, data: TrainingData, context: FitContext, folder: Path) -> None:
+        """Writes the merged model as a plain Hugging Face folder."""
+        save_model(*self._model(data, context), folder)
+
+    def _model(self, data: TrainingData, context: FitContext) -> tuple[nn.Module, Any]:
         needed = self.artefacts(data, context.budget, context.seed)
         vectors = [task_vector(context.artefacts.obtain(artefact)) for artefact in needed]
         model, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _precision(context.device))
@@ -105,9 +115,7 @@ class RankedMerge:
                     "Use ranker.weaverec, ranker.naive-merge, ranker.joint, ranker.target-only or ranker.zero-shot.",
                 )
             fold(model, rule.apply(vectors, choices[0]))
-        return _ranker(
-            model.to(context.device), tokenizer, data.target_domain, self.settings, context.seed, context.device
-        )
+        return model, tokenizer
 
 
 def by_name(name: str) -> RankedMerge:

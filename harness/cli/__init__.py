@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import data, run, tune
+from harness.cli import data, fitted, run, tune
 from harness.errors import HarnessError
 
 app = typer.Typer(
@@ -30,6 +30,8 @@ app.command("tune", help="Choose methods' settings on validation data, with an e
 )
 app.command("leaderboard")(run.leaderboard)
 app.command("ls")(run.list_all)
+app.command("export")(fitted.export)
+app.command("diagnose")(fitted.diagnose)
 app.add_typer(data.app, name="data")
 
 

@@ -1,0 +1,59 @@
+"""Diagnostics against what they must be on made-up vectors and components."""
+
+import numpy as np
+import pytest
+import torch
+
+from baselines.language_models import naive_merge
+from harness.evaluate import validation_ndcg
+from harness.method import FitContext
+from harness.run.artefacts import RunArtefacts
+from harness.run.store import Store
+from tests.weaverec.test_components import BUDGET, data
+from weaverec.diagnostics import cosine, proxy_a_distance, sign_conflict
+from weaverec.weaverec import weaverec
+
+
+def test_cosine_and_sign_conflict_by_hand() -> None:
+    a = {"x": torch.tensor([[3.0, 0.0]]), "y": torch.tensor([[4.0]])}
+    b = {"x": torch.tensor([[3.0, 5.0]]), "y": torch.tensor([[-4.0]])}
+    assert cosine(a, a) == pytest.approx(1)
+    assert cosine(a, {name: -3 * layer for name, layer in a.items()}) == pytest.approx(-1)
+    assert cosine(a, b) == pytest.approx((9 - 16) / (5 * 50**0.5))
+    # Of three entries, one is 0 in a, and one of the other two has opposite signs.
+    assert sign_conflict(a, b) == 0.5
+    assert sign_conflict(a, a) == 0
+
+
+def test_the_distance_is_nought_of_alike_samples_and_two_of_separable_ones() -> None:
+    rng = np.random.default_rng(0)
+    one, same = rng.normal(size=(2, 1000, 8)).astype(np.float32)
+    assert proxy_a_distance(one, same) < 0.2
+    assert proxy_a_distance(one, same + 20) == pytest.approx(2, abs=0.01)
+    near, far = proxy_a_distance(one, same + 0.2), proxy_a_distance(one, same + 1)
+    assert 0 < near < far < 2
+
+
+def test_a_diagnosis_measures_on_the_target_what_a_run_would(tmp_path) -> None:
+    method = weaverec().tuned({"steps": 2, "batch": 40, "validations": 1})
+    context = FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None))
+    own, along, same_way, distances = method.diagnose(data(), context, lambda *_: None)
+    assert [row[0] for row in own.rows] == ["none: the base model", "a", "a + b", "a + c"]
+    score = dict(own.rows)
+    line = {(name, w): value for name, w, value in along.rows}
+    assert line["a to a + b", 0.0] == score["a"] == line["equal", 0.0]
+    assert line["a to a + b", 1.0] == score["a + b"]
+    # With two components, halfway is the method with equal weights.
+    merged = weaverec().tuned({"steps": 2, "batch": 40, "validations": 1}).fit(data("a", ("b",)), context)
+    assert line["a to a + b", 0.5] == pytest.approx(validation_ndcg(merged, data().target_domain), abs=1e-9)
+    assert len(same_way.rows) == 3
+    assert all(0 <= conflict <= 1 and -1 <= cos <= 1 for _, cos, conflict in same_way.rows)
+    assert all(0 <= distance <= 2 for _, distance in distances.rows)
+
+
+def test_a_mix_with_the_target_is_nearer_to_it_than_a_source_alone(tmp_path) -> None:
+    context = FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None))
+    short = {"steps": 1, "batch": 40, "validations": 1}
+    hybrid = dict(weaverec().tuned(short).diagnose(data("a", ("b",)), context, lambda *_: None)[3].rows)
+    alone = dict(naive_merge().tuned(short).diagnose(data("a", ("b",)), context, lambda *_: None)[3].rows)
+    assert hybrid["a + b"] < alone["b"]
