@@ -35,6 +35,7 @@ class RankerSettings(LoraSettings):
     """How the ranker is trained and asked. The defaults are the WeaveRec authors', but for our corrections.
 
     Attributes:
+        epochs: passes over the prompts at most; the suite's budget may allow fewer.
         backbone: a decoder-only model: a folder, or a model in the Hugging Face cache.
         retriever_backbone: what finds the candidates in a whole catalogue, as it is.
         prompt: what a prompt holds.
@@ -52,6 +53,7 @@ class RankerSettings(LoraSettings):
     learning_rate: float = 2e-4
     warm_up: float = 0.05
     steps: int = 1_000_000
+    epochs: int = 2
     validations: int = 2
     backbone: str = "Qwen/Qwen2-7B-Instruct"
     retriever_backbone: str = PACKAGED
@@ -221,7 +223,7 @@ def _train(
     base, tokenizer = load(backbone, "tokens", _precision(device))
     model = adapted(base, backbone, settings).to(device)
     known = [example for domain in domains for example in examples(domain, tokenizer, settings, rng)]
-    steps = min(settings.steps, -(-budget.epochs * len(known) // settings.batch))
+    steps = min(settings.steps, -(-min(settings.epochs, budget.epochs) * len(known) // settings.batch))
     order = np.concatenate([rng.permutation(len(known)) for _ in range(-(-steps * settings.batch // len(known)))])
     taken = iter(np.array_split(order[: steps * settings.batch], steps))
 

@@ -1,7 +1,9 @@
 """What is run: scenarios, and suites as named, versioned lists of them. Plain data; YAML is read elsewhere."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.data.sources import Source
 from harness.files import digest
@@ -90,6 +92,7 @@ class Suite:
         candidates: what held-out items are ranked among.
         candidate_seed: seed of the sampled ones.
         least_recall: an approximate index that finds less of what an exact one finds is refused.
+        settings: by method, settings in which the suite departs from the method's own; a dot leads inside.
         tuned: the folder of settings found for it, which stands beside its file.
         methods: those that a run of the suite includes unless others are named.
         seeds: those that a run includes unless others are named.
@@ -107,6 +110,7 @@ class Suite:
     seeds: tuple[int, ...]
     budget: Budget
     least_recall: float = 0.99
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuned: Path = Path("no settings were tuned")
 
     @property
@@ -132,6 +136,8 @@ class Suite:
             "least_recall": self.least_recall,
             "metrics": [list(METRICS), list(CUTOFFS)],
             "budget": asdict(self.budget),
+            # Suites that settle nothing are what they were before there was this entry.
+            **({"settings": self.settings} if self.settings else {}),
         }
 
     @property

@@ -10,13 +10,31 @@ from harness.tuning.record import Tuning, read_tuning, tuning_path
 from harness.tuning.tunable import Tunable
 
 
+def suite_method(suite: Suite, name: str) -> Method:
+    """A method with the settings that the suite gives it, before any tuning.
+
+    Raises:
+        HarnessError: no such method, or the suite gives it settings that it does not have.
+    """
+    method = make_method(name)
+    own = suite.settings.get(name)
+    if own is None:
+        return method
+    if not isinstance(method, Tunable):
+        raise HarnessError(f"Suite {suite.id} has settings for {name}, which takes none.", "Mend the suite file.")
+    try:
+        return method.tuned(own)
+    except ValueError as error:
+        raise HarnessError(f"Suite {suite.id}: settings of {name}: {error}.", "Mend the suite file.") from error
+
+
 def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tuning | None]:
     """A method as a scenario runs it, and the tuning it owes its settings to.
 
     Raises:
         HarnessError: no such method; or settings that were found with another budget than the suite's.
     """
-    method = make_method(name)
+    method = suite_method(suite, name)
     if not isinstance(method, Tunable):
         return method, None
     path = tuning_path(suite, scenario, name, method)

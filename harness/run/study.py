@@ -8,10 +8,11 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.evaluate import validation_ndcg
 from harness.files import source_digest
-from harness.method import FitContext, Report, make_method, packages_of
+from harness.method import FitContext, Report, packages_of
 from harness.protocol.ranking import InvalidScoresError
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefacts import RunArtefacts
+from harness.run.methods import suite_method
 from harness.run.opening import Domains, open_training
 from harness.run.provenance import HARNESS_CODE
 from harness.run.store import Store
@@ -41,7 +42,7 @@ def studies_of(suite: Suite, scenarios: Sequence[Scenario], methods: Sequence[st
     """
     found: dict[Path, Study] = {}
     for name in methods:
-        method = make_method(name)
+        method = suite_method(suite, name)
         if isinstance(method, Tunable):
             for scenario in scenarios:
                 path = tuning_path(suite, scenario, name, method)
@@ -69,7 +70,7 @@ def study(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     data = open_training(suite, scenario, domains)
-    method = make_method(name)
+    method = suite_method(suite, name)
     if not isinstance(method, Tunable):
         raise TypeError(f"method {name} has nothing to tune")
     optimiser = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=TUNING_SEED))

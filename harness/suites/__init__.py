@@ -81,6 +81,7 @@ class _SuiteFile(_File):
     candidate_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     least_recall: Annotated[float, Field(ge=0, le=1)] = 0.99
     methods: Annotated[list[str], Field(min_length=1)]
+    settings: dict[str, dict[str, Any]] = {}
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0, 1, 2]
     budget: _BudgetFile
 
@@ -185,6 +186,7 @@ def _load(path: Path) -> Suite:
         seeds=tuple(file.seeds),
         budget=Budget(**file.budget.model_dump()),
         least_recall=file.least_recall,
+        settings=file.settings,
         tuned=path.with_suffix(".tuned"),
     )
 

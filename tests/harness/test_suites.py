@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from harness.errors import HarnessError
+from harness.run.methods import suite_method
 from harness.suites import load_suite, suite_names, suite_versions
 
 #: What each version means. A digest that changes is a new version: add a file, never edit one that is published.
@@ -15,7 +16,7 @@ DEFINED = {
     "cdsr-cross-platform/v1": "7fba8b9111146710524bca1d4fc051beb9d7af7cbe240f6b9deddb288609ef76",
     "cdsr-planted/v1": "2e5461334bdf90f8a959fc603697f3f9976b02c0180c4b62f93c3696c24483f1",
     "cdsr-smoke/v1": "e930d7ee33414c00e62720de9597c507b9aa6ec6083bc066699bc37b0937dbd6",
-    "paper/v1": "e50c8abc1a01750ae365b0b6319d5be02352dfe2ce24bc39682f11c66da615d8",
+    "paper/v1": "5075f1860eef79fc3746e087e9a007870e5c0a5db387f9a3d43f57dbeac82239",
 }
 
 
@@ -116,3 +117,27 @@ budget: {trials: 1, epochs: 1, patience: 1}
     assert suite.spec("games").folder is None
     # The definition names no folder of anybody's machine.
     assert str(tmp_path) not in str(suite.definition)
+
+
+def mine(tmp_path: Path, settings: object) -> Path:
+    raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(raw | {"suite": "mine", "settings": settings}))
+    return path
+
+
+def test_a_suite_s_settings_are_its_methods_and_part_of_what_it_is(tmp_path: Path) -> None:
+    plain, own = (load_suite(str(mine(tmp_path, s))) for s in ({}, {"markov": {"prior": 7.0}}))
+    assert plain.digest != own.digest
+    assert suite_method(own, "markov").settings.prior == 7.0
+    assert suite_method(plain, "markov").settings.prior != 7.0
+    authors = suite_method(load_suite("paper"), "ranker.weaverec").settings
+    assert authors.backbone == "Qwen/Qwen2-7B-Instruct"
+    assert (authors.rank, authors.alpha, authors.learning_rate, authors.epochs) == (16, 32, 2e-4, 2)
+    assert (authors.prompt.candidates, authors.prompt.answers, authors.prompt.max_tokens) == (30, 5, 1200)
+
+
+@pytest.mark.parametrize("settings", [{"markov": {"pror": 7.0}}, {"popularity": {"x": 1}}])
+def test_settings_that_a_method_lacks_are_refused(tmp_path: Path, settings: object) -> None:
+    with pytest.raises(HarnessError, match=r"pror|takes none"):
+        suite_method(load_suite(str(mine(tmp_path, settings))), next(iter(settings)))
