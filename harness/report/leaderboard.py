@@ -10,6 +10,7 @@ from harness.files import digest
 from harness.protocol.metrics import Floats
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
 from harness.report.collect import Board, Entry
+from harness.report.published import beside_published
 from harness.report.training import training
 from harness.report.transfer import transfer
 from harness.results.record import LeakageRecord, RunResult
@@ -40,7 +41,15 @@ class _Row:
 def leaderboard(board: Board) -> str:
     """The leaderboard of a suite as markdown: an overview, a table for each scenario, and where it came from."""
     ordered = {scenario: _ordered(entries) for scenario, entries in board.scenarios.items()}
-    parts = [_title(board), _overview(ordered), _tables(ordered), transfer(board), training(board), _footer(board)]
+    parts = [
+        _title(board),
+        _overview(ordered),
+        _tables(ordered),
+        transfer(board),
+        beside_published(board),
+        training(board),
+        _footer(board),
+    ]
     return "\n".join(line for part in parts for line in part) + "\n"
 
 

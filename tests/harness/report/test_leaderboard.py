@@ -20,6 +20,8 @@ from harness.run.plan import make_plan
 from harness.run.publish import publish
 from harness.run.score import score
 from harness.run.store import Store
+from harness.suites import load_suite
+from harness.suites.published import Published, published
 
 
 class Fixed:
@@ -220,3 +222,32 @@ def test_what_a_source_adds_is_the_difference_of_two_scenarios(toy) -> None:
 
 def test_a_board_without_the_reference_says_nothing_of_transfer(toy) -> None:
     assert "Transfer" not in leaderboard(collect(run_all(toy), "toy", 1))
+
+
+def test_published_figures_stand_beside_the_board_s_own(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        Published("popularity", "left", "full", {"hr@10": 0.5}, "somebody"),
+        Published("popularity", "left", "not ranked", {"hr@10": 0.5}, "somebody else"),
+        Published("unheard-of", "left", "full", {"hr@10": 0.5}, "nobody"),
+    ]
+    monkeypatch.setattr("harness.report.published.published", lambda suite: rows if suite == "toy" else [])
+    board = collect(run_all(toy), "toy", 1)
+    text = leaderboard(board).partition("## Beside published figures")[2].partition("\n## ")[0]
+    (line,) = [line for line in text.splitlines() if "somebody" in line]
+    ours = (
+        next(e for e in board.scenarios["left-from-right"] if e.method == "popularity").values("full", "hr@10").mean()
+    )
+    assert f"| {ours:.4f} |" in line
+    assert f"{ours / 0.5 - 1:+.0%}" in line
+    assert "nobody" not in text
+
+
+def test_what_is_published_names_methods_targets_and_metrics_that_there_are() -> None:
+    rows = published("cdsr-amazon")
+    suite = load_suite("cdsr-amazon")
+    assert published("my own suite") == []
+    for row in rows:
+        assert row.method in suite.methods
+        assert row.target in {s.target for s in suite.scenarios}
+        assert row.candidates in map(str, suite.candidates)
+        assert set(row.metrics) == {"hr@10", "ndcg@10"}
