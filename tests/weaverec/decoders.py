@@ -17,7 +17,7 @@ WORDS = (
 )
 
 
-def decoder(kind: str, folder: Path) -> Backbone:
+def decoder(kind: str, folder: Path, **larger: int) -> Backbone:
     """A random `qwen2` or `llama` of two layers, with a byte-level tokenizer; Llama's puts a token before any text."""
     trained = ByteLevelBPETokenizer()
     special = ["<pad>", "<s>", "<|end|>", "<|user|>", "<|system|>", "<|assistant|>"]
@@ -44,6 +44,7 @@ def decoder(kind: str, folder: Path) -> Backbone:
         "eos_token_id": tokenizer.eos_token_id,
         "bos_token_id": tokenizer.bos_token_id,
         "initializer_range": 0.3,  # so that a random model's answers differ between inputs
+        **larger,
     }
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(Qwen2Config(**sizes)) if kind == "qwen2" else LlamaForCausalLM(LlamaConfig(**sizes))
