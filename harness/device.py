@@ -1,5 +1,7 @@
 """What the device can do."""
 
+import time
+
 import torch
 
 
@@ -8,3 +10,15 @@ def has_bfloat16(device: str) -> bool:
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(False))
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+def flops_per_second(device: str, size: int = 2048) -> float:
+    """Operations a second of the device's own matrix products, in the precision that trainings use; takes a moment."""
+    precision = torch.bfloat16 if has_bfloat16(device) else torch.float32
+    a, b = (torch.ones(size, size, dtype=precision, device=device) for _ in range(2))
+    torch.mm(a, b).sum().item()
+    started, products = time.perf_counter(), 0
+    while time.perf_counter() - started < 0.5:
+        torch.mm(a, b)[0, 0].item()
+        products += 1
+    return products * 2 * size**3 / (time.perf_counter() - started)

@@ -122,6 +122,21 @@ class TrainingRecord:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """What a training will take, told before it starts; within a factor of two or so.
+
+    Attributes:
+        tokens: that go through the model, forwards and backwards.
+        flops: floating-point operations.
+        memory_gb: of 10^9 bytes, at the peak.
+    """
+
+    tokens: float
+    flops: float
+    memory_gb: float
+
+
+@dataclass(frozen=True)
 class Artefact:
     """Something trained, named by what goes into it; made once, shared by all that need it.
 
@@ -131,12 +146,14 @@ class Artefact:
         inputs: all that decides the content: data fingerprints, settings, budget, seed (JSON values).
         make: writes the files into an empty folder and says what it did. The source of the package it is
             defined in is taken into the artefact's key by the store.
+        estimate: says what `make` will take, without making anything; None where nobody can tell.
     """
 
     kind: str
     label: str
     inputs: Mapping[str, Any]
     make: Callable[[Path, str, Report], TrainingRecord]
+    estimate: Callable[[], Estimate] | None = None
 
 
 class Artefacts(Protocol):

@@ -13,12 +13,12 @@ from torch import nn
 
 from harness.data.domain import Ints, Sequences
 from harness.evaluate import validation_ndcg
-from harness.method import Artefact, Report, TrainingRecord
+from harness.method import Artefact, Estimate, Report, TrainingRecord
 from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
-from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load
+from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load, load_tokenizer
 from weaverec.retriever import Reading, RetrieverSettings, catalogue_vectors, reading_of, retriever
-from weaverec.training import LoraSettings, adapted, train_adapter
+from weaverec.training import LoraSettings, adapted, estimate, train_adapter
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,32 @@ def component(
             "seed": seed,
         },
         make=partial(_train_component, backbone, domains, settings, budget, seed),
+        estimate=partial(_estimate, backbone, domains, settings, budget),
     )
+
+
+def _estimate(
+    backbone: Backbone, domains: list[DomainTraining], settings: ComponentSettings, budget: Budget
+) -> Estimate:
+    """From the mean length of some texts: steps times the items that one touches, and the catalogues at validations."""
+    tokenizer = load_tokenizer(backbone)
+    some = [text for domain in domains for text in domain.catalogue.texts[:: max(1, len(domain.catalogue) // 500)]]
+    lengths = [
+        len(ids) for ids in tokenizer(some, truncation=True, max_length=settings.retriever.max_tokens)["input_ids"]
+    ]
+    a_text = float(np.mean(lengths))
+    items = np.array([len(domain.catalogue) for domain in domains])
+    prefixes = np.array([np.maximum(domain.train.lengths - 1, 0).sum() for domain in domains])
+    per_user = float(prefixes.sum() / max(1, sum((domain.train.lengths > 1).sum() for domain in domains)))
+    # A user's prefixes share the user's items, so a step of `fresh` items holds about as many prefixes.
+    step = min(settings.fresh, float(items.mean()), settings.batch)
+    epochs = budget.epochs * np.minimum(prefixes, settings.cap).sum() / max(1.0, min(step, settings.batch))
+    steps = min(settings.steps, math.ceil(epochs))
+    # A decoder-only model reads the histories too.
+    factor = 2 if backbone.decoder_only else 1
+    asked = sum(len(domain.validation.targets) for domain in domains) * per_user if backbone.decoder_only else 0
+    read = (settings.validations + 1) * (items.sum() + asked) * a_text
+    return estimate(backbone, settings, factor * steps * step * a_text, read, factor * step * a_text)
 
 
 def _train_component(

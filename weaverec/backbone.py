@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -112,7 +113,7 @@ def load(backbone: Backbone, head: Head = "states", dtype: torch.dtype = torch.f
     # Nothing here is ever looked for on the network, nor reported to it.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModel, AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
@@ -130,16 +131,51 @@ def load(backbone: Backbone, head: Head = "states", dtype: torch.dtype = torch.f
             # On texts of ten tokens, plain attention is faster than the fused kernel on a CPU.
             attn_implementation="sdpa" if backbone.decoder_only else "eager",
         )
-        tokenizer = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
     except (OSError, ValueError) as error:
-        raise HarnessError(
-            f"Cannot load the backbone {backbone.name} from {backbone.folder}: {error}.", "Fetch it again."
-        ) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        raise _unreadable(backbone, error) from error
     model.requires_grad_(False)
     model.eval()
-    return model, tokenizer
+    return model, load_tokenizer(backbone)
+
+
+def load_tokenizer(backbone: Backbone) -> Any:
+    """A backbone's tokenizer; it has a padding token, whatever its files say.
+
+    Raises:
+        HarnessError: its files are missing or unreadable.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise _unreadable(backbone, error) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _unreadable(backbone: Backbone, error: Exception) -> HarnessError:
+    return HarnessError(f"Cannot load the backbone {backbone.name} from {backbone.folder}: {error}.", "Fetch it again.")
+
+
+def count_weights(backbone: Backbone) -> tuple[int, int]:
+    """How many weights a backbone has, and how many of them multiply every token: all but the embeddings.
+
+    Read from its files' headers: nothing is loaded.
+    """
+    from safetensors import safe_open
+
+    total = multiplied = 0
+    for path in sorted(backbone.folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                size = math.prod(file.get_slice(name).get_shape())
+                total += size
+                multiplied += size * ("embed" not in name)
+    return total, multiplied
 
 
 @contextmanager

@@ -14,20 +14,20 @@ from torch import nn
 from harness.data.domain import Ints
 from harness.errors import HarnessError
 from harness.evaluate import rank_full
-from harness.method import Artefact, FitContext, Report, Scorer, TrainingRecord, make_method
+from harness.method import Artefact, Estimate, FitContext, Report, Scorer, TrainingRecord, make_method
 from harness.protocol.metrics import ndcg
 from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
-from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load
+from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load, load_tokenizer
 from weaverec.batching import padded, token_batches
 from weaverec.merge import fold, save_model, task_vector
 from weaverec.merged import Merged, load_space
 from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker import Ranker
 from weaverec.retriever import RetrieverSettings, reading_of, retriever
-from weaverec.training import LoraSettings, adapted, train_adapter
+from weaverec.training import LoraSettings, adapted, estimate, train_adapter
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,23 @@ def ranker_component(
             "seed": seed,
         },
         make=partial(_train, backbone, domains, settings, budget, seed),
+        estimate=partial(_estimate, backbone, domains, settings, budget),
     )
+
+
+def _estimate(backbone: Backbone, domains: list[DomainTraining], settings: RankerSettings, budget: Budget) -> Estimate:
+    """From the mean length of some prompts."""
+    tokenizer = load_tokenizer(backbone)
+    lengths, prompts = [], 0
+    for domain in domains:
+        few = replace(settings, cap=50)
+        lengths += [len(e.prompt) + len(e.answer) for e in examples(domain, tokenizer, few, np.random.default_rng(0))]
+        prompts += min(settings.cap, int(np.maximum(domain.train.lengths - 1, 0).sum()))
+    a_prompt = float(np.mean(lengths))
+    trained = min(settings.epochs, budget.epochs) * prompts * a_prompt
+    asked = sum(min(settings.validation_users, len(domain.validation.targets)) for domain in domains)
+    read = settings.validations * asked * a_prompt
+    return estimate(backbone, settings, trained, read, settings.most_tokens)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ app.command("run", help="Run a suite: train what is missing, score, and rebuild 
 app.command("tune", help="Choose methods' settings on validation data, with an equal budget." + tune.EXAMPLES)(
     tune.tune
 )
+app.command("plan")(run.plan)
 app.command("leaderboard")(run.leaderboard)
 app.command("ls")(run.list_all)
 app.command("export")(fitted.export)

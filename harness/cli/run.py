@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from harness.protocol.scenario import Suite
     from harness.run.plan import Plan
+
+#: Share of the speed of plain matrix products that a training reaches.
+_SPEED_REACHED = 0.4
 
 EXAMPLES = """
 
@@ -111,6 +115,67 @@ def run(
     console.print(f"Leaderboard: {board}")
     console.print(f"Results:     {output_dir / 'results' / chosen.id}")
     console.print(f"Kept for reuse: {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
+
+
+def plan(
+    suite: Annotated[
+        str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="Plan only this method (may be repeated).", autocompletion=complete_methods),
+    ] = None,
+    scenario: Annotated[list[str] | None, typer.Option(help="Plan only this scenario (may be repeated).")] = None,
+    seed: Annotated[list[int] | None, typer.Option(help="Plan only this seed (may be repeated).", min=0)] = None,
+    cache_dir: CacheDir = CACHE,
+    data_dir: DataDir = DATA,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Say what a run would train, and what that takes: tokens, memory and time. Starts nothing.
+
+    Example: `harness plan --suite paper --method ranker.weaverec --seed 0`
+    """
+    from rich.console import Console
+    from tabulate import tabulate
+
+    from harness.device import flops_per_second
+    from harness.files import check_writable
+    from harness.run.plan import make_plan
+    from harness.run.store import Store
+    from harness.suites import load_suite, pick_scenarios
+
+    console = Console(stderr=as_json, soft_wrap=True, highlight=False)
+    chosen = load_suite(suite)
+    scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
+    used = pick_device(device)
+    check_writable(cache_dir)
+    domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
+    made = make_plan(
+        chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, Store(cache_dir / "store")
+    )
+    known = {t.label: made.estimates[t.key]() for t in made.trainings if t.key in made.estimates}
+    speed = _SPEED_REACHED * flops_per_second(used)
+    hours = {label: estimate.flops / speed / 3600 for label, estimate in known.items()}
+    if as_json:
+        estimates = {label: {**asdict(estimate), "hours": hours[label]} for label, estimate in known.items()}
+        typer.echo(json.dumps({**_plan_json(made), "estimates": estimates}, indent=1))
+        return
+    _print_plan(console, chosen, made)
+    if not known:
+        return
+    rows = [
+        [label, f"{e.tokens / 1e6:,.1f} million", f"{e.memory_gb:.1f} GB", f"{hours[label]:.2f} h"]
+        for label, e in known.items()
+    ]
+    rows.append(
+        ["together", f"{sum(e.tokens for e in known.values()) / 1e6:,.1f} million", "", f"{sum(hours.values()):.2f} h"]
+    )
+    typer.echo(tabulate(rows, ["training", "tokens", "memory", "time"], tablefmt="pipe", disable_numparse=True))
+    console.print(
+        f"Times: at {_SPEED_REACHED:.0%} of what this machine's {used} multiplies matrices with, "
+        f"{speed / _SPEED_REACHED / 1e9:,.0f} GFLOP/s, one training at a time. RecBole's models are not estimated."
+    )
 
 
 def leaderboard(

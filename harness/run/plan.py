@@ -1,10 +1,10 @@
 """What a command will do: which runs are there already, which must be made, and what must be trained for them."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 from harness.files import digest, source_digest
-from harness.method import Method, TrainsArtefacts, packages_of, settings_of
+from harness.method import Estimate, Method, TrainsArtefacts, packages_of, settings_of
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefacts import artefact_key
 from harness.run.methods import method_for
@@ -43,12 +43,14 @@ class Plan:
         missing: those whose result is not in the store.
         trainings: artefacts that the missing runs need and the store lacks, each once.
         reused: artefacts that the missing runs need and the store has.
+        estimates: by a training's key, what says how much it will take; of those that can tell.
     """
 
     runs: tuple[Run, ...]
     missing: tuple[Run, ...]
     trainings: tuple[Training, ...]
     reused: tuple[Training, ...]
+    estimates: Mapping[str, Callable[[], Estimate]] = field(default_factory=dict)
 
 
 def make_plan(
@@ -84,15 +86,18 @@ def make_plan(
         scenario: open_training(suite, scenario, domains) for scenario in dict.fromkeys(run.scenario for run in missing)
     }
     needed: dict[str, Training] = {}
+    estimates: dict[str, Callable[[], Estimate]] = {}
     for run in missing:
         method, _ = made[run.scenario, run.method]
         if isinstance(method, TrainsArtefacts):
             for artefact in method.artefacts(opened[run.scenario], suite.budget, run.seed):
                 key = artefact_key(artefact)
                 needed.setdefault(key, Training(key, artefact.kind, artefact.label, run))
+                if artefact.estimate:
+                    estimates.setdefault(key, artefact.estimate)
     trainings = tuple(t for t in needed.values() if not store.has(t.kind, t.key))
     reused = tuple(t for t in needed.values() if t not in trainings)
-    return Plan(runs, missing, trainings, reused)
+    return Plan(runs, missing, trainings, reused, estimates)
 
 
 def _run_key(

@@ -254,3 +254,18 @@ def test_a_budget_of_one_trial_has_nothing_to_tune(place: Path, monkeypatch, cap
     code, _, err = harness(monkeypatch, capsys, "tune", "--suite", "tiny.yaml")
     assert code == 2
     assert "has one trial, which is every method's defaults" in err
+
+
+def test_a_plan_says_what_trainings_take_and_starts_nothing(place: Path, monkeypatch, capsys) -> None:
+    arguments = ["plan", "--suite", "tiny.yaml", "--method", "target-only", "--method", "sasrec", "--seed", "0"]
+    code, out, err = harness(monkeypatch, capsys, *arguments, "--json")
+    assert (code, err) == (0, "")
+    told = json.loads(out)
+    assert sorted(told["trained"]) == ["LoRA on action, seed 0", "SASRec on action, seed 0"]
+    (estimate,) = told["estimates"].values()  # RecBole's models are not estimated
+    assert estimate["tokens"] > 0
+    assert estimate["hours"] > 0
+    code, out, _ = harness(monkeypatch, capsys, *arguments)
+    assert code == 0
+    assert "| together" in out
+    assert not (place / ".harness" / "store" / "lora").exists()

@@ -18,7 +18,7 @@ from harness.run.artefacts import RunArtefacts, artefact_key
 from harness.run.store import Store
 from tests.conftest import toy_raw
 from weaverec.adapters import ComponentSettings, _batches, _Part, _sampled_scores, _schedule, _users, component
-from weaverec.backbone import load, packaged_minilm
+from weaverec.backbone import count_weights, load, packaged_minilm
 from weaverec.merge import task_vector
 from weaverec.merged import Merged
 from weaverec.retriever import reading_of
@@ -182,3 +182,20 @@ def test_weights_by_entropy_lower_it_and_stay_on_the_simplex(tmp_path: Path) -> 
     entropies = merge.notes["entropy_in_nats"]
     assert entropies[-1] < entropies[0] <= merge.notes["largest_possible"]
     assert sum(merge.notes["mean"]) == pytest.approx(1)
+
+
+def test_an_estimate_is_near_what_a_training_takes() -> None:
+    settings = ComponentSettings(steps=10, validations=1)
+    asked = component(data(), ("a", "b"), settings, BUDGET, 0).estimate
+    assert asked is not None
+    found = asked()
+    weights, multiplied = count_weights(packaged_minilm())
+    model, tokenizer = load(packaged_minilm())
+    assert weights == sum(p.numel() for p in model.parameters())
+    assert multiplied == weights - sum(p.numel() for p in model.embeddings.parameters())
+    # Each step touches all 15 items of one domain; validations read both domains, at the start and at the end.
+    texts = [text for name in "ab" for text in data().domains[name].catalogue.texts]
+    a_text = np.mean([len(ids) for ids in tokenizer(texts)["input_ids"]])
+    assert found.tokens == pytest.approx((10 * 15 + 2 * 30) * a_text, rel=0.3)
+    assert found.flops == pytest.approx(multiplied * (4 * 10 * 15 + 2 * 2 * 30) * a_text, rel=0.3)
+    assert 4 * weights / 1e9 < found.memory_gb < 1
