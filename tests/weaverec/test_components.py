@@ -191,8 +191,9 @@ def test_an_estimate_is_near_what_a_training_takes() -> None:
     found = asked()
     weights, multiplied = count_weights(packaged_minilm())
     model, tokenizer = load(packaged_minilm())
-    assert weights == sum(p.numel() for p in model.parameters())
-    assert multiplied == weights - sum(p.numel() for p in model.embeddings.parameters())
+    every, embedded = (sum(p.numel() for p in part.parameters()) for part in (model, model.embeddings))
+    assert weights == pytest.approx(every, rel=1e-3)  # the file holds a few numbers that are no weights
+    assert multiplied == pytest.approx(every - embedded, rel=1e-3)
     # Each step touches all 15 items of one domain; validations read both domains, at the start and at the end.
     texts = [text for name in "ab" for text in data().domains[name].catalogue.texts]
     a_text = np.mean([len(ids) for ids in tokenizer(texts)["input_ids"]])
