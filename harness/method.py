@@ -85,6 +85,15 @@ class Figures:
 
 
 @runtime_checkable
+class HasContent(Protocol):
+    """A method whose scores depend on files beside data, settings and code, such as pre-trained weights."""
+
+    def content(self) -> Mapping[str, str]:
+        """Digests of those files, by what they are."""
+        ...
+
+
+@runtime_checkable
 class Exports(Protocol):
     """A method whose fitted model others can load."""
 
@@ -199,7 +208,7 @@ class TrainsArtefacts(Protocol):
     """A method that can say beforehand what it will ask of `context.artefacts`, for the plan."""
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> Sequence[Artefact]:
-        """Everything that `fit` will obtain with the same arguments."""
+        """All that is worth training beforehand of what `fit` will obtain with the same arguments."""
         ...
 
 
@@ -231,6 +240,11 @@ class DotProduct:
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
         """Dot products: float32 [n_users, n_candidates]."""
         return pick(self._encode(histories) @ self._items.T, candidates)
+
+
+def content_of(method: Method) -> dict[str, str]:
+    """Digests of the files that decide a method's scores beside data, settings and code."""
+    return dict(method.content()) if isinstance(method, HasContent) else {}
 
 
 def pick(scores: Floats32, candidates: Ints | None) -> Floats32:

@@ -18,7 +18,7 @@ from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
 from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load, load_tokenizer
 from weaverec.retriever import Reading, RetrieverSettings, catalogue_vectors, reading_of, retriever
-from weaverec.training import LoraSettings, adapted, estimate, train_adapter
+from weaverec.training import LoraSettings, adapted, check_selectable, estimate, train_adapter
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def _train_component(
 
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
+    check_selectable(domains)
     base, tokenizer = load(backbone)
     model = adapted(base, backbone, settings).to(device)
     parts = [
@@ -199,17 +200,19 @@ def _sampled_scores(
     The softmax's sum over the items that are not touched is estimated from n draws out of N of them, each counted
     N / n times: log(N / n) is added to their scores. The estimate of the sum has no bias.
     """
+    columns = torch.searchsorted(torch.from_numpy(touched).to(targets.device), targets)
     others = np.setdiff1d(np.arange(len(vectors)), touched)
+    if not len(others):
+        return states @ fresh.T / settings.temperature, columns
     drawn = rng.choice(others, min(settings.softmax_up_to, len(others)), replace=False)
     negatives = vectors[torch.from_numpy(drawn).to(vectors.device)]
     scores = torch.cat(
         [
             states @ fresh.T / settings.temperature,
-            states @ negatives.T / settings.temperature + math.log(len(others) / max(1, len(drawn))),
+            states @ negatives.T / settings.temperature + math.log(len(others) / len(drawn)),
         ],
         dim=1,
     )
-    columns = torch.searchsorted(torch.from_numpy(touched).to(targets.device), targets)
     return scores, columns
 
 

@@ -39,8 +39,8 @@ class Backbone:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of its weights."""
-        return _weights_digest(self.folder)
+        """SHA-256 (hex) of its files: weights, configuration, tokenizer, chat template."""
+        return _files_digest(self.folder)
 
     @property
     def decoder_only(self) -> bool:
@@ -51,9 +51,20 @@ class Backbone:
         """
         try:
             config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-            return any(str(name).endswith("ForCausalLM") for name in config.get("architectures") or [])
-        except (OSError, ValueError, AttributeError) as error:
+            kind = str(config["model_type"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise HarnessError(f"No readable config.json in {self.folder}.", "Fetch the model again.") from error
+        from transformers.models.auto import modeling_auto as known
+
+        # What fills in masked words reads both ways; BERT's kind can be made to write too, but was not trained so.
+        if kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+            return False
+        if kind in known.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+            return True
+        raise HarnessError(
+            f"The backbone {self.name} is of the kind {kind!r}, neither an encoder nor a decoder-only model.",
+            "Use another backbone.",
+        )
 
 
 def find_backbone(name: str) -> Backbone:
@@ -152,8 +163,8 @@ def load_tokenizer(backbone: Backbone) -> Any:
         tokenizer: Any = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
     except (OSError, ValueError) as error:
         raise _unreadable(backbone, error) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:  # any will do: the mask hides it
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 
@@ -186,8 +197,9 @@ def half_where_it_pays(device: str) -> Iterator[None]:
 
 
 @cache
-def _weights_digest(folder: Path) -> str:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
+def _files_digest(folder: Path) -> str:
+    if not any(folder.glob("*.safetensors")):
         raise HarnessError(f"No backbone weights in {folder}.", "Fetch the backbone again.")
-    return file_digest(files[0]) if len(files) == 1 else digest([[f.name, file_digest(f)] for f in files])
+    kinds = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
+    files = sorted({path for kind in kinds for path in folder.glob(kind)})
+    return digest([[path.name, file_digest(path)] for path in files])

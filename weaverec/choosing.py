@@ -16,7 +16,7 @@ from harness.method import Artefact, Report, TrainingRecord
 from harness.protocol.split import DomainTraining
 from weaverec.adapters import ComponentSettings
 from weaverec.backbone import find_backbone, half_where_it_pays, load
-from weaverec.merge import TaskVector, folded, task_vector
+from weaverec.merge import by_layer, folded, task_vector
 from weaverec.retriever import catalogue_vectors, reading_of, retriever
 from weaverec.rules import Parameters, Rule
 
@@ -45,7 +45,7 @@ def chosen_by_validation(
     choices = rule.choices(len(folders))
     return Artefact(
         kind="merge",
-        label=f"{rule.name} of {len(folders)} components for {target.name}",
+        label=f"{rule.name} for {target.name}: {_names(components)}",
         inputs={
             "rule": rule.name,
             "choices": [dict(choice) for choice in choices],
@@ -71,7 +71,7 @@ def chosen_by_entropy(
     """
     return Artefact(
         kind="merge",
-        label=f"weights of {len(folders)} components by entropy for {target.name}, seed {seed}",
+        label=f"weights by entropy for {target.name}: {_names(components)}",
         inputs={
             "rule": "entropy",
             "steps": [_STEPS, _USERS, _RATE],
@@ -83,17 +83,13 @@ def chosen_by_entropy(
     )
 
 
+def _names(components: Sequence[Artefact]) -> str:
+    return "; ".join(component.label for component in components)
+
+
 def read_choice(folder: Path) -> Any:
     """The parameters that were chosen."""
     return json.loads((folder / _FILE).read_text(encoding="utf-8"))["chosen"]
-
-
-def by_layer(vectors: Sequence[TaskVector], weights: dict[str, list[float]]) -> TaskVector:
-    """sum_i weights[layer]_i * dW_i[layer], in float32."""
-    return {
-        layer: torch.stack([w * v[layer] for w, v in zip(weights[layer], vectors, strict=True)]).sum(0)
-        for layer in vectors[0]
-    }
 
 
 def _try_all(
@@ -119,7 +115,7 @@ def _try_all(
     best = scores.index(max(scores))
     _write(folder, choices[best])
     notes = {"rule": rule.name, "chosen": dict(choices[best]), "tried": [dict(choice) for choice in choices]}
-    return TrainingRecord(tuple(scores), 0, best, 0, notes)
+    return TrainingRecord(tuple(scores), 0, 0, 0, notes)
 
 
 def _minimise_entropy(

@@ -26,6 +26,8 @@ from weaverec.retriever import Reading, catalogue_vectors, retriever
 #: Places on a line between two components, and prefixes that the classifier of domains learns from, of each side.
 _PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _PREFIXES = 2000
+#: Of the classifier's cross-validation.
+_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ def diagnose(
     readings: dict[str, Reading],
     components: Sequence[Component],
     data: TrainingData,
+    cap: int,
     device: str,
     report: Report,
 ) -> list[Figures]:
@@ -54,13 +57,14 @@ def diagnose(
     Args:
         model: the base model.
         readings: of each domain.
-        components: what is merged; the target's own first.
+        components: what is merged.
         data: train and validation of the scenario.
+        cap: prefixes that a training takes of each domain.
         device: where to compute.
         report: told of each validation.
     """
     target = data.target_domain
-    lines = list(_lines(components))
+    lines = list(_lines(components, data.target))
     total = len(components) + 1 + sum(len(places) for _, places in lines)
     done = 0
 
@@ -114,12 +118,12 @@ def diagnose(
             "of the mix by the base model's vectors: 0 where they cannot be told apart, 2 where they always can "
             "(Ben-David et al., 2007). A mix that holds the target is nearer to it by its making.",
             ("training mix", "distance"),
-            tuple(_distances(model, readings, components, data, device)),
+            tuple(_distances(model, readings, components, data, cap, device)),
         ),
     ]
 
 
-def _lines(components: Sequence[Component]) -> Iterator[tuple[str, list[tuple[float, list[float]]]]]:
+def _lines(components: Sequence[Component], target: str) -> Iterator[tuple[str, list[tuple[float, list[float]]]]]:
     """Lines by name: (w, weights of all components) at each of their places."""
     n = len(components)
     for i, j in combinations(range(n), 2):
@@ -129,7 +133,7 @@ def _lines(components: Sequence[Component]) -> Iterator[tuple[str, list[tuple[fl
             weights[i], weights[j] = 1 - w, w
             places.append((w, weights.tolist()))
         yield f"{components[i].name} to {components[j].name}", places
-    if n > 2:
+    if n > 2 and components[0].mix == (target,):
         yield "equal", [(w, [1 - w, *[w / (n - 1)] * (n - 1)]) for w in _PLACES]
 
 
@@ -169,7 +173,7 @@ def proxy_a_distance(ours: Floats32, theirs: Floats32, seed: int = 0) -> float:
     rng = np.random.default_rng(seed)
     features = np.concatenate([side[rng.permutation(len(side))[:n]] for side in (ours, theirs)])
     labels = np.repeat([0, 1], n)
-    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     error = 1 - cross_val_score(LogisticRegression(max_iter=1000), features, labels, cv=folds).mean()
     return float(max(0.0, 2 * (1 - 2 * error)))
 
@@ -179,8 +183,9 @@ def _distances(
     readings: dict[str, Reading],
     components: Sequence[Component],
     data: TrainingData,
+    cap: int,
     device: str,
-) -> Iterator[tuple[str, float]]:
+) -> Iterator[tuple[str, float | str]]:
     names = sorted({name for component in components for name in component.mix} | {data.target})
     sides = {name: _prefix_vectors(model, readings[name], data.domains[name], device) for name in names}
     rng = np.random.default_rng(0)
@@ -189,11 +194,12 @@ def _distances(
     reference, rest = (sides[data.target][half] for half in halves)
     for component in components:
         parts = [rest if name == data.target else sides[name] for name in component.mix]
-        # As in training, domains take part in proportion to their prefixes.
-        sizes = np.array([_count(data.domains[name]) for name in component.mix], dtype=float)
+        # As in training, domains take part in proportion to the prefixes that are taken of them.
+        sizes = np.array([min(cap, _count(data.domains[name])) for name in component.mix], dtype=float)
         taken = np.minimum(np.floor(len(reference) * sizes / sizes.sum()).astype(int), [len(p) for p in parts])
         mixed = np.concatenate([part[: int(n)] for part, n in zip(parts, taken, strict=True)])
-        yield component.name, proxy_a_distance(reference, mixed)
+        few = min(len(reference), len(mixed)) < _FOLDS
+        yield component.name, "too few prefixes" if few else proxy_a_distance(reference, mixed)
 
 
 def _count(domain: DomainTraining) -> int:

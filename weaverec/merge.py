@@ -7,8 +7,9 @@ is over dW: averaging the As and the Bs apart leaves the cross terms B_i A_j, wh
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,36 @@ def task_vector(folder: Path) -> TaskVector:
             "Train it without these options: its task vector would not be B A.",
         )
     rank = config["r"]
-    scaling = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
-    deltas = {}
-    for name, a in tensors.items():
-        if name.endswith(".lora_A.weight"):
-            layer = name.removesuffix(".lora_A.weight")
-            b = tensors[f"{layer}.lora_B.weight"]
-            deltas[f"{layer.removeprefix(_PREFIX)}.weight"] = scaling * (b.float() @ a.float())
-    if 2 * len(deltas) != len(tensors):
+    scaling = float(config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
+    names = [name.removesuffix(".lora_A.weight") for name in tensors if name.endswith(".lora_A.weight")]
+    if 2 * len(names) != len(tensors) or any(f"{name}.lora_B.weight" not in tensors for name in names):
         raise HarnessError(f"Component {folder} holds tensors that are no LoRA pair.", "Train it again.")
-    return deltas
+
+    def product(name: str) -> torch.Tensor:
+        found: torch.Tensor = tensors[f"{name}.lora_B.weight"].float() @ tensors[f"{name}.lora_A.weight"].float()
+        return found * scaling
+
+    return LayerByLayer({name.removeprefix(_PREFIX) + ".weight": partial(product, name) for name in names})
+
+
+class LayerByLayer(Mapping[str, torch.Tensor]):
+    """A task vector whose layers are computed when they are asked for: of a large model, one layer is held at a time.
+
+    Args:
+        layers: by weight name, what gives dW, float32 [d_out, d_in].
+    """
+
+    def __init__(self, layers: Mapping[str, Callable[[], torch.Tensor]]) -> None:
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self._layers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
 
 
 def weighted_sum(vectors: Sequence[TaskVector], weights: Sequence[float]) -> TaskVector:
@@ -75,12 +96,25 @@ def weighted_sum(vectors: Sequence[TaskVector], weights: Sequence[float]) -> Tas
     """
     if len(vectors) != len(weights) or not vectors:
         raise ValueError(f"{len(vectors)} task vectors, {len(weights)} weights")
+    return by_layer(vectors, {name: list(weights) for name in vectors[0]})
+
+
+def by_layer(vectors: Sequence[TaskVector], weights: Mapping[str, Sequence[float]]) -> TaskVector:
+    """sum_i weights[layer]_i * dW_i[layer], in float32.
+
+    Raises:
+        ValueError: vectors over different layers.
+    """
     if any(vector.keys() != vectors[0].keys() for vector in vectors):
         raise ValueError("task vectors are over different layers")
-    return {
-        name: torch.stack([weight * vector[name] for vector, weight in zip(vectors, weights, strict=True)]).sum(0)
-        for name in vectors[0]
-    }
+
+    def summed(name: str) -> torch.Tensor:
+        total = torch.zeros(())
+        for weight, vector in zip(weights[name], vectors, strict=True):
+            total = total + weight * vector[name]
+        return total
+
+    return LayerByLayer({name: partial(summed, name) for name in vectors[0]})
 
 
 def fold(model: nn.Module, delta: TaskVector) -> nn.Module:
@@ -92,7 +126,10 @@ def fold(model: nn.Module, delta: TaskVector) -> nn.Module:
         ValueError: the model lacks a layer, or has it in another shape.
     """
     with torch.no_grad():
-        for weight, change in _layers(model, delta):
+        for name, weight in _layers(model, delta).items():
+            change = delta[name]
+            if change.shape != weight.shape:
+                raise ValueError(f"the model has no {name} of shape {list(change.shape)}")
             weight.copy_(weight.float() + change.to(weight.device))
     return model
 
@@ -104,7 +141,7 @@ def folded(model: nn.Module, delta: TaskVector) -> Iterator[nn.Module]:
     Raises:
         ValueError: as `fold`.
     """
-    before = [(weight, weight.detach().clone()) for weight, _ in _layers(model, delta)]
+    before = [(weight, weight.detach().clone()) for weight in _layers(model, delta).values()]
     try:
         yield fold(model, delta)
     finally:
@@ -113,23 +150,31 @@ def folded(model: nn.Module, delta: TaskVector) -> Iterator[nn.Module]:
                 weight.copy_(old)
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Writes a model and its tokenizer as a plain Hugging Face folder, weights as safetensors.
+def save_model(model: Any, tokenizer: Any, folder: Path, base: str, made_of: Sequence[str]) -> None:
+    """Writes a model and its tokenizer as a plain Hugging Face folder: safetensors, and a card that says what it is.
 
     `AutoModel.from_pretrained` loads it anywhere, and needs neither PEFT nor this package.
+
+    Args:
+        model: the merged model.
+        tokenizer: its tokenizer.
+        folder: an empty folder.
+        base: name of the base model.
+        made_of: what was merged into it.
     """
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    parts = "\n".join(f"- {part}" for part in made_of) or "- nothing: it is the base model as it is"
+    card = f"---\nbase_model: {base}\n---\n\nMerged by cdsr-harness into {base}:\n\n{parts}\n"
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
-def _layers(model: nn.Module, delta: TaskVector) -> list[tuple[nn.Parameter, torch.Tensor]]:
+def _layers(model: nn.Module, delta: TaskVector) -> dict[str, nn.Parameter]:
+    """The model's weights by the task vector's names."""
     parameters = dict(model.named_parameters())
     # A component of hidden states (AutoModel) folds into a model that writes too (AutoModelForCausalLM).
     prefix = "" if all(name in parameters for name in delta) else f"{getattr(model, 'base_model_prefix', '')}."
-    found = []
-    for name, change in delta.items():
-        weight = parameters.get(prefix + name)
-        if weight is None or weight.shape != change.shape:
-            raise ValueError(f"the model has no {name} of shape {list(change.shape)}")
-        found.append((weight, change))
-    return found
+    missing = next((name for name in delta if prefix + name not in parameters), None)
+    if missing:
+        raise ValueError(f"the model has no {missing}")
+    return {name: parameters[prefix + name] for name in delta}

@@ -19,9 +19,9 @@ from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.adapters import ComponentSettings, component
 from weaverec.backbone import Head, find_backbone, half_where_it_pays, load
-from weaverec.choosing import by_layer, chosen_by_entropy, chosen_by_validation, read_choice
+from weaverec.choosing import chosen_by_entropy, chosen_by_validation, read_choice
 from weaverec.diagnostics import Component, diagnose
-from weaverec.merge import TaskVector, fold, save_model, task_vector
+from weaverec.merge import TaskVector, by_layer, fold, save_model, task_vector
 from weaverec.retriever import reading_of, retriever
 from weaverec.rules import Rule, equal_weights
 
@@ -59,6 +59,10 @@ class Merged:
         """The same method with settings from its space."""
         return replace(self, settings=with_settings(self.settings, chosen))
 
+    def content(self) -> Mapping[str, str]:
+        """The backbone's digest."""
+        return {"backbone": find_backbone(self.settings.backbone).digest}
+
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once."""
         mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.mixes(data.target, data.sources))
@@ -89,7 +93,11 @@ class Merged:
         """
         backbone = find_backbone(self.settings.backbone)
         model, tokenizer = self.model(data, context, "tokens" if backbone.decoder_only else "states")
-        save_model(model, tokenizer, folder)
+        save_model(model, tokenizer, folder, backbone.name, self._made_of(data, context))
+
+    def _made_of(self, data: TrainingData, context: FitContext) -> list[str]:
+        rule = "layer weights by entropy" if self.rule is None else self.rule.name
+        return [f"{a.label} ({rule})" for a in self.artefacts(data, context.budget, context.seed)]
 
     def diagnose(self, data: TrainingData, context: FitContext, report: Report) -> list[Figures]:
         """What can be measured of why the merge wins or loses."""
@@ -105,7 +113,7 @@ class Merged:
             name: reading_of(backbone, domain.catalogue, tokenizer, self.settings.retriever)
             for name, domain in data.domains.items()
         }
-        return diagnose(model.to(context.device), readings, components, data, context.device, report)
+        return diagnose(model.to(context.device), readings, components, data, self.settings.cap, context.device, report)
 
     def _merged(
         self, needed: list[Artefact], folders: list[Path], data: TrainingData, context: FitContext

@@ -62,9 +62,10 @@ def shuffled(candidates: Ints, user: int, seed: int) -> Ints:
 
 def title_tokens(titles: Sequence[str], items: Ints, tokenizer: Any) -> list[list[int]]:
     """The tokens of items' titles as they stand in an answer, each with the end of its line."""
-    end = tokenizer(END_OF_TITLE, add_special_tokens=False)["input_ids"]
-    found = tokenizer([titles[item] for item in items], add_special_tokens=False)["input_ids"]
-    return [[*ids, *end] for ids in found]
+    # Together, as a text is cut where it is written: some tokenizers have one token for `)` and a line break.
+    lines = [titles[item] + END_OF_TITLE for item in items]
+    found: list[list[int]] = tokenizer(lines, add_special_tokens=False)["input_ids"]
+    return found
 
 
 def _tokens(

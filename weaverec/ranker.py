@@ -20,6 +20,7 @@ from torch import nn
 from harness.data.domain import Catalogue, Ints
 from harness.method import DotProduct, Floats32
 from harness.protocol.split import Histories
+from weaverec.backbone import half_where_it_pays
 from weaverec.batching import padded
 from weaverec.prompt import END_OF_TITLE, PromptSettings, prompt_tokens, shuffled, title_tokens
 
@@ -57,14 +58,14 @@ class Ranker:
 
         With candidates of None, the model ranks each user's `settings.candidates` best items outside the history by
         the retriever. By likelihood they stand above all others, which keep the retriever's order; by list, only
-        what the list names is recommended.
+        what the list names is recommended. An item that is held out although the history holds it is not offered.
         """
         if candidates is not None:
             return np.stack([self._user(histories, row, own) for row, own in enumerate(candidates)])
         scores = self.retriever.score(histories, None)
         open_to = scores.copy()
         open_to[histories.sequences.users, histories.sequences.items] = -np.inf
-        size = min(self.settings.candidates, scores.shape[1] - 1)
+        size = min(self.settings.candidates, int(np.isfinite(open_to).sum(axis=1).min()))
         found = np.sort(np.argsort(-open_to, axis=1, kind="stable")[:, :size], axis=1)
         above = scores.max(axis=1)
         for row, own in enumerate(found):
@@ -72,7 +73,7 @@ class Ranker:
             if self.by_list:
                 scores[row] = -np.inf
                 scores[row, own] = ranked
-            else:
+            elif size:
                 scores[row, own] = above[row] + 1 + ranked - ranked.min()
         return scores
 
@@ -83,6 +84,10 @@ class Ranker:
         return {"answers": float(answers), **shares} if self.by_list else {"answers": 0.0}
 
     def _user(self, histories: Histories, row: int, candidates: Ints) -> Floats32:
+        with half_where_it_pays(next(self.model.parameters()).device.type):
+            return self._asked(histories, row, candidates)
+
+    def _asked(self, histories: Histories, row: int, candidates: Ints) -> Floats32:
         offered = shuffled(candidates, int(histories.users[row]), self.seed)
         titles = self.catalogue.texts
         prompt = prompt_tokens(titles, histories.sequences[row], offered, self.tokenizer, self.settings)
@@ -102,6 +107,8 @@ class Ranker:
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=False,
+                # Chat models' own settings penalise what was written before: here, the candidates' titles.
+                repetition_penalty=1.0,
                 max_new_tokens=self.max_new_tokens,
                 pad_token_id=self.tokenizer.pad_token_id,
             )

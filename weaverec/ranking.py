@@ -27,7 +27,7 @@ from weaverec.merged import Merged, load_space
 from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker import Ranker
 from weaverec.retriever import RetrieverSettings, reading_of, retriever
-from weaverec.training import LoraSettings, adapted, estimate, train_adapter
+from weaverec.training import LoraSettings, adapted, check_selectable, estimate, train_adapter
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class RankerSettings(LoraSettings):
         batch: prompts a step.
         cap: training prompts of each domain.
         most_tokens: tokens that go through the model at once.
+        weights: `bfloat16`, in which several billion of them fit a GPU, or `float32`.
         validation_users: users of each domain that a validation asks, drawn with the seed.
     """
 
@@ -64,6 +65,7 @@ class RankerSettings(LoraSettings):
     batch: int = 128
     cap: int = 40_000
     most_tokens: int = 8192
+    weights: str = "bfloat16"
     validation_users: int = 500
 
 
@@ -89,6 +91,13 @@ class RankedMerge:
         """The same method with settings from its space."""
         return replace(self, settings=with_settings(self.settings, chosen))
 
+    def content(self) -> Mapping[str, str]:
+        """The digests of the ranker's and the retriever's backbone."""
+        return {
+            "backbone": find_backbone(self.settings.backbone).digest,
+            "retriever": find_backbone(self.settings.retriever_backbone).digest,
+        }
+
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once."""
         mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.retrieving.mixes(data.target, data.sources))
@@ -103,20 +112,19 @@ class RankedMerge:
 
     def export(self, data: TrainingData, context: FitContext, folder: Path) -> None:
         """Writes the merged model as a plain Hugging Face folder."""
-        save_model(*self._model(data, context), folder)
+        model, tokenizer = self._model(data, context)
+        made_of = [artefact.label for artefact in self.artefacts(data, context.budget, context.seed)]
+        save_model(model, tokenizer, folder, find_backbone(self.settings.backbone).name, made_of)
 
     def _model(self, data: TrainingData, context: FitContext) -> tuple[nn.Module, Any]:
         needed = self.artefacts(data, context.budget, context.seed)
         vectors = [task_vector(context.artefacts.obtain(artefact)) for artefact in needed]
-        model, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _precision(context.device))
+        model, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _weights(self.settings))
         if vectors:
             rule = self.retrieving.rule
-            if rule is None or len(choices := rule.choices(len(vectors))) > 1:
-                raise HarnessError(
-                    "A ranker's merge has fixed weights: trying others on validation would take days.",
-                    "Use ranker.weaverec, ranker.naive-merge, ranker.joint, ranker.target-only or ranker.zero-shot.",
-                )
-            fold(model, rule.apply(vectors, choices[0]))
+            assert rule is not None  # noqa: S101 - by_name takes no other
+            (choice,) = rule.choices(len(vectors))
+            fold(model, rule.apply(vectors, choice))
         return model, tokenizer
 
 
@@ -129,6 +137,11 @@ def by_name(name: str) -> RankedMerge:
     method = make_method(name)
     if not isinstance(method, Merged):
         raise HarnessError(f"{name} is no method on the language model.", "Use ranker.weaverec, for example.")
+    if method.rule is None or len(method.rule.choices(2)) > 1:
+        raise HarnessError(
+            f"ranker.{name}: a ranker's merge has fixed weights, as trying others on validation would take days.",
+            "Use ranker.weaverec, ranker.naive-merge, ranker.joint, ranker.target-only or ranker.zero-shot.",
+        )
     return RankedMerge(method)
 
 
@@ -145,7 +158,9 @@ def ranker_component(
             "head": "ranker",
             "backbone": [backbone.name, backbone.digest],
             "domains": [domain.identity for domain in domains],
-            "settings": asdict(settings),
+            # How it is asked is not how it is trained.
+            "settings": asdict(replace(settings, by_list=False)),
+            "retriever": find_backbone(settings.retriever_backbone).digest,
             "budget": budget.of_a_training,
             "seed": seed,
         },
@@ -204,6 +219,8 @@ def examples(
         if settings.answer == "list":
             answered = np.append(answered, rng.permutation(drawn)[: settings.prompt.answers - 1])
         lines = title_tokens(titles, answered, tokenizer)
+        if tokenizer.eos_token_id is None:
+            raise HarnessError("The backbone's tokenizer has no token that ends an answer.", "Use a chat model.")
         yield Example(prompt, [*(token for line in lines for token in line), tokenizer.eos_token_id])
 
 
@@ -236,11 +253,13 @@ def _train(
         raise HarnessError.unknown("answer of a ranker", settings.answer, ["target", "list"])
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    base, tokenizer = load(backbone, "tokens", _precision(device))
+    check_selectable(domains)
+    base, tokenizer = load(backbone, "tokens", _weights(settings))
     model = adapted(base, backbone, settings).to(device)
     known = [example for domain in domains for example in examples(domain, tokenizer, settings, rng)]
-    steps = min(settings.steps, -(-min(settings.epochs, budget.epochs) * len(known) // settings.batch))
-    order = np.concatenate([rng.permutation(len(known)) for _ in range(-(-steps * settings.batch // len(known)))])
+    epochs = min(settings.epochs, budget.epochs)
+    order = np.concatenate([rng.permutation(len(known)) for _ in range(epochs)])
+    steps = min(settings.steps, -(-len(order) // settings.batch))
     taken = iter(np.array_split(order[: steps * settings.batch], steps))
 
     def gradients() -> float:
@@ -286,6 +305,6 @@ def _some(held_out: HeldOut, most: int, seed: int) -> HeldOut:
     return HeldOut(type(held_out.histories)(users, sequences), held_out.targets[rows], held_out.times[rows])
 
 
-def _precision(device: str) -> torch.dtype:
-    """Weights of several billion parameters fit a GPU in half precision only."""
-    return torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+def _weights(settings: RankerSettings) -> torch.dtype:
+    dtype: torch.dtype = getattr(torch, settings.weights)
+    return dtype

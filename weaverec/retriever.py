@@ -26,7 +26,7 @@ from harness.data.domain import Catalogue, Ints, Sequences
 from harness.data.windows import windows_of
 from harness.method import DotProduct
 from harness.protocol.split import Histories
-from weaverec.backbone import Backbone
+from weaverec.backbone import Backbone, half_where_it_pays
 from weaverec.texts import ItemTokens
 
 Floats32 = NDArray[np.float32]
@@ -200,14 +200,10 @@ def hidden_states(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> to
     """
     device = next(model.parameters()).device
     ids, mask = ids.to(device), mask.to(device)
-    places = {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)} if _counts_tokens(model) else {}
+    # Where no padding comes first, the model's own positions are right, whatever they begin with.
+    places = {} if bool(mask[:, 0].all()) else {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
     states: torch.Tensor = model(input_ids=ids, attention_mask=mask, **places).last_hidden_state
     return states
-
-
-def _counts_tokens(model: nn.Module) -> bool:
-    # Encoders of BERT's kind count places, padded on the right, as they were trained.
-    return not getattr(getattr(model, "config", None), "type_vocab_size", 0)
 
 
 def _by_text(tokens: ItemTokens, model: nn.Module, which: Ints, pool: Any) -> torch.Tensor:
@@ -299,10 +295,13 @@ def catalogue_vectors(model: nn.Module, reading: Reading) -> torch.Tensor:
 
 def retriever(model: nn.Module, reading: Reading, vectors: torch.Tensor | None = None) -> DotProduct:
     """A scorer from a model, for the catalogue that is read; `vectors` are its catalogue's, if they are known."""
-    found = (catalogue_vectors(model, reading) if vectors is None else vectors).float().cpu()
+    with half_where_it_pays(next(model.parameters()).device.type):
+        found = (catalogue_vectors(model, reading) if vectors is None else vectors).float().cpu()
 
     def encode(histories: Histories) -> Floats32:
-        with torch.no_grad():
-            return reading.histories(model, histories.sequences, found).float().cpu().numpy()
+        # In the precision that the items' vectors have, and validation had.
+        with torch.no_grad(), half_where_it_pays(next(model.parameters()).device.type):
+            vectors: Floats32 = reading.histories(model, histories.sequences, found).float().cpu().numpy()
+        return vectors
 
     return DotProduct(found.numpy(), encode)

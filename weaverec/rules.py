@@ -123,5 +123,8 @@ def _simplex(n: int) -> list[Parameters]:
     """Equal weights, the corners, the middles of the edges, then draws from the whole simplex: `TRIES` of them."""
     points = [np.full(n, 1 / n), *np.eye(n), *((a + b) / 2 for a, b in combinations(np.eye(n), 2))]
     points += list(np.random.default_rng(0).dirichlet(np.ones(n), TRIES))
-    distinct = list(dict.fromkeys(tuple(np.round(point, 4).tolist()) for point in points))
-    return [{"weights": list(point)} for point in distinct[:TRIES]]
+    # Points that differ by rounding are one; each is kept as exact as it is.
+    distinct: dict[tuple[float, ...], Parameters] = {}
+    for point in points:
+        distinct.setdefault(tuple(np.round(point, 4).tolist()), {"weights": point.tolist()})
+    return list(distinct.values())[:TRIES]

@@ -3,7 +3,7 @@
 import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from harness.errors import HarnessError
 from harness.method import Estimate, Report, TrainingRecord
+from harness.protocol.split import DomainTraining
 from harness.selection import BestByValidation
 from weaverec.backbone import Backbone, count_weights
 
@@ -40,6 +42,20 @@ class LoraSettings:
     max_gradient_norm: float = 1.0
     validations: int = 5
     checkpointing: bool = False
+
+
+def check_selectable(domains: Sequence[DomainTraining]) -> None:
+    """Fails before a training rather than at its first validation.
+
+    Raises:
+        HarnessError: no domain of the mix has a validation event to choose the best weights by.
+    """
+    if not any(len(domain.validation.targets) for domain in domains):
+        names = " + ".join(domain.name for domain in domains)
+        raise HarnessError(
+            f"{names} has no validation events under this split: nothing can choose what to keep of a training.",
+            "Use leave-one-out, or leave out the methods that train on it alone.",
+        )
 
 
 def estimate(backbone: Backbone, settings: LoraSettings, trained: float, read: float, at_once: float) -> Estimate:
@@ -134,7 +150,11 @@ def train_adapter(
             schedule.step()
             report(done, steps)
             if done in validate_at:
+                # Checkpointing needs training mode, in which transformers keeps no keys and values for a ranker.
+                mode = model.training
+                model.eval()
                 score = validate()
+                model.train(mode)
                 curves.add_scalar("validation NDCG@10", score, done)
                 if not best.see(score, done, state):
                     break

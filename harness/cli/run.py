@@ -154,23 +154,25 @@ def plan(
     made = make_plan(
         chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, Store(cache_dir / "store")
     )
-    known = {t.label: made.estimates[t.key]() for t in made.trainings if t.key in made.estimates}
+    # Under two splits, two trainings have one label.
+    known = [(t.label, made.estimates[t.key]()) for t in made.trainings if t.key in made.estimates]
     speed = _SPEED_REACHED * flops_per_second(used)
-    hours = {label: estimate.flops / speed / 3600 for label, estimate in known.items()}
+    hours = [estimate.flops / speed / 3600 for _, estimate in known]
     if as_json:
-        estimates = {label: {**asdict(estimate), "hours": hours[label]} for label, estimate in known.items()}
+        estimates = [
+            {"training": label, **asdict(estimate), "hours": own}
+            for (label, estimate), own in zip(known, hours, strict=True)
+        ]
         typer.echo(json.dumps({**_plan_json(made), "estimates": estimates}, indent=1))
         return
     _print_plan(console, chosen, made)
     if not known:
         return
     rows = [
-        [label, f"{e.tokens / 1e6:,.1f} million", f"{e.memory_gb:.1f} GB", f"{hours[label]:.2f} h"]
-        for label, e in known.items()
+        [label, f"{e.tokens / 1e6:,.1f} million", f"{e.memory_gb:.1f} GB", f"{own:.2f} h"]
+        for (label, e), own in zip(known, hours, strict=True)
     ]
-    rows.append(
-        ["together", f"{sum(e.tokens for e in known.values()) / 1e6:,.1f} million", "", f"{sum(hours.values()):.2f} h"]
-    )
+    rows.append(["together", f"{sum(e.tokens for _, e in known) / 1e6:,.1f} million", "", f"{sum(hours):.2f} h"])
     typer.echo(tabulate(rows, ["training", "tokens", "memory", "time"], tablefmt="pipe", disable_numparse=True))
     console.print(
         f"Times: at {_SPEED_REACHED:.0%} of what this machine's {used} multiplies matrices with, "

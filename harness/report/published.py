@@ -5,6 +5,9 @@ from tabulate import tabulate
 from harness.report.collect import Board, Entry
 from harness.suites.published import Published, published
 
+#: Split and overlap of what others publish.
+_AS_PUBLISHED = ("leave-one-out", "kept")
+
 
 def beside_published(board: Board) -> list[str]:
     """A section with a row for each published figure that the board has a row for; nothing where there is none."""
@@ -43,6 +46,10 @@ def _same(board: Board, row: Published) -> Entry | None:
     for entries in board.scenarios.values():
         for entry in entries:
             scenario = entry.results[0].scenario
-            if entry.method == row.method and scenario.target == row.target and scenario.split == "leave-one-out":
+            if (
+                entry.method == row.method
+                and scenario.target == row.target
+                and (scenario.split, scenario.overlap) == _AS_PUBLISHED
+            ):
                 return entry
     return None

@@ -11,6 +11,8 @@ from harness.report.collect import Board, Entry
 REFERENCE = "target-only"
 #: A row of this prefix is held against the row of the rest of its name: `joint-sasrec` against `sasrec`.
 _JOINT = "joint-"
+#: A row of this prefix is held against the reference with that prefix: rankers against a ranker.
+_RANKER = "ranker."
 
 _METRIC = ("full", "ndcg@10")
 
@@ -36,8 +38,8 @@ def _scenario(board: Board, scenario: str) -> list[str]:
     entries = {entry.method: entry for entry in board.scenarios[scenario]}
     rows = []
     for method, entry in entries.items():
-        against = entries.get(method.removeprefix(_JOINT) if method.startswith(_JOINT) else REFERENCE)
-        if against is None or against is entry:
+        against = entries.get(_reference(method))
+        if against is None or against is entry or not _uses_sources(entry):
             continue
         pair = _paired(entry, against)
         if pair is None:
@@ -68,6 +70,20 @@ def _scenario(board: Board, scenario: str) -> list[str]:
     return ["", f"### {scenario}", "", table]
 
 
+def _reference(method: str) -> str:
+    if method.startswith(_JOINT):
+        return method.removeprefix(_JOINT)
+    return (_RANKER if method.startswith(_RANKER) else "") + REFERENCE
+
+
+def _uses_sources(entry: Entry) -> bool:
+    """Whether the method says that it learns from a source; of one that says nothing, only the name can tell."""
+    first = entry.results[0]
+    if first.learns_from is None:
+        return entry.method.startswith(_JOINT)
+    return bool(set(first.learns_from) & set(first.scenario.sources))
+
+
 def _paired(a: Entry, b: Entry) -> tuple[Floats, Floats] | None:
     """Users' values of the seeds that both have: float64 [n_seeds, n_users] each."""
     values = []
@@ -83,7 +99,9 @@ def _paired(a: Entry, b: Entry) -> tuple[Floats, Floats] | None:
 def _added(board: Board, entry: Entry) -> str:
     """For each source, the gain over the scenario of the same target with the other sources."""
     here = entry.results[0].scenario
-    found = []
+    found: list[str] = []
+    if here.overlap == "none":  # who is in the target depends on the sources: the users are not the same
+        return ""
     for source in here.sources:
         others = set(here.sources) - {source}
         for entries in board.scenarios.values():

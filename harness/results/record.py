@@ -138,6 +138,10 @@ class RunResult(_Record):
     settings: dict[str, Any]
     tuning: Tuning | None
     """Where the settings come from; None for defaults."""
+    content: dict[str, str] = {}
+    """Digests of files that decide the scores beside data, settings and code, such as pre-trained weights."""
+    learns_from: tuple[str, ...] | None = None
+    """The domains that the method looks at, where it says so."""
     seed: int
     budget: dict[str, int]
     data: dict[str, DomainRecord]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from harness.files import digest, source_digest
-from harness.method import Estimate, Method, TrainsArtefacts, packages_of, settings_of
+from harness.method import Estimate, Method, TrainsArtefacts, content_of, packages_of, settings_of
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefacts import artefact_key
 from harness.run.methods import method_for
@@ -110,6 +110,7 @@ def _run_key(
             "data": {domain: domains.fingerprints[domain] for domain in scenario.domains},
             "method": name,
             "settings": settings_of(method),
+            "content": content_of(method),
             "tuning": None if tuning is None else tuning.model_dump(mode="json"),
             "seed": seed,
             "source": source_digest(*HARNESS_CODE, *packages_of(name)),

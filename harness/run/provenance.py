@@ -26,6 +26,7 @@ _PACKAGES = (
 #: The parts of the harness that decide what a training makes.
 TRAINING_CODE = (
     "harness.data",
+    "harness.device",
     "harness.evaluate",
     "harness.method",
     "harness.protocol",

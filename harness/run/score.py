@@ -7,7 +7,17 @@ from datetime import UTC, datetime
 from harness import __version__
 from harness.evaluate import rank_candidates, rank_full, rank_retrieved
 from harness.files import file_digest, source_digest
-from harness.method import FitContext, Report, ReportsValidity, Scorer, VectorScorer, packages_of, settings_of
+from harness.method import (
+    FitContext,
+    Method,
+    Report,
+    ReportsValidity,
+    Scorer,
+    VectorScorer,
+    content_of,
+    packages_of,
+    settings_of,
+)
 from harness.protocol.candidates import candidates_digest
 from harness.protocol.leakage import audit
 from harness.protocol.ranking import Ranks
@@ -82,6 +92,8 @@ def score(
             method=run.method,
             settings=settings_of(method),
             tuning=tuning,
+            content=content_of(method),
+            learns_from=_learns_from(method, run),
             seed=run.seed,
             budget=asdict(suite.budget),
             data={name: _domain_record(suite, domain) for name, domain in training.domains.items()},
@@ -149,6 +161,11 @@ def _rank(
         for name in map(str, suite.candidates)
     }
     return table, records
+
+
+def _learns_from(method: Method, run: Run) -> tuple[str, ...] | None:
+    named = getattr(method, "learns_from", None)
+    return tuple(named(run.scenario.target, run.scenario.sources)) if named else None
 
 
 def _domain_record(suite: Suite, domain: DomainTraining) -> DomainRecord:

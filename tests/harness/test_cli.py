@@ -262,7 +262,7 @@ def test_a_plan_says_what_trainings_take_and_starts_nothing(place: Path, monkeyp
     assert (code, err) == (0, "")
     told = json.loads(out)
     assert sorted(told["trained"]) == ["LoRA on action, seed 0", "SASRec on action, seed 0"]
-    (estimate,) = told["estimates"].values()  # RecBole's models are not estimated
+    (estimate,) = told["estimates"]  # RecBole's models are not estimated
     assert estimate["tokens"] > 0
     assert estimate["hours"] > 0
     code, out, _ = harness(monkeypatch, capsys, *arguments)

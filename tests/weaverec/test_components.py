@@ -1,6 +1,7 @@
 """Components and the methods made of them."""
 
 import json
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -11,9 +12,10 @@ from peft import PeftModel
 
 from baselines import language_models
 from harness.data.prepare import prepare
+from harness.errors import HarnessError
 from harness.method import FitContext
 from harness.protocol.scenario import Budget
-from harness.protocol.split import LeaveOneOut, TrainingData
+from harness.protocol.split import HeldOut, LeaveOneOut, TrainingData
 from harness.run.artefacts import RunArtefacts, artefact_key
 from harness.run.store import Store
 from tests.conftest import toy_raw
@@ -182,6 +184,26 @@ def test_weights_by_entropy_lower_it_and_stay_on_the_simplex(tmp_path: Path) -> 
     entropies = merge.notes["entropy_in_nats"]
     assert entropies[-1] < entropies[0] <= merge.notes["largest_possible"]
     assert sum(merge.notes["mean"]) == pytest.approx(1)
+
+
+def test_a_mix_that_nothing_can_select_for_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    whole = data()
+    b = whole.domains["b"]
+    nobody = replace(b, validation=HeldOut(b.validation.histories.block(0, 0), np.zeros(0, int), np.zeros(0, int)))
+    asked = TrainingData("a", ("b", "c"), {**whole.domains, "b": nobody})
+    with pytest.raises(HarnessError, match="b has no validation events"):
+        component(asked, ("b",), QUICK, BUDGET, 0).make(tmp_path, "cpu", lambda *_: None)
+    component(asked, ("a", "b"), QUICK, BUDGET, 0).make(tmp_path, "cpu", lambda *_: None)
+
+
+def test_where_a_step_touches_the_whole_catalogue_nothing_is_sampled() -> None:
+    vectors, states = torch.randn(4, 3), torch.randn(2, 3)
+    settings = ComponentSettings(softmax_up_to=1)
+    scores, columns = _sampled_scores(
+        states, torch.tensor([2, 0]), vectors, np.arange(4), vectors, settings, np.random.default_rng(0)
+    )
+    torch.testing.assert_close(scores, states @ vectors.T / settings.temperature)
+    assert columns.tolist() == [2, 0]
 
 
 def test_an_estimate_is_near_what_a_training_takes() -> None:

@@ -1,5 +1,6 @@
 """The retriever head on decoder-only models: one pass over a history gives all its prefixes."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from peft import PeftModel
 
 from harness.data.domain import Catalogue, Sequences
 from harness.data.prepare import prepare
+from harness.errors import HarnessError
 from harness.method import FitContext, VectorScorer
 from harness.protocol.scenario import Budget
 from harness.protocol.split import LeaveOneOut, TrainingData
@@ -18,7 +20,7 @@ from harness.run.store import Store
 from tests.conftest import toy_raw
 from tests.weaverec.decoders import decoder
 from weaverec.adapters import ComponentSettings, component
-from weaverec.backbone import find_backbone, load
+from weaverec.backbone import Backbone, find_backbone, load
 from weaverec.batching import padded
 from weaverec.merge import task_vector
 from weaverec.retriever import RetrieverSettings, catalogue_vectors, hidden_states, reading_of
@@ -59,6 +61,21 @@ def test_the_kind_is_told(made) -> None:
     assert made[0].decoder_only
     assert not find_backbone("minilm").decoder_only
     assert find_backbone(str(made[0].folder)).digest == made[0].digest
+
+
+def test_a_kind_that_is_neither_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(HarnessError, match="neither an encoder nor a decoder-only"):
+        _ = Backbone("pictures", tmp_path).decoder_only
+
+
+def test_whatever_file_decides_what_is_read_is_in_the_digest(made, tmp_path: Path) -> None:
+    copy = Backbone("copy", Path(shutil.copytree(made[0].folder, tmp_path / "copy")))
+    assert copy.digest == made[0].digest
+    other = Backbone("other", Path(shutil.copytree(made[0].folder, tmp_path / "other")))
+    with (other.folder / "tokenizer_config.json").open("a") as file:
+        file.write(" ")
+    assert other.digest != made[0].digest
 
 
 def test_one_pass_gives_the_states_the_loss_and_the_gradients_of_one_prompt_a_prefix(made) -> None:

@@ -217,6 +217,20 @@ def test_dare_has_no_bias_and_draws_the_same_again(components: list[Path]) -> No
     assert float((once == 0).float().mean()) == pytest.approx(0.125, abs=0.02)
 
 
+def test_a_layer_is_computed_when_it_is_asked_for(components: list[Path]) -> None:
+    vectors = [task_vector(f) for f in components]
+    merged = weighted_sum(vectors, WEIGHTS)
+    for name in merged:
+        wanted = sum(w * v[name] for w, v in zip(WEIGHTS, vectors, strict=True))
+        torch.testing.assert_close(merged[name], wanted)
+    assert len(merged) == len(vectors[0])
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_the_first_choice_of_weights_is_weaverec_s_own(n: int) -> None:
+    assert chosen_weights().choices(n)[0] == equal_weights().choices(n)[0]
+
+
 @pytest.mark.parametrize("n", [2, 3, 4])
 @pytest.mark.parametrize("rule", [equal_weights, chosen_weights, task_arithmetic, ties, dare, magnitude_pruning])
 def test_every_rule_has_the_same_budget_of_tries(rule, n: int) -> None:

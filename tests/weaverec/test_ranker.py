@@ -23,7 +23,7 @@ from tests.weaverec.decoders import decoder
 from weaverec.backbone import load
 from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker import FAULTS, Ranker, likelihoods, read_list
-from weaverec.ranking import Example, RankerSettings, answer_loss, examples
+from weaverec.ranking import Example, RankerSettings, answer_loss, examples, ranker_component
 
 TITLES = tuple(f"film number {i}" + " abc" * (i % 3) for i in range(12))
 CATALOGUE = Catalogue(tuple(map(str, range(12))), TITLES)
@@ -194,6 +194,7 @@ def test_a_ranker_is_trained_merged_and_scored(made, tmp_path: Path) -> None:
             "validations": 1,
             "validation_users": 3,
             "prompt.candidates": 4,
+            "weights": "float32",
         }
     )
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
@@ -211,3 +212,35 @@ def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:
         make_method("ranker.weaverec").artefacts(toy_data(), Budget(1, 1, 1), 0)
     with pytest.raises(HarnessError, match="no method on the language model"):
         make_method("ranker.popularity")
+    for choosing in ("ranker.ties", "ranker.weaverec-chosen", "ranker.weaverec-adaptive"):
+        with pytest.raises(HarnessError, match="has fixed weights"):
+            make_method(choosing)
+
+
+def test_a_training_that_computes_activations_twice_is_validated_like_one_that_keeps_them(made, tmp_path: Path) -> None:
+    curves = []
+    for checkpointing in (True, False):
+        method = make_method("ranker.target-only").tuned(
+            {
+                "backbone": str(made[0].folder),
+                "steps": 2,
+                "batch": 4,
+                "cap": 10,
+                "prompt.candidates": 4,
+                "weights": "float32",
+                "checkpointing": checkpointing,
+            }
+        )
+        artefacts = RunArtefacts(Store(tmp_path / str(checkpointing)), "cpu", lambda *_: None)
+        method.fit(toy_data(), FitContext(Budget(1, 1, 9), 0, "cpu", artefacts))
+        curves.append(artefacts.records[0].validation)
+    assert curves[0] == pytest.approx(curves[1], abs=1e-6)
+
+
+def test_a_ranker_makes_no_more_passes_than_it_may(made, tmp_path: Path) -> None:
+    settings = RankerSettings(backbone=str(made[0].folder), batch=4, cap=10, epochs=2, validations=1, weights="float32")
+    for epochs, steps in ((1, 3), (9, 5)):  # ten prompts: 3 batches of up to four; twice ten: 5
+        folder = tmp_path / str(epochs)
+        folder.mkdir()
+        artefact = ranker_component(toy_data(), ("a",), settings, Budget(1, epochs, 1), 0)
+        assert artefact.make(folder, "cpu", lambda *_: None).steps == steps

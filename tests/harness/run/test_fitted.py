@@ -38,6 +38,7 @@ def test_an_exported_folder_is_the_served_model_and_needs_no_peft(place, tmp_pat
     export(**place, name="short", folder=folder)
     assert (folder / "model.safetensors").is_file()
     assert not list(folder.glob("adapter*"))
+    assert "all-MiniLM-L6-v2" in (folder / "README.md").read_text()
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     data = open_training(place["suite"], place["scenario"], place["domains"])
     artefacts = RunArtefacts(place["store"], "cpu", lambda *_: None)
