@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: run test lint smoke bench install clean
 
 run: install
-	$(BIN)/harness run --suite cdsr
+	$(BIN)/harness run --suite cdsr --seed 0
 
 test: install
 	$(BIN)/python -m pytest -n auto
