@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -65,7 +65,7 @@ def folder_atomically(path: Path) -> Iterator[Path]:
     """
     with _writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}."))
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -76,6 +76,17 @@ def folder_atomically(path: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_unfinished(root: Path, processes: Iterable[int]) -> None:
+    """Removes what stopped processes left of `folder_atomically` anywhere below `root`.
+
+    A process that is told to stop tidies up by itself, but the order may come where Python drops it (in a weak
+    reference's callback, say) or between two lines of the tidying.
+    """
+    for process in processes:
+        for left in root.glob(f"**/.*.{process}.*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_writable(folder: Path) -> None:

@@ -14,6 +14,7 @@ from harness.data.domain import Ints
 from harness.errors import HarnessError
 from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, TrainingData
+from harness.resuming import Checkpoint
 
 Floats32 = NDArray[np.float32]
 
@@ -146,6 +147,21 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class MakeContext:
+    """What making an artefact is given beside its folder.
+
+    Attributes:
+        device: `cpu` or `cuda`.
+        report: told how far it is.
+        checkpoint: from which a training that was killed may go on, and where it may leave what it needs to.
+    """
+
+    device: str
+    report: Report
+    checkpoint: Checkpoint
+
+
+@dataclass(frozen=True)
 class Artefact:
     """Something trained, named by what goes into it; made once, shared by all that need it.
 
@@ -161,7 +177,7 @@ class Artefact:
     kind: str
     label: str
     inputs: Mapping[str, Any]
-    make: Callable[[Path, str, Report], TrainingRecord]
+    make: Callable[[Path, MakeContext], TrainingRecord]
     estimate: Callable[[], Estimate] | None = None
 
 

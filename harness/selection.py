@@ -1,7 +1,7 @@
 """The one stopping rule, for every trained method."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -43,7 +43,17 @@ class BestByValidation(Generic[State]):
         else:
             self._since += 1
         self.curve.append(score)
-        return self._since < self.patience
+        return not self.exhausted
+
+    def go_on(self, curve: Sequence[float], best_step: int, state: State) -> None:
+        """Takes up the validations of a training that was cut off, and the state it had kept."""
+        self.curve, self.best_step, self.state = list(curve), best_step, state
+        self._since = len(self.curve) - 1 - self.curve.index(max(self.curve))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether the patience is used up."""
+        return self._since >= self.patience
 
     def record(self, steps: int, trainable_parameters: int, notes: Mapping[str, Any]) -> TrainingRecord:
         """This training as a record."""

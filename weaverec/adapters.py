@@ -4,20 +4,21 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from harness.data.domain import Ints, Sequences
 from harness.evaluate import validation_ndcg
-from harness.method import Artefact, Estimate, Report, TrainingRecord
+from harness.method import Artefact, Estimate, MakeContext, TrainingRecord
 from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
 from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load, load_tokenizer
-from weaverec.retriever import Reading, RetrieverSettings, catalogue_vectors, reading_of, retriever
+from weaverec.catalogue_softmax import scattered, softmax_loss, step_items, user_shares
+from weaverec.retriever import Reading, RetrieverSettings, reading_of, retriever
 from weaverec.training import LoraSettings, adapted, check_selectable, estimate, train_adapter
 
 
@@ -29,20 +30,19 @@ class ComponentSettings(LoraSettings):
         backbone: `minilm`, a folder, or a model in the Hugging Face cache.
         retriever: how texts and histories become vectors.
         batch: prefixes a step at most; whole users of one domain.
-        fresh: items a step at most whose texts are encoded anew, with gradients.
+        items: items whose texts a step encodes; while a catalogue has no more, the softmax is over all of it.
+        fresh: as many of them at most are its users'; the others are drawn.
         cap: training prefixes used of each domain (the paper's 40,000); whole users.
         temperature: divisor of the dot products in the softmax.
-        softmax_up_to: the softmax is over the whole catalogue up to so many items; above, over the fresh items and
-            as many others drawn uniformly, which are counted for all that were not drawn.
     """
 
     backbone: str = PACKAGED
     retriever: RetrieverSettings = field(default_factory=RetrieverSettings)
     batch: int = 4096
+    items: int = 512
     fresh: int = 384
     cap: int = 40_000
     temperature: float = 0.1
-    softmax_up_to: int = 100_000
 
 
 def component(
@@ -84,13 +84,14 @@ def _estimate(
     per_user = float(prefixes.sum() / max(1, sum((domain.train.lengths > 1).sum() for domain in domains)))
     # A user's prefixes share the user's items, so a step of `fresh` items holds about as many prefixes.
     step = min(settings.fresh, float(items.mean()), settings.batch)
+    encoded = min(settings.items, float(items.mean()))
     epochs = budget.epochs * np.minimum(prefixes, settings.cap).sum() / max(1.0, min(step, settings.batch))
     steps = min(settings.steps, math.ceil(epochs))
     # A decoder-only model reads the histories too.
     factor = 2 if backbone.decoder_only else 1
     asked = sum(len(domain.validation.targets) for domain in domains) * per_user if backbone.decoder_only else 0
-    read = (settings.validations + 1) * (items.sum() + asked) * a_text
-    return estimate(backbone, settings, factor * steps * step * a_text, read, factor * step * a_text)
+    read = settings.validations * (items.sum() + asked) * a_text
+    return estimate(backbone, settings, factor * steps * encoded * a_text, read, factor * encoded * a_text)
 
 
 def _train_component(
@@ -100,12 +101,10 @@ def _train_component(
     budget: Budget,
     seed: int,
     folder: Path,
-    device: str,
-    report: Report,
+    making: MakeContext,
 ) -> TrainingRecord:
-
+    device = making.device
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
     check_selectable(domains)
     base, tokenizer = load(backbone)
     model = adapted(base, backbone, settings).to(device)
@@ -115,13 +114,18 @@ def _train_component(
     ]
     per_epoch = sum(len(_batches(part, settings, np.random.default_rng(seed))) for part in parts)
     steps = min(settings.steps, budget.epochs * per_epoch)
-    schedule = _schedule(parts, settings, rng)
-    trained = [0] * len(parts)
 
-    def gradients() -> float:
-        which, users = next(schedule)
-        loss, prefixes = _loss(model, parts[which], users, settings, rng, device)
-        trained[which] += prefixes
+    def schedule() -> Iterator[tuple[int, Ints]]:
+        return _schedule(parts, settings, np.random.default_rng(seed))
+
+    def batches() -> Iterator[tuple[_Part, Ints, np.random.Generator]]:
+        for number, (which, users) in enumerate(schedule()):
+            # A step's draws are its own, so that a training that goes on draws as one that was never cut off.
+            yield parts[which], users, np.random.default_rng((seed, number))
+
+    def gradients(batch: tuple[_Part, Ints, np.random.Generator]) -> float:
+        part, users, rng = batch
+        loss = _loss(model, part, users, settings, rng, device)
         loss.backward()
         return float(loss.detach())
 
@@ -131,11 +135,10 @@ def _train_component(
         # The mean over the mix: a hybrid serves each of its domains in turn, so none may choose for it.
         return float(np.mean([score for score in scores if score is not None]))
 
-    with half_where_it_pays(device):
-        for part in parts:
-            part.read_anew(model)
-    record = train_adapter(model, settings, steps, budget.patience, gradients, validate, folder, report)
-    prefixes = {domain.name: count for domain, count in zip(domains, trained, strict=True)}
+    record = train_adapter(model, settings, steps, budget.patience, batches(), gradients, validate, folder, making)
+    prefixes = dict.fromkeys([domain.name for domain in domains], 0)
+    for which, users in islice(schedule(), record.steps):
+        prefixes[domains[which].name] += int((domains[which].train.lengths[users] - 1).sum())
     return replace(record, notes={"prefixes": prefixes})
 
 
@@ -146,74 +149,31 @@ class _Part:
         domain: the domain.
         reading: how its texts are read.
         users: int64, the users whose prefixes are trained on.
-        vectors: float32 [n_items, d], every item's vector as it was when last encoded. A step encodes only the
-            items it touches; the others stand in the softmax as they were, and pass no gradient on.
+        shares: float32 [n_items], the share of these users who bring an item into a step.
     """
 
     def __init__(self, domain: DomainTraining, reading: Reading, settings: ComponentSettings, seed: int) -> None:
         self.domain, self.reading = domain, reading
         self.users = _users(domain.train, settings.cap, seed)
-        self.vectors = torch.zeros(0)
-
-    def read_anew(self, model: nn.Module) -> None:
-        """Encodes the whole catalogue."""
-        self.vectors = catalogue_vectors(model, self.reading).float()
+        self.shares = user_shares(reading, domain.train, self.users)
 
     def validated(self, model: nn.Module) -> float | None:
-        """Validation NDCG@10; None where a split by time left nothing to validate on. Encodes the catalogue anew."""
-        self.read_anew(model)
+        """Validation NDCG@10; None where a split by time left nothing to validate on."""
         if not len(self.domain.validation.targets):
             return None
-        return validation_ndcg(retriever(model, self.reading, self.vectors), self.domain)
+        return validation_ndcg(retriever(model, self.reading), self.domain)
 
 
 def _loss(
     model: nn.Module, part: _Part, users: Ints, settings: ComponentSettings, rng: np.random.Generator, device: str
-) -> tuple[torch.Tensor, int]:
-    """Softmax cross-entropy of all prefixes of some users, mean; and how many prefixes that are."""
+) -> torch.Tensor:
+    """Softmax cross-entropy of all prefixes of some users, mean."""
     own = part.domain.train.select(users)
-    touched = part.reading.touched(own)
-    places = torch.from_numpy(touched).to(part.vectors.device)
+    step = step_items(part.reading.touched(own), part.shares, len(users), settings.items, rng)
     with half_where_it_pays(device):
-        fresh = part.reading.items(model, touched).float()
-        vectors = part.vectors.index_copy(0, places, fresh)
-        states, targets = part.reading.prefixes(model, own, vectors)
-    if len(part.reading) <= settings.softmax_up_to:
-        scores = states.float() @ vectors.T / settings.temperature
-    else:
-        scores, targets = _sampled_scores(states.float(), targets, fresh, touched, part.vectors, settings, rng)
-    part.vectors[places] = fresh.detach()
-    return F.cross_entropy(scores, targets), len(targets)
-
-
-def _sampled_scores(
-    states: torch.Tensor,
-    targets: torch.Tensor,
-    fresh: torch.Tensor,
-    touched: Ints,
-    vectors: torch.Tensor,
-    settings: ComponentSettings,
-    rng: np.random.Generator,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of the touched items and of others drawn uniformly, and the targets' columns.
-
-    The softmax's sum over the items that are not touched is estimated from n draws out of N of them, each counted
-    N / n times: log(N / n) is added to their scores. The estimate of the sum has no bias.
-    """
-    columns = torch.searchsorted(torch.from_numpy(touched).to(targets.device), targets)
-    others = np.setdiff1d(np.arange(len(vectors)), touched)
-    if not len(others):
-        return states @ fresh.T / settings.temperature, columns
-    drawn = rng.choice(others, min(settings.softmax_up_to, len(others)), replace=False)
-    negatives = vectors[torch.from_numpy(drawn).to(vectors.device)]
-    scores = torch.cat(
-        [
-            states @ fresh.T / settings.temperature,
-            states @ negatives.T / settings.temperature + math.log(len(others) / len(drawn)),
-        ],
-        dim=1,
-    )
-    return scores, columns
+        fresh = part.reading.items(model, step.items).float()
+        prefixes = part.reading.prefixes(model, own, scattered(fresh, step.items, len(part.reading)))
+    return softmax_loss(prefixes, own, step, fresh, settings.temperature)
 
 
 def _users(sequences: Sequences, cap: int, seed: int) -> Ints:

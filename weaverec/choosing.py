@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from harness.evaluate import validation_ndcg
-from harness.method import Artefact, Report, TrainingRecord
+from harness.method import Artefact, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
 from weaverec.adapters import ComponentSettings
 from weaverec.backbone import find_backbone, half_where_it_pays, load
+from weaverec.catalogue_softmax import filled_up, scattered
 from weaverec.merge import by_layer, folded, task_vector
-from weaverec.retriever import catalogue_vectors, reading_of, retriever
+from weaverec.retriever import reading_of, retriever
 from weaverec.rules import Parameters, Rule
 
 _FILE = "merge.json"
@@ -99,19 +100,18 @@ def _try_all(
     target: DomainTraining,
     settings: ComponentSettings,
     folder: Path,
-    device: str,
-    report: Report,
+    making: MakeContext,
 ) -> TrainingRecord:
     backbone = find_backbone(settings.backbone)
     model, tokenizer = load(backbone)
-    model.to(device)
+    model.to(making.device)
     reading = reading_of(backbone, target.catalogue, tokenizer, settings.retriever)
     vectors = [task_vector(path) for path in folders]
     scores = []
     for number, choice in enumerate(choices, start=1):
-        with folded(model, rule.apply(vectors, choice)), half_where_it_pays(device):
+        with folded(model, rule.apply(vectors, choice)), half_where_it_pays(making.device):
             scores.append(validation_ndcg(retriever(model, reading), target))
-        report(number, len(choices))
+        making.report(number, len(choices))
     best = scores.index(max(scores))
     _write(folder, choices[best])
     notes = {"rule": rule.name, "chosen": dict(choices[best]), "tried": [dict(choice) for choice in choices]}
@@ -124,53 +124,45 @@ def _minimise_entropy(
     settings: ComponentSettings,
     seed: int,
     folder: Path,
-    device: str,
-    report: Report,
+    making: MakeContext,
 ) -> TrainingRecord:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     backbone = find_backbone(settings.backbone)
     model, tokenizer = load(backbone)
-    model.to(device)
+    model.to(making.device)
     reading = reading_of(backbone, target.catalogue, tokenizer, settings.retriever)
     vectors = [task_vector(path) for path in folders]
     layers = list(vectors[0])
     base = {name: parameter.detach() for name, parameter in model.named_parameters() if name in vectors[0]}
-    stacked = {layer: torch.stack([vector[layer] for vector in vectors]).to(device) for layer in layers}
-    logits = torch.zeros(len(layers), len(folders), device=device, requires_grad=True)
+    stacked = {layer: torch.stack([vector[layer] for vector in vectors]).to(making.device) for layer in layers}
+    logits = torch.zeros(len(layers), len(folders), device=making.device, requires_grad=True)
     optimiser = torch.optim.Adam([logits], lr=_RATE)
     users = np.flatnonzero(target.train.lengths > 1)
-    known = torch.zeros(0)
     entropies = []
     for step in range(_STEPS):
-        # As in training, items that the step does not touch stand as they were when last encoded.
-        if step % 10 == 0:
-            with folded(model, by_layer(vectors, _weights(logits, layers))), half_where_it_pays(device):
-                known = catalogue_vectors(model, reading).float()
         own = target.train.select(rng.choice(users, min(_USERS, len(users)), replace=False))
         shares = torch.softmax(logits, dim=1)
         merged = {
             layer: base[layer] + torch.einsum("i,ijk->jk", shares[row], stacked[layer])
             for row, layer in enumerate(layers)
         }
-        touched = reading.touched(own)
-        places = torch.from_numpy(touched).to(known.device)
-        with half_where_it_pays(device):
+        # Of a catalogue that is too large, a sample stands for it.
+        items = filled_up(reading.touched(own), len(reading), settings.items, rng)
+        with half_where_it_pays(making.device):
             served = _With(model, merged)
-            fresh = reading.items(served, touched).float()
-            current = known.index_copy(0, places, fresh)
-            histories = reading.histories(served, own, current)
-        log_p = torch.log_softmax(histories.float() @ current.T / settings.temperature, dim=1)
+            fresh = reading.items(served, items).float()
+            histories = reading.histories(served, own, scattered(fresh, items, len(reading)))
+        log_p = torch.log_softmax(histories.float() @ fresh.T / settings.temperature, dim=1)
         entropy = -(log_p.exp() * log_p).sum(1).mean()
         optimiser.zero_grad()
         entropy.backward()
         optimiser.step()
-        known[places] = fresh.detach()
         entropies.append(float(entropy.detach()))
-        report(step + 1, _STEPS)
+        making.report(step + 1, _STEPS)
     weights = _weights(logits, layers)
     _write(folder, weights)
-    with folded(model, by_layer(vectors, weights)), half_where_it_pays(device):
+    with folded(model, by_layer(vectors, weights)), half_where_it_pays(making.device):
         score = validation_ndcg(retriever(model, reading), target)
     mean = np.mean(list(weights.values()), axis=0).tolist()
     notes = {"rule": "entropy", "entropy_in_nats": entropies, "largest_possible": math.log(len(reading)), "mean": mean}

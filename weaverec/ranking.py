@@ -14,7 +14,7 @@ from torch import nn
 from harness.data.domain import Ints
 from harness.errors import HarnessError
 from harness.evaluate import rank_full
-from harness.method import Artefact, Estimate, FitContext, Report, Scorer, TrainingRecord, make_method
+from harness.method import Artefact, Estimate, FitContext, MakeContext, Scorer, TrainingRecord, make_method
 from harness.protocol.metrics import ndcg
 from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
@@ -246,9 +246,9 @@ def _train(
     budget: Budget,
     seed: int,
     folder: Path,
-    device: str,
-    report: Report,
+    making: MakeContext,
 ) -> TrainingRecord:
+    device = making.device
     if settings.answer not in ("target", "list"):
         raise HarnessError.unknown("answer of a ranker", settings.answer, ["target", "list"])
     torch.manual_seed(seed)
@@ -260,10 +260,10 @@ def _train(
     epochs = min(settings.epochs, budget.epochs)
     order = np.concatenate([rng.permutation(len(known)) for _ in range(epochs)])
     steps = min(settings.steps, -(-len(order) // settings.batch))
-    taken = iter(np.array_split(order[: steps * settings.batch], steps))
+    taken = np.array_split(order[: steps * settings.batch], steps)
 
-    def gradients() -> float:
-        batch = [known[place] for place in next(taken)]
+    def gradients(places: Ints) -> float:
+        batch = [known[place] for place in places]
         loss = 0.0
         # A step's prompts go through the model in groups of like length; their gradients add up.
         for rows in token_batches(np.array([len(e.prompt) + len(e.answer) for e in batch]), settings.most_tokens):
@@ -283,7 +283,7 @@ def _train(
                     scores.append(ndcg(rank_full(scorer, asked, len(domain.catalogue)), 10).mean())
         return float(np.mean(scores))
 
-    record = train_adapter(model, settings, steps, budget.patience, gradients, validate, folder, report)
+    record = train_adapter(model, settings, steps, budget.patience, iter(taken), gradients, validate, folder, making)
     return replace(record, notes={"prompts": len(known), "tokens": sum(len(e.prompt) + len(e.answer) for e in known)})
 
 

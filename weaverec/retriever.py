@@ -47,6 +47,21 @@ class RetrieverSettings:
     decay: float = 0.8
 
 
+@dataclass(frozen=True)
+class Prefixes:
+    """Parts of histories, each up to an item that another follows.
+
+    Attributes:
+        vectors: float32 [n, d], of unit length.
+        targets: int64 [n], the items that follow.
+        users: int64 [n], whose they are.
+    """
+
+    vectors: torch.Tensor
+    targets: Ints
+    users: Ints
+
+
 class Reading(Protocol):
     """How a model reads one catalogue and histories over it."""
 
@@ -62,9 +77,7 @@ class Reading(Protocol):
         """The items whose vectors `prefixes` of these sequences needs, targets included: int64, rising."""
         ...
 
-    def prefixes(
-        self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def prefixes(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> Prefixes:
         """Every prefix of some sequences that another item follows.
 
         Args:
@@ -73,8 +86,7 @@ class Reading(Protocol):
             vectors: float32 [n_items, d], the items' vectors.
 
         Returns:
-            The prefixes' vectors, float32 [n, d], and the items that follow, int64 [n]. They are differentiable in
-            the model's weights, in `vectors`, or in both.
+            The prefixes; their vectors are differentiable in the model's weights, in `vectors`, or in both.
         """
         ...
 
@@ -114,11 +126,11 @@ class TitleByTitle:
         model: nn.Module,  # noqa: ARG002 - the items' vectors hold all it has to say
         sequences: Sequences,
         vectors: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> Prefixes:
         """Each event's items before it, pooled."""
         events = _followers(sequences)
-        targets = torch.from_numpy(sequences.items[events]).to(vectors.device)
-        return contexts_before(sequences, events, self._settings).pooled(vectors), targets
+        pooled = contexts_before(sequences, events, self._settings).pooled(vectors)
+        return Prefixes(pooled, sequences.items[events], sequences.users[events])
 
     def histories(
         self,
@@ -150,8 +162,11 @@ class Joined:
         return found
 
     def prefixes(
-        self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self,
+        model: nn.Module,
+        sequences: Sequences,
+        vectors: torch.Tensor,  # noqa: ARG002 - histories are read from their tokens
+    ) -> Prefixes:
         """The states at the last token of each item that another follows, in one pass a window of the history.
 
         Sequences of more than `history` + 1 items are cut into windows whose starts lie half a history apart, so that
@@ -161,7 +176,8 @@ class Joined:
         windows = windows_of(sequences, most, max(1, most // 2))
         read = Sequences.of(row[row > 0] - 1 for row in windows.inputs)
         states = self._states(model, read, [np.flatnonzero(row) for row in windows.targets])
-        return states, torch.from_numpy(windows.targets[windows.targets > 0] - 1).to(vectors.device)
+        rows, _ = np.nonzero(windows.targets)
+        return Prefixes(states, windows.targets[windows.targets > 0] - 1, windows.users[rows])
 
     def histories(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> torch.Tensor:
         """The states at the last token of the latest `history` items."""

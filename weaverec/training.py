@@ -3,20 +3,23 @@
 import json
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from harness.errors import HarnessError
-from harness.method import Estimate, Report, TrainingRecord
+from harness.method import Estimate, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
+from harness.resuming import optimiser_state, restore_optimiser
 from harness.selection import BestByValidation
 from weaverec.backbone import Backbone, count_weights
+
+Batch = TypeVar("Batch")
 
 
 @dataclass(frozen=True)
@@ -106,31 +109,34 @@ def train_adapter(
     settings: LoraSettings,
     steps: int,
     patience: int,
-    gradients: Callable[[], float],
+    batches: Iterator[Batch],
+    gradients: Callable[[Batch], float],
     validate: Callable[[], float],
     folder: Path,
-    report: Report,
+    making: MakeContext,
 ) -> TrainingRecord:
     """Trains an adapter and writes the weights of its best validation in PEFT's own format.
 
     Beside them stand TensorBoard's curves of loss, rate and validation: `tensorboard --logdir <folder>/curves`.
+    A training that was killed goes on from its last validation, and ends with the weights it would have had; the
+    curves then begin there.
 
     Args:
         model: an adapted model.
         settings: of the optimiser.
         steps: how many to make.
         patience: validations without a gain after which to stop.
-        gradients: adds up the gradients of a step's loss; gives the loss.
+        batches: what each step takes, the same each time a training starts.
+        gradients: adds up the gradients of a batch's loss; gives the loss.
         validate: NDCG@10 on validation events.
         folder: where the adapter goes.
-        report: told of each step.
+        making: told of each step; keeps what a killed training goes on from.
     """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from torch.utils.tensorboard import SummaryWriter
 
     weights = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, steps=steps, warm_up=settings.warm_up))
     best: BestByValidation[dict[str, torch.Tensor]] = BestByValidation(patience)
     validate_at = {round(steps * (i + 1) / settings.validations) for i in range(settings.validations)}
     adapter: Any = model
@@ -140,30 +146,55 @@ def train_adapter(
         return {name: tensor.detach().clone() for name, tensor in own.items()}
 
     done = 0
+    if (kept := making.checkpoint.read()) is not None:
+        tensors, notes = kept
+        done = notes["step"]
+        set_peft_model_state_dict(adapter, _part_of(tensors, "now."))
+        restore_optimiser(optimiser, tensors)
+        best.go_on(notes["validation"], notes["best_step"], _part_of(tensors, "best."))
     with SummaryWriter(folder / "curves") as curves:
-        for done in range(1, steps + 1):
+        for step, batch in enumerate(islice(batches, steps), start=1):
+            if step <= done:  # it was made before the training was killed
+                continue
+            if best.exhausted:
+                break
+            done = step
+            rate = settings.learning_rate * _rate(step - 1, steps, settings.warm_up)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
             optimiser.zero_grad()
-            curves.add_scalar("loss", gradients(), done)
-            curves.add_scalar("learning rate", schedule.get_last_lr()[0], done)
+            curves.add_scalar("loss", gradients(batch), step)
+            curves.add_scalar("learning rate", rate, step)
             nn.utils.clip_grad_norm_(weights, settings.max_gradient_norm)
             optimiser.step()
-            schedule.step()
-            report(done, steps)
-            if done in validate_at:
+            making.report(step, steps)
+            if step in validate_at:
                 # Checkpointing needs training mode, in which transformers keeps no keys and values for a ranker.
                 mode = model.training
                 model.eval()
                 score = validate()
                 model.train(mode)
-                curves.add_scalar("validation NDCG@10", score, done)
-                if not best.see(score, done, state):
-                    break
+                curves.add_scalar("validation NDCG@10", score, step)
+                best.see(score, step, state)
+                assert best.state is not None  # noqa: S101 - it has just seen one
+                making.checkpoint.write(
+                    {
+                        **{f"now.{name}": tensor for name, tensor in state().items()},
+                        **{f"best.{name}": tensor for name, tensor in best.state.items()},
+                        **optimiser_state(optimiser),
+                    },
+                    {"step": step, "best_step": best.best_step, "validation": best.curve},
+                )
     assert best.state is not None  # noqa: S101 - the last step always validates
     set_peft_model_state_dict(adapter, best.state)
     # Embeddings are never adapted; asked to find out, PEFT would look for the base model on the network.
     adapter.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     return best.record(done, sum(p.numel() for p in weights), {})
+
+
+def _part_of(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _rate(step: int, steps: int, warm_up: float) -> float:

@@ -15,7 +15,7 @@ from baselines.recbole_models.paths import Path, find_path, steps
 from baselines.recbole_models.scoring import RecBoleScorer
 from baselines.recbole_models.softmax import catalogue_softmax, product_type
 from harness.evaluate import validation_ndcg
-from harness.method import Report, TrainingRecord
+from harness.method import MakeContext, TrainingRecord
 from harness.protocol.scenario import Budget
 from harness.selection import BestByValidation
 
@@ -28,19 +28,18 @@ def train_model(
     budget: Budget,
     seed: int,
     folder: FilePath,
-    device: str,
-    report: Report,
+    making: MakeContext,
 ) -> TrainingRecord:
     """Trains a model; writes `model.safetensors` with the weights of its best epoch.
 
     The best epoch is that with the highest validation NDCG@10, mean over the corpus's domains.
     """
     path = find_path(settings)
-    products = product_type(settings.precision, device)
+    products = product_type(settings.precision, making.device)
     best: BestByValidation[dict[str, torch.Tensor]] = BestByValidation(budget.patience)
     done = 0
     with seeded(seed):
-        built = _built(settings, corpus, path, device)
+        built = _built(settings, corpus, path, making.device)
         model = built.model
         rng = np.random.default_rng(seed)
         optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -49,7 +48,7 @@ def train_model(
             model.train()
             done += train_epoch(built, corpus, path, settings, optimiser, rng, products)
             schedule.step()
-            report(epoch, budget.epochs)
+            making.report(epoch, budget.epochs)
             score = float(np.mean([validation_ndcg(s, s.part.domain) for s in _scorers(built, corpus, settings, path)]))
             if not best.see(score, done, partial(_state, built)):
                 break

@@ -14,21 +14,18 @@ from harness.cli.options import (
     OUTPUT,
     CacheDir,
     DataDir,
+    Device,
     Json,
     OutputDir,
+    SuiteName,
     complete_methods,
-    complete_suites,
 )
 from harness.cli.preparing import prepare_shown
-from harness.cli.run import pick_device
+from harness.device import pick_device
 
-SuiteName = Annotated[
-    str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
-]
 ScenarioName = Annotated[str, typer.Option(help="Which scenario; `harness ls` lists them.")]
 MethodName = Annotated[str, typer.Option(help="Which method.", autocompletion=complete_methods)]
 Seed = Annotated[int, typer.Option(help="Which seed.", min=0)]
-Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
 
 
 def export(

@@ -35,3 +35,17 @@ def complete_datasets(incomplete: str) -> list[str]:
     from harness.datasets import dataset_names
 
     return [name for name in dataset_names() if name.startswith(incomplete)]
+
+
+SuiteName = Annotated[
+    str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
+]
+Methods = Annotated[
+    list[str] | None, typer.Option(help="Only this method (may be repeated).", autocompletion=complete_methods)
+]
+Scenarios = Annotated[list[str] | None, typer.Option(help="Only this scenario (may be repeated).")]
+Seeds = Annotated[list[int] | None, typer.Option(help="Only this seed (may be repeated).", min=0)]
+Jobs = Annotated[
+    int | None, typer.Option(help="Worker processes. Default: one a core as memory allows; one on a GPU.", min=1)
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]

@@ -15,12 +15,17 @@ from harness.cli.options import (
     OUTPUT,
     CacheDir,
     DataDir,
+    Device,
+    Jobs,
     Json,
+    Methods,
     OutputDir,
-    complete_methods,
-    complete_suites,
+    Scenarios,
+    Seeds,
+    SuiteName,
 )
 from harness.cli.preparing import prepare_shown
+from harness.device import pick_device
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -47,22 +52,15 @@ Examples:
 
 
 def run(
-    suite: Annotated[
-        str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
-    ],
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="Run only this method (may be repeated).", autocompletion=complete_methods),
-    ] = None,
-    scenario: Annotated[list[str] | None, typer.Option(help="Run only this scenario (may be repeated).")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Run only this seed (may be repeated).", min=0)] = None,
+    suite: SuiteName,
+    method: Methods = None,
+    scenario: Scenarios = None,
+    seed: Seeds = None,
     output_dir: OutputDir = OUTPUT,
     cache_dir: CacheDir = CACHE,
     data_dir: DataDir = DATA,
-    jobs: Annotated[
-        int | None, typer.Option(help="Worker processes. Default: one a core as memory allows; one on a GPU.", min=1)
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
+    jobs: Jobs = None,
+    device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -118,18 +116,13 @@ def run(
 
 
 def plan(
-    suite: Annotated[
-        str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
-    ],
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="Plan only this method (may be repeated).", autocompletion=complete_methods),
-    ] = None,
-    scenario: Annotated[list[str] | None, typer.Option(help="Plan only this scenario (may be repeated).")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Plan only this seed (may be repeated).", min=0)] = None,
+    suite: SuiteName,
+    method: Methods = None,
+    scenario: Scenarios = None,
+    seed: Seeds = None,
     cache_dir: CacheDir = CACHE,
     data_dir: DataDir = DATA,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Say what a run would train, and what that takes: tokens, memory and time. Starts nothing.
@@ -232,25 +225,6 @@ def list_all(as_json: Json = False) -> None:
         for scenario in suite.scenarios:
             typer.echo(f"  scenario {scenario.name}")
     typer.echo(f"methods: {', '.join([*method_names(), *families])}")
-
-
-def pick_device(asked: str) -> str:
-    """`cpu` or `cuda`, as asked or as there is.
-
-    Raises:
-        HarnessError: neither of them, or there is no GPU.
-    """
-    if asked not in ("auto", "cpu", "cuda"):
-        raise HarnessError.unknown("device", asked, ["auto", "cpu", "cuda"])
-    if asked == "cpu":
-        return asked
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    if asked == "cuda":
-        raise HarnessError("--device cuda: PyTorch sees no GPU.", "Use --device cpu, or a CUDA build of PyTorch.")
-    return "cpu"
 
 
 def _board_path(output_dir: Path, suite: str, version: int) -> Path:

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import CACHE, DATA, CacheDir, DataDir, Json, complete_methods, complete_suites
+from harness.cli.options import CACHE, DATA, CacheDir, DataDir, Device, Jobs, Json, Methods, Scenarios, SuiteName
 from harness.cli.preparing import prepare_shown
-from harness.cli.run import pick_device
+from harness.device import pick_device
 from harness.errors import HarnessError
 
 EXAMPLES = """
@@ -29,21 +29,14 @@ Examples:
 
 
 def tune(
-    suite: Annotated[
-        str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
-    ],
-    method: Annotated[
-        list[str] | None,
-        typer.Option(help="Tune only this method (may be repeated).", autocompletion=complete_methods),
-    ] = None,
-    scenario: Annotated[list[str] | None, typer.Option(help="Tune only in this scenario (may be repeated).")] = None,
+    suite: SuiteName,
+    method: Methods = None,
+    scenario: Scenarios = None,
     again: Annotated[bool, typer.Option("--again", help="Tune anew what was tuned before.")] = False,
     cache_dir: CacheDir = CACHE,
     data_dir: DataDir = DATA,
-    jobs: Annotated[
-        int | None, typer.Option(help="Worker processes. Default: one a core as memory allows; one on a GPU.", min=1)
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")] = "auto",
+    jobs: Jobs = None,
+    device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tuned and stop.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import digest, source_digest
-from harness.method import Artefact, Report
+from harness.method import Artefact, MakeContext, Report
 from harness.results.record import ArtefactCost, ArtefactRecord
 from harness.run.memory import PeakMemory
 from harness.run.provenance import TRAINING_CODE, package_versions
@@ -28,16 +28,19 @@ def artefact_key(artefact: Artefact) -> str:
 
 
 def train(artefact: Artefact, store: Store, device: str, report: Report) -> None:
-    """Trains an artefact into the store."""
+    """Trains an artefact into the store; goes on where a training of it was killed."""
+    key = artefact_key(artefact)
     notes: dict[str, Any] = {"label": artefact.label}
-    with store.write(artefact.kind, artefact_key(artefact), notes) as folder, PeakMemory() as peak:
+    checkpoint = store.checkpoint(artefact.kind, key)
+    with store.write(artefact.kind, key, notes) as folder, PeakMemory() as peak:
         started = time.perf_counter()
-        record = artefact.make(folder, device, report)
+        record = artefact.make(folder, MakeContext(device, report, checkpoint))
         notes |= {
             "record": dataclasses.asdict(record),
             "wall_s": time.perf_counter() - started,
             "peak_memory_mb": peak.megabytes(),
         }
+    checkpoint.remove()
 
 
 class RunArtefacts:

@@ -14,12 +14,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from harness.errors import HarnessError
+from harness.files import remove_unfinished
 from harness.method import TrainsArtefacts
 from harness.protocol.scenario import Suite
 from harness.run.artefacts import artefact_key, train
@@ -66,7 +68,7 @@ def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
     """
     if not plan.missing:
         return
-    with _workers(min(jobs, max(len(plan.trainings), len(plan.missing)))) as (pool, events):
+    with _workers(min(jobs, max(len(plan.trainings), len(plan.missing))), place.store) as (pool, events):
         _phase("Training", _train, plan.trainings, [t.label for t in plan.trainings], place, pool, events, bars)
         labels = [f"{run.method} on {run.scenario.name}, seed {run.seed}" for run in plan.missing]
         _phase("Scoring", _score, plan.missing, labels, place, pool, events, bars)
@@ -81,12 +83,12 @@ def tune(studies: Sequence[Study], place: Workplace, jobs: int, bars: Bars) -> N
     """
     if not studies:
         return
-    with _workers(min(jobs, len(studies))) as (pool, events):
+    with _workers(min(jobs, len(studies)), place.store) as (pool, events):
         _phase("Tuning", _tune, studies, [study.label for study in studies], place, pool, events, bars)
 
 
 @contextmanager
-def _workers(count: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+def _workers(count: int, store: Path) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
     events = multiprocessing.get_context("spawn").Queue()
     pool = ProcessPoolExecutor(
         max_workers=count,
@@ -97,9 +99,11 @@ def _workers(count: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
     try:
         yield pool, events
     except BaseException as error:
-        # Workers must not go on, and must tidy up behind them.
+        # Workers must not go on, and must tidy up behind them; what they could not, is done for them.
+        workers = multiprocessing.active_children()
         pool.shutdown(wait=False, cancel_futures=True)
-        _stop_workers()
+        _stop(workers)
+        remove_unfinished(store, [worker.pid for worker in workers if worker.pid is not None])
         if isinstance(error, BrokenProcessPool):
             raise HarnessError(
                 "A worker process was killed, most likely for want of memory.",
@@ -109,8 +113,7 @@ def _workers(count: int) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
     pool.shutdown()
 
 
-def _stop_workers(patience_s: float = 10) -> None:
-    workers = multiprocessing.active_children()
+def _stop(workers: Sequence[BaseProcess], patience_s: float = 10) -> None:
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + patience_s
@@ -166,10 +169,10 @@ def _start_worker(events: Any) -> None:
     faiss.omp_set_num_threads(1)
     threadpool_limits(1)
     # From here on there may be half-written folders to remove on the way out, so SIGTERM raises.
-    signal.signal(signal.SIGTERM, _stop)
+    signal.signal(signal.SIGTERM, _stopped)
 
 
-def _stop(*_: object) -> None:
+def _stopped(*_: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise SystemExit(1)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, file_digest, folder_atomically
+from harness.resuming import Checkpoint
 
 _MANIFEST = "manifest.json"
 
@@ -67,6 +68,10 @@ class Store:
                 "notes": notes,
             }
             (folder / _MANIFEST).write_text(canonical_json(manifest), encoding="utf-8")
+
+    def checkpoint(self, kind: str, key: str) -> Checkpoint:
+        """From which the making of a folder goes on, if it was killed."""
+        return Checkpoint(self.root / "unfinished" / f"{kind}-{key}.safetensors")
 
     def _folder(self, kind: str, key: str) -> Path:
         return self.root / kind / key

@@ -53,10 +53,10 @@ def test_retriever_training(benchmark, beauty, qwen2, way: str) -> None:
 
     def step() -> None:
         if way == "one pass a history":
-            states, found = reading.prefixes(model, own, vectors)
+            states = reading.prefixes(model, own, vectors).vectors
         else:
-            states, found = reading.histories(model, prompts, vectors), targets
-        F.cross_entropy(states @ vectors.T / 0.1, found).backward()
+            states = reading.histories(model, prompts, vectors)
+        F.cross_entropy(states @ vectors.T / 0.1, targets).backward()
 
     benchmark.extra_info["prefixes"] = len(targets)
     benchmark.pedantic(step, rounds=3, warmup_rounds=1)

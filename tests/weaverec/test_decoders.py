@@ -18,6 +18,7 @@ from harness.protocol.split import LeaveOneOut, TrainingData
 from harness.run.artefacts import RunArtefacts
 from harness.run.store import Store
 from tests.conftest import toy_raw
+from tests.making import quietly
 from tests.weaverec.decoders import decoder
 from weaverec.adapters import ComponentSettings, component
 from weaverec.backbone import Backbone, find_backbone, load
@@ -87,11 +88,14 @@ def test_one_pass_gives_the_states_the_loss_and_the_gradients_of_one_prompt_a_pr
         model.requires_grad_(True)
         model.zero_grad()
         vectors = own.items(model, np.arange(20))
-        states, found = (
-            own.prefixes(model, HISTORIES, vectors) if shared else (prompt_by_prompt(made, HISTORIES), targets)
-        )
-        assert torch.equal(found, targets)
-        loss = F.cross_entropy(states @ vectors.T / 0.1, found)
+        if shared:
+            prefixes = own.prefixes(model, HISTORIES, vectors)
+            states = prefixes.vectors
+            assert prefixes.targets.tolist() == targets.tolist()
+            assert prefixes.users.tolist() == [u for u, items in enumerate(HISTORIES) for _ in items[1:]]
+        else:
+            states = prompt_by_prompt(made, HISTORIES)
+        loss = F.cross_entropy(states @ vectors.T / 0.1, targets)
         loss.backward()
         outcomes.append(
             (states.detach(), loss.item(), [p.grad.clone() for p in model.parameters() if p.grad is not None])
@@ -109,11 +113,12 @@ def test_long_histories_go_in_windows_and_every_event_is_a_target_once(made) -> 
     long = Sequences.of([np.arange(15) % 20, [4, 5]])
     with torch.no_grad():
         vectors = catalogue_vectors(made[1], own)
-        states, targets = own.prefixes(made[1], long, vectors)
+        prefixes = own.prefixes(made[1], long, vectors)
         whole = own.histories(made[1], long, vectors)
         alone = prompt_by_prompt(made, Sequences.of([[11, 12, 13, 14, 0]]))[-1]
-    assert targets.tolist() == [*range(1, 15), 5]
-    assert states.shape == (15, 32)
+    assert prefixes.targets.tolist() == [*range(1, 15), 5]
+    assert prefixes.users.tolist() == [0] * 14 + [1]
+    assert prefixes.vectors.shape == (15, 32)
     torch.testing.assert_close(whole[0], alone, atol=1e-5, rtol=0)
 
 
@@ -179,7 +184,7 @@ def test_a_step_computed_twice_instead_of_kept_is_the_same_step(made, tmp_path: 
         )
         folder = tmp_path / str(number)
         folder.mkdir()
-        component(data, ("a",), settings, Budget(1, 5, 5), 0).make(folder, "cpu", lambda *_: None)
+        component(data, ("a",), settings, Budget(1, 5, 5), 0).make(folder, quietly(folder))
         weights.append(task_vector(folder))
     for name in weights[0]:
         torch.testing.assert_close(weights[0][name], weights[1][name], atol=1e-5, rtol=1e-3)

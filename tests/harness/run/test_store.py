@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError
+from harness.files import folder_atomically, remove_unfinished
 from harness.run.store import Store
 
 
@@ -53,6 +55,20 @@ def test_a_failed_making_leaves_nothing(tmp_path: Path) -> None:
         interrupted()
     assert not store.has("lora", "k")
     assert list((tmp_path / "lora").iterdir()) == []
+
+
+def test_what_a_stopped_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    mine, other = tmp_path / "lora" / ".k.4711.abc", tmp_path / "lora" / ".k.47.abc"
+    kept = fill(Store(tmp_path))
+    for folder in (mine, other):
+        folder.mkdir()
+        (folder / "half").touch()
+    with folder_atomically(tmp_path / "lora" / "here") as open_folder:
+        assert f".{os.getpid()}." in open_folder.name
+    remove_unfinished(tmp_path, [4711])
+    assert not mine.exists()
+    assert other.exists()
+    assert kept.exists()
 
 
 def test_two_makers_of_one_thing_do_not_harm_each_other(tmp_path: Path) -> None:

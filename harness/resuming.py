@@ -1,0 +1,77 @@
+"""What a training that was killed goes on from: one file, written whole or not at all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.files import canonical_json, write_atomically
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of tensors and JSON notes, in safetensors.
+
+    It is named by the key of what is trained, and so by data, settings, code and packages: a training never goes on
+    from another's state.
+
+    Attributes:
+        path: where the file is, if a training was cut off.
+    """
+
+    path: Path
+
+    def read(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]] | None":
+        """Tensors and notes; None where nothing was cut off.
+
+        Raises:
+            HarnessError: the file cannot be read.
+        """
+        if not self.path.exists():
+            return None
+        import json
+
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                notes = json.loads((file.metadata() or {})["notes"])
+                # Copies: the file is replaced while the tensors are in use.
+                return {name: file.get_tensor(name).clone() for name in file.keys()}, notes  # noqa: SIM118 - no mapping
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            raise HarnessError(
+                f"Corrupt checkpoint {self.path}: {error}.",
+                "Delete that file and run the command again: the training starts anew.",
+            ) from error
+
+    def write(self, tensors: "Mapping[str, torch.Tensor]", notes: Mapping[str, Any]) -> None:
+        """Replaces the file."""
+        from safetensors.torch import save
+
+        own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        write_atomically(self.path, save(own, {"notes": canonical_json(dict(notes))}))
+
+    def remove(self) -> None:
+        """Removes the file: the training is done."""
+        self.path.unlink(missing_ok=True)
+
+
+def optimiser_state(optimiser: "torch.optim.Optimizer") -> "dict[str, torch.Tensor]":
+    """What an optimiser of Adam's kind remembers of each weight, by name."""
+    remembered = optimiser.state_dict()["state"]
+    return {f"optimiser.{place}.{name}": value for place, own in remembered.items() for name, value in own.items()}
+
+
+def restore_optimiser(optimiser: "torch.optim.Optimizer", tensors: "Mapping[str, torch.Tensor]") -> None:
+    """Gives an optimiser of Adam's kind back what `optimiser_state` took; its rates stay as they are."""
+    state: dict[int, dict[str, torch.Tensor]] = {}
+    for key, value in tensors.items():
+        kind, _, rest = key.partition(".")
+        if kind == "optimiser":
+            place, _, name = rest.partition(".")
+            state.setdefault(int(place), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
