@@ -44,7 +44,7 @@ class RetrieverSettings:
 
     max_tokens: int = 32
     history: int = 20
-    decay: float = 0.8
+    decay: float = 0.7
 
 
 @dataclass(frozen=True)

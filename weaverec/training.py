@@ -39,11 +39,11 @@ class LoraSettings:
 
     rank: int = 16
     alpha: int = 32
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
     warm_up: float = 0.1
-    steps: int = 50
+    steps: int = 100
     max_gradient_norm: float = 1.0
-    validations: int = 5
+    validations: int = 4
     checkpointing: bool = False
 
 
