@@ -51,9 +51,9 @@ _WORKER_GB = 2.5
 
 
 def default_jobs(device: str) -> int:
-    """One worker a core, but no more than fit into the memory that is free; one on a GPU."""
+    """One worker a core, but no more than fit into the memory that is free; on GPUs, one for each."""
     if device != "cpu":
-        return 1
+        return max(1, len(_gpus()))
     fitting = int(psutil.virtual_memory().available / 1e9 / _WORKER_GB)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cores, fitting))
@@ -68,7 +68,7 @@ def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
     """
     if not plan.missing:
         return
-    with _workers(min(jobs, max(len(plan.trainings), len(plan.missing))), place.store) as (pool, events):
+    with _workers(min(jobs, max(len(plan.trainings), len(plan.missing))), place) as (pool, events):
         _phase("Training", _train, plan.trainings, [t.label for t in plan.trainings], place, pool, events, bars)
         labels = [f"{run.method} on {run.scenario.name}, seed {run.seed}" for run in plan.missing]
         _phase("Scoring", _score, plan.missing, labels, place, pool, events, bars)
@@ -83,18 +83,32 @@ def tune(studies: Sequence[Study], place: Workplace, jobs: int, bars: Bars) -> N
     """
     if not studies:
         return
-    with _workers(min(jobs, len(studies)), place.store) as (pool, events):
+    with _workers(min(jobs, len(studies)), place) as (pool, events):
         _phase("Tuning", _tune, studies, [study.label for study in studies], place, pool, events, bars)
 
 
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, by the names they have in CUDA_VISIBLE_DEVICES."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = visible.split(",") if visible else map(str, range(torch.cuda.device_count()))
+    return [name.strip() for name in names if name.strip()]
+
+
 @contextmanager
-def _workers(count: int, store: Path) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    events = multiprocessing.get_context("spawn").Queue()
+def _workers(count: int, place: Workplace) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
+    spawning = multiprocessing.get_context("spawn")
+    events, gpus = spawning.Queue(), spawning.Queue()
+    # A worker takes the next GPU and sees no other: trainings need nothing of each other, so all are busy.
+    known = _gpus() if place.device == "cuda" else []
+    for worker in range(count if known else 0):
+        gpus.put(known[worker % len(known)])
     pool = ProcessPoolExecutor(
         max_workers=count,
-        mp_context=multiprocessing.get_context("spawn"),
+        mp_context=spawning,
         initializer=_start_worker,
-        initargs=(events,),
+        initargs=(events, gpus if known else None),
     )
     try:
         yield pool, events
@@ -103,7 +117,7 @@ def _workers(count: int, store: Path) -> Iterator[tuple[ProcessPoolExecutor, Any
         workers = multiprocessing.active_children()
         pool.shutdown(wait=False, cancel_futures=True)
         _stop(workers)
-        remove_unfinished(store, [worker.pid for worker in workers if worker.pid is not None])
+        remove_unfinished(place.store, [worker.pid for worker in workers if worker.pid is not None])
         if isinstance(error, BrokenProcessPool):
             raise HarnessError(
                 "A worker process was killed, most likely for want of memory.",
@@ -158,9 +172,11 @@ def _phase(
 _events: Any = None
 
 
-def _start_worker(events: Any) -> None:
+def _start_worker(events: Any, gpus: Any) -> None:
     global _events
     _events = events
+    if gpus is not None:  # before anything computes on one
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
     import faiss
     import torch
     from threadpoolctl import threadpool_limits
