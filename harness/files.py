@@ -39,7 +39,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with _writable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.{os.getpid()}.")
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
@@ -79,14 +79,13 @@ def folder_atomically(path: Path) -> Iterator[Path]:
 
 
 def remove_unfinished(root: Path, processes: Iterable[int]) -> None:
-    """Removes what stopped processes left of `folder_atomically` anywhere below `root`.
-
-    A process that is told to stop tidies up by itself, but the order may come where Python drops it (in a weak
-    reference's callback, say) or between two lines of the tidying.
-    """
+    """Removes what processes that are dead left unfinished below `root`: of `folder_atomically`, `write_atomically`."""
     for process in processes:
-        for left in root.glob(f"**/.*.{process}.*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for left in list(root.glob(f"**/.*.{process}.*")):
+            if left.is_dir():
+                shutil.rmtree(left, ignore_errors=True)
+            else:
+                left.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:

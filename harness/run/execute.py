@@ -113,11 +113,14 @@ def _workers(count: int, place: Workplace) -> Iterator[tuple[ProcessPoolExecutor
     try:
         yield pool, events
     except BaseException as error:
-        # Workers must not go on, and must tidy up behind them; what they could not, is done for them.
+        # Workers must not go on. They die where they stand, and what they leave is removed for them: an exception
+        # raised in them by a signal is lost where Python happens to be in a finaliser.
         workers = multiprocessing.active_children()
         pool.shutdown(wait=False, cancel_futures=True)
         _stop(workers)
-        remove_unfinished(place.store, [worker.pid for worker in workers if worker.pid is not None])
+        stopped = [worker.pid for worker in workers if worker.pid is not None]
+        for folder in (place.store, place.suite.tuned):
+            remove_unfinished(folder, stopped)
         if isinstance(error, BrokenProcessPool):
             raise HarnessError(
                 "A worker process was killed, most likely for want of memory.",
@@ -184,13 +187,6 @@ def _start_worker(events: Any, gpus: Any) -> None:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     threadpool_limits(1)
-    # From here on there may be half-written folders to remove on the way out, so SIGTERM raises.
-    signal.signal(signal.SIGTERM, _stopped)
-
-
-def _stopped(*_: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    raise SystemExit(1)
 
 
 def _train(training: Training, label: str, place: Workplace) -> None:

@@ -23,6 +23,7 @@ from harness.protocol.metrics import hr, mrr, ndcg
 from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, LeaveOneOut, TrainingData
 from tests.conftest import domain_of, toy_raw
+from tests.making import quietly
 
 BUDGET = Budget(trials=1, epochs=3, patience=3)
 
@@ -35,7 +36,7 @@ def domains():
 
 def train(settings: RecBoleSettings, corpus: Corpus, folder: Path, budget: Budget = BUDGET):
     folder.mkdir()
-    return train_model(settings, corpus, budget, 0, folder, "cpu", lambda *_: None)
+    return train_model(settings, corpus, budget, 0, folder, quietly(folder))
 
 
 @pytest.mark.parametrize("model", ["SASRec", "BERT4Rec", "Caser", "FPMC"])

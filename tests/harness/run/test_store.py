@@ -63,10 +63,13 @@ def test_what_a_stopped_process_left_is_removed_and_nothing_else(tmp_path: Path)
     for folder in (mine, other):
         folder.mkdir()
         (folder / "half").touch()
+    file = tmp_path / ".result.json.4711.abc"
+    file.touch()
     with folder_atomically(tmp_path / "lora" / "here") as open_folder:
         assert f".{os.getpid()}." in open_folder.name
     remove_unfinished(tmp_path, [4711])
     assert not mine.exists()
+    assert not file.exists()
     assert other.exists()
     assert kept.exists()
 
