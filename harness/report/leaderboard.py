@@ -14,6 +14,7 @@ from harness.report.published import beside_published
 from harness.report.training import training
 from harness.report.transfer import transfer
 from harness.results.record import LeakageRecord, RunResult
+from harness.suites import shipped_suite
 
 #: What methods are ordered and tested by.
 MAIN = ("full", "ndcg@10")
@@ -76,6 +77,9 @@ def _title(board: Board) -> list[str]:
     missing = _missing(board)
     if missing:
         lines += ["", f"**Incomplete:** no result of {', '.join(missing)}."]
+    unmade = _unmade(board)
+    if unmade:
+        lines += ["", f"**Incomplete:** nothing at all yet of what the suite has too: {', '.join(unmade)}."]
     return lines
 
 
@@ -95,6 +99,16 @@ def _missing(board: Board) -> list[str]:
         for method in methods
         if method not in {entry.method for entry in entries}
     ]
+
+
+def _unmade(board: Board) -> list[str]:
+    """Methods and scenarios of a suite of the harness's own that no result is of; of others' suites nobody can tell."""
+    suite = shipped_suite(board.suite, board.version)
+    if suite is None:
+        return []
+    methods = {entry.method for entries in board.scenarios.values() for entry in entries}
+    wanted = [*suite.methods, *(scenario.name for scenario in suite.scenarios)]
+    return [name for name in wanted if name not in methods | board.scenarios.keys()]
 
 
 def _ordered(entries: tuple[Entry, ...]) -> list[_Row]:

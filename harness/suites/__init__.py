@@ -133,6 +133,12 @@ def suite_versions(name: str) -> list[int]:
     return sorted(int(path.stem[1:]) for path in (_FOLDER / name).glob("v*.yaml"))
 
 
+def shipped_suite(name: str, version: int) -> Suite | None:
+    """A suite that comes with the harness; None for any other."""
+    known = name in suite_names() and version in suite_versions(name)
+    return load_suite(f"{name}/v{version}") if known else None
+
+
 def load_suite(name_or_path: str) -> Suite:
     """A suite by name (its newest version), as `name/v1`, or from a file of the user's (a path to .yaml or .yml).
 

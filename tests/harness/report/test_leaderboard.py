@@ -20,7 +20,7 @@ from harness.run.plan import make_plan
 from harness.run.publish import publish
 from harness.run.score import score
 from harness.run.store import Store
-from harness.suites import load_suite
+from harness.suites import load_suite, shipped_suite
 from harness.suites.published import Published, published
 
 
@@ -90,6 +90,17 @@ def test_a_gap_in_the_results_is_said_loudly(toy) -> None:
     for path in (results / "toy" / "v1" / "left-from-right").glob("fixed-*"):
         path.unlink()
     assert "**Incomplete:** no result of fixed on left-from-right." in leaderboard(collect(results, "toy", 1))
+
+
+def test_what_a_suite_has_and_nobody_made_is_said(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = run_all(toy)
+    assert "nothing at all" not in leaderboard(collect(results, "toy", 1))
+    whole = replace(toy.suite, methods=(*toy.suite.methods, "never-made"))
+    monkeypatch.setattr("harness.report.leaderboard.shipped_suite", lambda name, version: whole)
+    expected = "\n**Incomplete:** nothing at all yet of what the suite has too: never-made.\n"
+    assert expected in leaderboard(collect(results, "toy", 1))
+    assert shipped_suite("toy", 1) is None
+    assert shipped_suite("cdsr", 1) == load_suite("cdsr/v1")
 
 
 def test_the_same_work_is_not_done_twice(toy) -> None:
