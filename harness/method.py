@@ -15,6 +15,7 @@ from harness.errors import HarnessError
 from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, TrainingData
 from harness.resuming import Checkpoint
+from harness.together import ALONE, Together
 
 Floats32 = NDArray[np.float32]
 
@@ -154,11 +155,13 @@ class MakeContext:
         device: `cpu` or `cuda`.
         report: told how far it is.
         checkpoint: from which a training that was killed may go on, and where it may leave what it needs to.
+        together: the processes that make it; several only of what says `shared`.
     """
 
     device: str
     report: Report
     checkpoint: Checkpoint
+    together: Together = ALONE
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,7 @@ class Artefact:
         make: writes the files into an empty folder and says what it did. The source of the package it is
             defined in is taken into the artefact's key by the store.
         estimate: says what `make` will take, without making anything; None where nobody can tell.
+        shared: whether several processes can make it together.
     """
 
     kind: str
@@ -179,6 +183,7 @@ class Artefact:
     inputs: Mapping[str, Any]
     make: Callable[[Path, MakeContext], TrainingRecord]
     estimate: Callable[[], Estimate] | None = None
+    shared: bool = False
 
 
 class Artefacts(Protocol):

@@ -66,6 +66,7 @@ def component(
         },
         make=partial(_train_component, backbone, domains, settings, budget, seed),
         estimate=partial(_estimate, backbone, domains, settings, budget),
+        shared=True,
     )
 
 
@@ -109,7 +110,12 @@ def _train_component(
     base, tokenizer = load(backbone)
     model = adapted(base, backbone, settings).to(device)
     parts = [
-        _Part(domain, reading_of(backbone, domain.catalogue, tokenizer, settings.retriever), settings, seed)
+        _Part(
+            domain,
+            reading_of(backbone, domain.catalogue, tokenizer, settings.retriever, making.together),
+            settings,
+            seed,
+        )
         for domain in domains
     ]
     per_epoch = sum(len(_batches(part, settings, np.random.default_rng(seed))) for part in parts)
@@ -125,15 +131,19 @@ def _train_component(
 
     def gradients(batch: tuple[_Part, Ints, np.random.Generator]) -> float:
         part, users, rng = batch
+        # Every process has the whole loss, and the gradients of what it computed itself.
         loss = _loss(model, part, users, settings, rng, device)
-        loss.backward()
-        return float(loss.detach())
+        if loss.requires_grad:
+            loss.backward()
+        return float(loss.detach()) / making.together.count
 
     def validate() -> float:
         with half_where_it_pays(device):
             scores = [part.validated(model) for part in parts]
         # The mean over the mix: a hybrid serves each of its domains in turn, so none may choose for it.
-        return float(np.mean([score for score in scores if score is not None]))
+        found = float(np.mean([score for score in scores if score is not None]))
+        # The processes read the same vectors; that they stop at one step must not hang on the last bits.
+        return making.together.total(found) / making.together.count
 
     record = train_adapter(model, settings, steps, budget.patience, batches(), gradients, validate, folder, making)
     prefixes = dict.fromkeys([domain.name for domain in domains], 0)

@@ -65,15 +65,16 @@ class Ranker:
         scores = self.retriever.score(histories, None)
         open_to = scores.copy()
         open_to[histories.sequences.users, histories.sequences.items] = -np.inf
-        size = min(self.settings.candidates, int(np.isfinite(open_to).sum(axis=1).min()))
-        found = np.sort(np.argsort(-open_to, axis=1, kind="stable")[:, :size], axis=1)
+        first = np.argsort(-open_to, axis=1, kind="stable")[:, : self.settings.candidates]
         above = scores.max(axis=1)
-        for row, own in enumerate(found):
+        for row, found in enumerate(first):
+            # A user may have fewer items left than are asked for; it must not hang on who else is asked.
+            own = np.sort(found[np.isfinite(open_to[row, found])])
             ranked = self._user(histories, row, own)
             if self.by_list:
                 scores[row] = -np.inf
                 scores[row, own] = ranked
-            elif size:
+            elif len(own):
                 scores[row, own] = above[row] + 1 + ranked - ranked.min()
         return scores
 

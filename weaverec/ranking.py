@@ -166,6 +166,7 @@ def ranker_component(
         },
         make=partial(_train, backbone, domains, settings, budget, seed),
         estimate=partial(_estimate, backbone, domains, settings, budget),
+        shared=True,
     )
 
 
@@ -262,13 +263,15 @@ def _train(
     steps = min(settings.steps, -(-len(order) // settings.batch))
     taken = np.array_split(order[: steps * settings.batch], steps)
 
+    together = making.together
+
     def gradients(places: Ints) -> float:
-        batch = [known[place] for place in places]
+        batch = [known[place] for place in places[together.share(len(places))]]
         loss = 0.0
         # A step's prompts go through the model in groups of like length; their gradients add up.
         for rows in token_batches(np.array([len(e.prompt) + len(e.answer) for e in batch]), settings.most_tokens):
             with half_where_it_pays(device):
-                part = answer_loss(model, [batch[row] for row in rows], tokenizer.pad_token_id) / len(batch)
+                part = answer_loss(model, [batch[row] for row in rows], tokenizer.pad_token_id) / len(places)
             part.backward()
             loss += float(part.detach())
         return loss
@@ -279,8 +282,10 @@ def _train(
             if len(domain.validation.targets):
                 scorer = _ranker(model, tokenizer, domain, replace(settings, by_list=False), seed, device)
                 asked = _some(domain.validation, settings.validation_users, seed)
+                own = _rows(asked, together.share(len(asked.targets)))
                 with half_where_it_pays(device):
-                    scores.append(ndcg(rank_full(scorer, asked, len(domain.catalogue)), 10).mean())
+                    gained = ndcg(rank_full(scorer, own, len(domain.catalogue)), 10).sum() if len(own.targets) else 0.0
+                scores.append(together.total(float(gained)) / len(asked.targets))
         return float(np.mean(scores))
 
     record = train_adapter(model, settings, steps, budget.patience, iter(taken), gradients, validate, folder, making)
@@ -300,7 +305,10 @@ def _ranker(
 
 def _some(held_out: HeldOut, most: int, seed: int) -> HeldOut:
     """At most so many of the held-out events, drawn with the seed."""
-    rows = np.sort(np.random.default_rng(seed).permutation(len(held_out.targets))[:most])
+    return _rows(held_out, np.sort(np.random.default_rng(seed).permutation(len(held_out.targets))[:most]))
+
+
+def _rows(held_out: HeldOut, rows: Ints) -> HeldOut:
     users, sequences = held_out.histories.users[rows], held_out.histories.sequences.select(rows)
     return HeldOut(type(held_out.histories)(users, sequences), held_out.targets[rows], held_out.times[rows])
 

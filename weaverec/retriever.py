@@ -26,6 +26,7 @@ from harness.data.domain import Catalogue, Ints, Sequences
 from harness.data.windows import windows_of
 from harness.method import DotProduct
 from harness.protocol.split import Histories
+from harness.together import ALONE, Together
 from weaverec.backbone import Backbone, half_where_it_pays
 from weaverec.texts import ItemTokens
 
@@ -95,18 +96,24 @@ class Reading(Protocol):
         ...
 
 
-def reading_of(backbone: Backbone, catalogue: Catalogue, tokenizer: Any, settings: RetrieverSettings) -> Reading:
-    """The reading of a catalogue that suits a backbone."""
+def reading_of(
+    backbone: Backbone,
+    catalogue: Catalogue,
+    tokenizer: Any,
+    settings: RetrieverSettings,
+    together: Together = ALONE,
+) -> Reading:
+    """The reading of a catalogue that suits a backbone; its texts are shared among processes that read together."""
     if backbone.decoder_only:
-        return Joined(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, "\n"), settings)
-    return TitleByTitle(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens), settings)
+        return Joined(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, "\n"), settings, together)
+    return TitleByTitle(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens), settings, together)
 
 
 class TitleByTitle:
     """How an encoder reads: every text by itself, histories as decaying sums."""
 
-    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings) -> None:
-        self._tokens, self._settings = tokens, settings
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, together: Together) -> None:
+        self._tokens, self._settings, self._together = tokens, settings, together
 
     def __len__(self) -> int:
         """Number of items."""
@@ -114,7 +121,7 @@ class TitleByTitle:
 
     def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
         """Mean-pooled last hidden states of unit length."""
-        return _by_text(self._tokens, model, which, _mean_pooled)
+        return _by_text(self._tokens, self._together, model, which, _mean_pooled)
 
     def touched(self, sequences: Sequences) -> Ints:
         """All their items."""
@@ -145,8 +152,8 @@ class TitleByTitle:
 class Joined:
     """How a decoder-only model reads: a history's texts one after the other, in one pass."""
 
-    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings) -> None:
-        self._tokens, self._settings = tokens, settings
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, together: Together) -> None:
+        self._tokens, self._settings, self._together = tokens, settings, together
 
     def __len__(self) -> int:
         """Number of items."""
@@ -154,7 +161,7 @@ class Joined:
 
     def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
         """The states at the last token of each text, of unit length."""
-        return _by_text(self._tokens, model, which, _last)
+        return _by_text(self._tokens, self._together, model, which, _last)
 
     def touched(self, sequences: Sequences) -> Ints:
         """Only what is predicted: histories are read from their tokens."""
@@ -193,15 +200,17 @@ class Joined:
         """States of unit length at the last tokens of the wanted items of each sequence, in order: [n, d]."""
         rows, ends = self._tokens.joined(sequences)
         first = np.cumsum([0, *map(len, wanted)])
-        parts, places = [], []
-        for which, ids, mask in self._tokens.joined_batches(rows):
+        own = self._together.share(len(rows))
+        parts, places = [_nothing(model)], [np.arange(0)]
+        for some, ids, mask in self._tokens.joined_batches([rows[row] for row in own]):
+            which = own[some]
             states = hidden_states(model, ids, mask)
             at = [ends[row][wanted[row]] for row in which]
-            line = np.repeat(np.arange(len(which)), [len(own) for own in at])
+            line = np.repeat(np.arange(len(which)), [len(there) for there in at])
             parts.append(states[torch.from_numpy(line), torch.from_numpy(np.concatenate(at))].float())
             places.append(np.concatenate([np.arange(first[row], first[row + 1]) for row in which]))
-        order = torch.from_numpy(np.concatenate(places).argsort())
-        return F.normalize(torch.cat(parts)[order.to(parts[0].device)], dim=-1)
+        found = self._together.joined(torch.cat(parts), np.concatenate(places), int(first[-1]))
+        return F.normalize(found, dim=-1)
 
 
 def _followers(sequences: Sequences) -> Ints:
@@ -222,15 +231,22 @@ def hidden_states(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> to
     return states
 
 
-def _by_text(tokens: ItemTokens, model: nn.Module, which: Ints, pool: Any) -> torch.Tensor:
+def _by_text(tokens: ItemTokens, together: Together, model: nn.Module, which: Ints, pool: Any) -> torch.Tensor:
     texts = tokens.texts(which)
-    parts, order = [], []
-    for rows, ids, mask in tokens.batches(texts):
+    own = together.share(len(texts))
+    parts, places = [_nothing(model)], [np.arange(0)]
+    for some, ids, mask in tokens.batches(texts[own]):
         parts.append(pool(hidden_states(model, ids, mask).float(), mask))
-        order.append(rows)
-    vectors = F.normalize(torch.cat(parts), dim=-1)
-    back = np.concatenate(order).argsort()[np.searchsorted(texts, tokens.text_of[which])]
+        places.append(own[some])
+    vectors = F.normalize(together.joined(torch.cat(parts), np.concatenate(places), len(texts)), dim=-1)
+    back = np.searchsorted(texts, tokens.text_of[which])
     return vectors[torch.from_numpy(back).to(vectors.device)]
+
+
+def _nothing(model: nn.Module) -> torch.Tensor:
+    """No states at all, for a process whose share is empty: float32 [0, d]."""
+    network: Any = model
+    return torch.zeros(0, network.config.hidden_size, device=next(model.parameters()).device)
 
 
 def _mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

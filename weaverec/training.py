@@ -127,8 +127,9 @@ def train_adapter(
         steps: how many to make.
         patience: validations without a gain after which to stop.
         batches: what each step takes, the same each time a training starts.
-        gradients: adds up the gradients of a batch's loss; gives the loss.
-        validate: NDCG@10 on validation events.
+        gradients: adds up the gradients of a batch's loss, or of this process's share of it; gives the (share of the)
+            loss.
+        validate: NDCG@10 on validation events, the same in every process.
         folder: where the adapter goes.
         making: told of each step; keeps what a killed training goes on from.
     """
@@ -140,6 +141,7 @@ def train_adapter(
     best: BestByValidation[dict[str, torch.Tensor]] = BestByValidation(patience)
     validate_at = {round(steps * (i + 1) / settings.validations) for i in range(settings.validations)}
     adapter: Any = model
+    together = making.together
 
     def state() -> dict[str, torch.Tensor]:
         own = get_peft_model_state_dict(adapter, save_embedding_layers=False)
@@ -163,7 +165,9 @@ def train_adapter(
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad()
-            curves.add_scalar("loss", gradients(batch), step)
+            loss = together.total(gradients(batch))
+            together.add_gradients(weights)
+            curves.add_scalar("loss", loss, step)
             curves.add_scalar("learning rate", rate, step)
             nn.utils.clip_grad_norm_(weights, settings.max_gradient_norm)
             optimiser.step()
@@ -177,14 +181,15 @@ def train_adapter(
                 curves.add_scalar("validation NDCG@10", score, step)
                 best.see(score, step, state)
                 assert best.state is not None  # noqa: S101 - it has just seen one
-                making.checkpoint.write(
-                    {
-                        **{f"now.{name}": tensor for name, tensor in state().items()},
-                        **{f"best.{name}": tensor for name, tensor in best.state.items()},
-                        **optimiser_state(optimiser),
-                    },
-                    {"step": step, "best_step": best.best_step, "validation": best.curve},
-                )
+                if together.main:
+                    making.checkpoint.write(
+                        {
+                            **{f"now.{name}": tensor for name, tensor in state().items()},
+                            **{f"best.{name}": tensor for name, tensor in best.state.items()},
+                            **optimiser_state(optimiser),
+                        },
+                        {"step": step, "best_step": best.best_step, "validation": best.curve},
+                    )
     assert best.state is not None  # noqa: S101 - the last step always validates
     set_peft_model_state_dict(adapter, best.state)
     # Embeddings are never adapted; asked to find out, PEFT would look for the base model on the network.

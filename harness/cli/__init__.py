@@ -79,6 +79,14 @@ def _version(asked: bool) -> None:
 
 @app.callback(epilog="With --debug, any command shows where an error arose.")
 def _harness(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,  # noqa: ARG001
 ) -> None:
     """A benchmark and evaluation harness for cross-domain sequential recommendation."""
+    from harness.together import launched
+
+    if launched() and context.invoked_subcommand != "run":
+        raise HarnessError(
+            f"harness {context.invoked_subcommand} works in one process, and was started in several.",
+            "Start it without `accelerate launch` or `torchrun`; they are for harness run.",
+        )

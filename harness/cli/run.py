@@ -48,6 +48,8 @@ Examples:
 - `harness run --suite cdsr --method weaverec --method joint --seed 0` runs a part
 
 - `harness run --suite my-suite.yaml` runs a suite of your own
+
+- `accelerate launch --multi_gpu --num_processes 4 --module harness.cli run --suite paper` trains each component on four GPUs
 """
 
 
@@ -68,12 +70,13 @@ def run(
     from rich.console import Console
 
     from harness.files import check_writable
-    from harness.run.execute import Workplace, default_jobs, execute
+    from harness.run.execute import Workplace, default_jobs, execute, train_together
     from harness.run.plan import make_plan
     from harness.run.progress import bars
     from harness.run.publish import publish
     from harness.run.store import Store
     from harness.suites import load_suite, pick_scenarios
+    from harness.together import together
 
     started = time.perf_counter()
     console = Console(stderr=as_json, soft_wrap=True, highlight=False)
@@ -84,17 +87,26 @@ def run(
     if not dry_run:
         check_writable(output_dir)
     check_writable(cache_dir)
-    domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
-    plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store)
-    _print_plan(console, chosen, plan)
+    workers = jobs or default_jobs(chosen_device)
+    debug = "HARNESS_DEBUG" in os.environ
+    with together(chosen_device) as processes:
+        console.quiet = not processes.main
+        with processes.main_first():
+            domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
+        plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store)
+        _print_plan(console, chosen, plan)
+        place = Workplace(chosen, domains, store.root, chosen_device, debug)
+        if processes.count > 1 and not dry_run:
+            with bars(console) as shown:
+                train_together(plan, place, processes, shown)
+    if not processes.main:
+        return
     if dry_run:
         if as_json:
             typer.echo(json.dumps(_plan_json(plan), indent=1))
         return
-    workers = jobs or default_jobs(chosen_device)
-    debug = "HARNESS_DEBUG" in os.environ
     with bars(console) as shown:
-        execute(plan, Workplace(chosen, domains, store.root, chosen_device, debug), workers, shown)
+        execute(plan, place, workers, shown)
     publish(plan, store, output_dir / "results")
     board = _write_board(output_dir, chosen.name, chosen.version)
     if as_json:

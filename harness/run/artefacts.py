@@ -1,6 +1,7 @@
 """Artefacts in the store: their keys, training them, and keeping account of which a run used."""
 
 import dataclasses
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from harness.results.record import ArtefactCost, ArtefactRecord
 from harness.run.memory import PeakMemory
 from harness.run.provenance import TRAINING_CODE, package_versions
 from harness.run.store import Store
+from harness.together import ALONE, Together
 
 
 def artefact_key(artefact: Artefact) -> str:
@@ -27,20 +29,27 @@ def artefact_key(artefact: Artefact) -> str:
     )
 
 
-def train(artefact: Artefact, store: Store, device: str, report: Report) -> None:
+def train(artefact: Artefact, store: Store, device: str, report: Report, together: Together = ALONE) -> None:
     """Trains an artefact into the store; goes on where a training of it was killed."""
     key = artefact_key(artefact)
     notes: dict[str, Any] = {"label": artefact.label}
     checkpoint = store.checkpoint(artefact.kind, key)
     with store.write(artefact.kind, key, notes) as folder, PeakMemory() as peak:
         started = time.perf_counter()
-        record = artefact.make(folder, MakeContext(device, report, checkpoint))
+        record = artefact.make(folder, MakeContext(device, report, checkpoint, together))
         notes |= {
             "record": dataclasses.asdict(record),
             "wall_s": time.perf_counter() - started,
             "peak_memory_mb": peak.megabytes(),
         }
     checkpoint.remove()
+
+
+def train_along(artefact: Artefact, store: Store, device: str, together: Together) -> None:
+    """This process's part in a training of which the main process stores what comes out, by `train`."""
+    checkpoint = store.checkpoint(artefact.kind, artefact_key(artefact))
+    with tempfile.TemporaryDirectory() as folder:
+        artefact.make(Path(folder), MakeContext(device, lambda *_: None, checkpoint, together))
 
 
 class RunArtefacts:

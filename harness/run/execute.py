@@ -22,9 +22,9 @@ import psutil
 
 from harness.errors import HarnessError
 from harness.files import remove_unfinished
-from harness.method import TrainsArtefacts
+from harness.method import Artefact, TrainsArtefacts
 from harness.protocol.scenario import Suite
-from harness.run.artefacts import artefact_key, train
+from harness.run.artefacts import artefact_key, train, train_along
 from harness.run.methods import method_for
 from harness.run.opening import Domains, open_training
 from harness.run.plan import Plan, Run, Training
@@ -32,6 +32,7 @@ from harness.run.progress import Bars
 from harness.run.score import score
 from harness.run.store import Store
 from harness.run.study import Study, study
+from harness.together import Together
 from harness.tuning.record import write_tuning
 
 
@@ -68,10 +69,35 @@ def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
     """
     if not plan.missing:
         return
-    with _workers(min(jobs, max(len(plan.trainings), len(plan.missing))), place) as (pool, events):
-        _phase("Training", _train, plan.trainings, [t.label for t in plan.trainings], place, pool, events, bars)
+    store = Store(place.store)
+    # Less what several processes trained together, if they did.
+    left = [training for training in plan.trainings if not store.has(training.kind, training.key)]
+    with _workers(min(jobs, max(len(left), len(plan.missing))), place) as (pool, events):
+        _phase("Training", _train, left, [t.label for t in left], place, pool, events, bars)
         labels = [f"{run.method} on {run.scenario.name}, seed {run.seed}" for run in plan.missing]
         _phase("Scoring", _score, plan.missing, labels, place, pool, events, bars)
+
+
+def train_together(plan: Plan, place: Workplace, together: Together, bars: Bars) -> None:
+    """Trains what several processes can train together, one after the other; every process calls it.
+
+    Raises:
+        HarnessError: a training failed; with `place.debug`, the training's own exception.
+    """
+    compute_with_one_thread()
+    store = Store(place.store)
+    shared = [(training, artefact) for training in plan.trainings if (artefact := _artefact(training, place)).shared]
+    bars.phase("Training together", len(shared))
+    for training, artefact in shared:
+
+        def work(artefact: Artefact = artefact, label: str = training.label) -> None:
+            if together.main:
+                train(artefact, store, place.device, lambda *done: bars.step(label, *done), together)
+            else:
+                train_along(artefact, store, place.device, together)
+
+        _guarded(work, f"Training {training.label}", place.debug)
+        bars.finish(training.label)
 
 
 def tune(studies: Sequence[Study], place: Workplace, jobs: int, bars: Bars) -> None:
@@ -180,6 +206,11 @@ def _start_worker(events: Any, gpus: Any) -> None:
     _events = events
     if gpus is not None:  # before anything computes on one
         os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
+    compute_with_one_thread()
+
+
+def compute_with_one_thread() -> None:
+    """Sets every library of this process that computes to one thread."""
     import faiss
     import torch
     from threadpoolctl import threadpool_limits
@@ -191,15 +222,19 @@ def _start_worker(events: Any, gpus: Any) -> None:
 
 def _train(training: Training, label: str, place: Workplace) -> None:
     def work() -> None:
-        run = training.run
-        data = open_training(place.suite, run.scenario, place.domains)
-        method, _ = method_for(place.suite, run.scenario, run.method)
-        if not isinstance(method, TrainsArtefacts):
-            raise TypeError(f"method {run.method} no longer names its artefacts")
-        named = {artefact_key(a): a for a in method.artefacts(data, place.suite.budget, run.seed)}
-        train(named[training.key], Store(place.store), place.device, _reporter(label))
+        train(_artefact(training, place), Store(place.store), place.device, _reporter(label))
 
     _guarded(work, f"Training {label}", place.debug)
+
+
+def _artefact(training: Training, place: Workplace) -> Artefact:
+    run = training.run
+    data = open_training(place.suite, run.scenario, place.domains)
+    method, _ = method_for(place.suite, run.scenario, run.method)
+    if not isinstance(method, TrainsArtefacts):
+        raise TypeError(f"method {run.method} no longer names its artefacts")
+    named = {artefact_key(a): a for a in method.artefacts(data, place.suite.budget, run.seed)}
+    return named[training.key]
 
 
 def _score(run: Run, label: str, place: Workplace) -> None:

@@ -32,6 +32,7 @@ TRAINING_CODE = (
     "harness.protocol",
     "harness.retrieval",
     "harness.selection",
+    "harness.together",
 )
 
 #: The parts that decide a result; the terminal and the reports do not.

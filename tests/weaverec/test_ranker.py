@@ -1,5 +1,6 @@
 """The ranker head on tiny random decoder-only models."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,15 @@ def test_of_a_whole_catalogue_the_retrievers_best_are_reordered_and_the_rest_kee
         np.testing.assert_array_equal(scores[row, others], first[row, others])
         ranked = own.score(HISTORIES.block(row, row + 1), np.array([sorted(found)]))[0]
         assert list(np.argsort(scores[row, sorted(found)])) == list(np.argsort(ranked))
+
+
+def test_what_a_user_is_offered_does_not_hang_on_who_else_is_asked(made) -> None:
+    own = replace(ranker(made), settings=replace(PROMPT, candidates=12))
+    assert len(set(HISTORIES.sequences.lengths.tolist())) > 1
+    together = own.score(HISTORIES, None)
+    for row in range(len(HISTORIES.users)):
+        alone = own.score(HISTORIES.block(row, row + 1), None)[0]
+        np.testing.assert_allclose(together[row], alone, atol=1e-5)
 
 
 def test_what_a_list_does_not_name_is_a_miss_and_every_user_stays(made) -> None:
