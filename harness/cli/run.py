@@ -49,7 +49,7 @@ Examples:
 
 - `harness run --suite my-suite.yaml` runs a suite of your own
 
-- `accelerate launch --multi_gpu --num_processes 4 --module harness.cli run --suite paper` trains each component on four GPUs
+- `accelerate launch --multi_gpu --module harness.cli run --suite paper` trains each component on all GPUs
 """
 
 

@@ -1,0 +1,163 @@
+"""What serving costs: the base model, a merged model, and the base with an adapter on it.
+
+Each is loaded in a process of its own, as who serves it would: the base and the merged model as plain Hugging Face
+folders with `AutoModel`, the adapter on top by PEFT. They encode the titles of a catalogue in turn, in another order
+each round, in float32 with one thread; ratios are taken round by round, so that what else the machine does weighs on
+both sides. Memory is the weights that are held, and the process's peak.
+
+    python -m tests.benchmarks.serving leaderboards/speed/serving.json
+
+writes that file and, beside it, the table `serving.md`. It takes some five minutes.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+from harness.data.prepare import prepare
+from harness.datasets import load_dataset
+from harness.run.memory import PeakMemory
+from harness.run.provenance import hardware
+from weaverec.backbone import Backbone, load, packaged_minilm
+from weaverec.merge import fold, save_model, task_vector, weighted_sum
+from weaverec.retriever import RetrieverSettings, catalogue_vectors, reading_of
+
+ROUNDS = 40
+SERVED = ("base", "merged", "base again", "adapter")
+
+
+def prepare_folders(folder: Path) -> None:
+    """Folders of the base model, of two random components merged into it, and of one of them as an adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    base = packaged_minilm()
+    model, tokenizer = load(base)
+    save_model(model, tokenizer, folder / "base", base.name, [])
+    parts = []
+    for number in range(2):
+        torch.manual_seed(number)
+        adapted = get_peft_model(load(base)[0], LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
+        for name, weight in adapted.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.01)
+        parts.append(folder / f"component-{number}")
+        adapted.save_pretrained(parts[-1], save_embedding_layers=False)
+    merged = fold(load(base)[0], weighted_sum([task_vector(part) for part in parts], [0.5, 0.5]))
+    save_model(merged, tokenizer, folder / "merged", base.name, ["two random components"])
+
+
+def serve(name: str, folder: Path) -> None:
+    """One process: loads, then encodes the catalogue once for every line it reads; at the end, says what it held."""
+    torch.set_num_threads(1)
+    with PeakMemory() as peak:
+        model, encode = _loaded(name, folder)
+        encode()
+        print("ready", flush=True)
+        for _ in sys.stdin:
+            started = time.perf_counter()
+            encode()
+            print(time.perf_counter() - started, flush=True)
+    weights = sum(part.numel() * part.element_size() for part in (*model.parameters(), *model.buffers()))
+    print(json.dumps({"weights_mb": weights / 1e6, "peak_mb": peak.megabytes()}))
+
+
+def _loaded(name: str, folder: Path) -> tuple[torch.nn.Module, Callable[[], object]]:
+    from peft import PeftModel
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    plain = folder / ("merged" if name == "merged" else "base")
+    model: Any = AutoModel.from_pretrained(plain)
+    if name == "adapter":
+        model = PeftModel.from_pretrained(model, folder / "component-0")
+    domain = prepare(load_dataset("movielens-100k-drama").source.open("drama", Path()), 5)
+    tokenizer = AutoTokenizer.from_pretrained(plain)
+    reading = reading_of(Backbone(name, plain), domain.catalogue, tokenizer, RetrieverSettings())
+    return model.eval(), partial(catalogue_vectors, model, reading)
+
+
+def measure() -> dict[str, Any]:
+    """Seconds of every round, and memory, of what is served."""
+    with TemporaryDirectory() as home:
+        prepare_folders(Path(home))
+        processes = {
+            name: subprocess.Popen(
+                [sys.executable, "-m", "tests.benchmarks.serving", "--serve", name, home],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for name in SERVED
+        }
+        for process in processes.values():
+            assert process.stdout.readline() == "ready\n"
+        seconds: dict[str, list[float]] = {name: [] for name in SERVED}
+        order = np.random.default_rng(0)
+        for _ in range(ROUNDS):
+            for name in order.permutation(SERVED):
+                process = processes[name]
+                process.stdin.write("\n")
+                process.stdin.flush()
+                seconds[name].append(float(process.stdout.readline()))
+        memory = {name: json.loads(process.communicate()[0]) for name, process in processes.items()}
+    packages = {name: version(name) for name in ("torch", "transformers", "peft")}
+    return {"seconds": seconds, "memory": memory, "hardware": hardware("cpu"), "packages": packages}
+
+
+def table(measured: dict[str, Any]) -> str:
+    """The table of a measurement."""
+    seconds = {name: np.array(rounds) for name, rounds in measured["seconds"].items()}
+    body = []
+    for name in SERVED:
+        ratios = seconds[name] / seconds["base"]
+        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+        memory = measured["memory"][name]
+        body.append(
+            [
+                name,
+                f"{np.median(seconds[name]):.3f} s",
+                f"{middle:.3f} ({low:.3f} to {high:.3f})",
+                *(
+                    f"{memory[kind]:.1f} MB ({memory[kind] / measured['memory']['base'][kind]:.3f})"
+                    for kind in ("weights_mb", "peak_mb")
+                ),
+            ]
+        )
+    headings = ["served", "a round", "ratio to the base's, median (quartiles)", "weights (ratio)", "peak (ratio)"]
+    return tabulate(body, headings, tablefmt="pipe", disable_numparse=True)
+
+
+def main(target: Path) -> None:
+    """Measures; writes the figures as JSON and the table as markdown."""
+    measured = measure()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(measured, indent=1) + "\n")
+    machine = ", ".join(f"{name} {value}" for name, value in {**measured["hardware"], **measured["packages"]}.items())
+    text = (__doc__ or "").partition("\n    python")[0].strip()
+    title, _, account = text.partition("\n\n")
+    target.with_suffix(".md").write_text(
+        f"# {title.rstrip('.')}\n\n{account}\n\n{table(measured)}\n\n"
+        f"Rounds: {ROUNDS}. `base again` is a second process of the base model: its ratio is what the machine's noise "
+        f"can do. Machine: {machine}. Derived from `{target.name}`; made by "
+        "`python -m tests.benchmarks.serving`.\n"
+    )
+    print(table(measured))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--serve":
+        serve(sys.argv[2], Path(sys.argv[3]))
+    else:
+        main(Path(sys.argv[1]))
