@@ -55,6 +55,14 @@ def dare() -> Method:
     return Merged(mixes=each_alone, rule=dare_rule())
 
 
+def adamerging() -> Method:
+    """AdaMerging on the components of naive merging: weights by layer that make predictions the surest.
+
+    Yang et al., ICLR 2024; `weaverec.choosing.chosen_by_entropy` says how it is done here.
+    """
+    return Merged(mixes=each_alone, rule=None)
+
+
 def pruned_merge() -> Method:
     """The mean of the components of naive merging, the small entries of each left out."""
     return Merged(mixes=each_alone, rule=magnitude_pruning())

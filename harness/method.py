@@ -47,7 +47,7 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class VectorScorer(Scorer, Protocol):
-    """A scorer whose scores are dot products, so that FAISS can retrieve for it."""
+    """A scorer with vectors by which FAISS retrieves for it; its scores may be their dot products, or others."""
 
     def item_vectors(self) -> Floats32:
         """One vector for each item of the target catalogue: float32 [n_items, d]."""

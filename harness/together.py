@@ -1,23 +1,26 @@
 """One training in several processes, as `accelerate launch` starts them: who does what, and how it is put together.
 
 Each process computes its share of what a step needs and takes the others' as given. The shares' gradients add up to
-those of the whole step, so a training comes to what it would come to in one process, but for the order of sums, and
-every process holds the same weights after each step.
+those of the whole step: the same data and the same steps as in one process, but for the order of sums, and the same
+weights in every process.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from harness.data.domain import Ints
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 #: How long a process waits for the slowest of the others.
 _PATIENCE = timedelta(hours=2)
@@ -47,13 +50,22 @@ class Together:
     @contextmanager
     def main_first(self) -> Iterator[None]:
         """The main process goes through the block first, then all others: they find what it made."""
+        if not self.main:
+            self.total(0.0)
+        yield
+        if self.main:
+            self.total(0.0)
+
+    def from_main(self, find: Callable[[], T]) -> T:
+        """What the main process finds, in every process; the others do not look."""
+        if self.count == 1:
+            return find()
         import torch
 
-        if not self.main:
-            torch.distributed.barrier()
-        yield
-        if self.main and self.count > 1:
-            torch.distributed.barrier()
+        box = [find() if self.main else None]
+        torch.distributed.broadcast_object_list(box, src=0)
+        found: T = box[0]  # type: ignore[assignment]
+        return found
 
     def joined(self, own: "torch.Tensor", places: Ints, n: int) -> "torch.Tensor":
         """All rows of a table of which each process has some.
@@ -75,16 +87,17 @@ class Together:
         torch.distributed.all_reduce(whole)
         return whole.index_copy(0, at, own)
 
-    def add_gradients(self, weights: "Iterable[torch.nn.Parameter]") -> None:
-        """Adds up the processes' gradients; a weight without one, in all of them, gets zeros."""
+    def add_gradients(self, weights: "Sequence[torch.nn.Parameter]") -> None:
+        """Adds up the processes' gradients; a weight that no process has one for gets zeros."""
         import torch
 
         if self.count == 1:
             return
-        for weight in weights:
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-            torch.distributed.all_reduce(weight.grad)
+        own = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        flat = torch.cat([gradient.flatten() for gradient in own])
+        torch.distributed.all_reduce(flat)
+        for weight, part in zip(weights, flat.split([weight.numel() for weight in weights]), strict=True):
+            weight.grad = part.view_as(weight)
 
     def total(self, value: float) -> float:
         """The sum of the processes' values, the same in each of them."""
@@ -114,15 +127,25 @@ def together(device: str) -> Iterator[Together]:
 
     Args:
         device: `cpu` or `cuda`.
+
+    Raises:
+        HarnessError: there are fewer GPUs on this machine than processes.
     """
     if not launched():
         yield ALONE
         return
+    import torch
     from accelerate import PartialState
 
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if device == "cuda" and local > torch.cuda.device_count():
+        raise HarnessError(
+            f"{local} processes were started, and there are {torch.cuda.device_count()} GPUs.",
+            f"Start {torch.cuda.device_count()} processes (--num_processes), or use --device cpu.",
+        )
     state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
-    try:
-        yield Together(state.process_index, state.num_processes)
-        state.wait_for_everyone()
-    finally:
-        state.destroy_process_group()
+    processes = Together(state.process_index, state.num_processes)
+    yield processes
+    # After an error nobody waits: the others may never come, and who started them stops them.
+    processes.total(0.0)
+    state.destroy_process_group()

@@ -78,6 +78,14 @@ class Ranker:
                 scores[row, own] = above[row] + 1 + ranked - ranked.min()
         return scores
 
+    def item_vectors(self) -> Floats32:
+        """The retriever's: FAISS finds candidates with them, which `score` then reorders."""
+        return self.retriever.item_vectors()
+
+    def history_vectors(self, histories: Histories) -> Floats32:
+        """The retriever's."""
+        return self.retriever.history_vectors(histories)
+
     def validity(self) -> Mapping[str, float]:
         """Of the answers written so far: how many, and the share with each fault."""
         answers = self._faults["answers"]

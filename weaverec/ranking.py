@@ -182,7 +182,7 @@ def _estimate(backbone: Backbone, domains: list[DomainTraining], settings: Ranke
     trained = min(settings.epochs, budget.epochs) * prompts * a_prompt
     asked = sum(min(settings.validation_users, len(domain.validation.targets)) for domain in domains)
     read = settings.validations * asked * a_prompt
-    return estimate(backbone, settings, trained, read, settings.most_tokens)
+    return estimate(backbone, settings, trained, read, settings.most_tokens, _weights(settings).itemsize)
 
 
 @dataclass(frozen=True)

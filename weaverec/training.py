@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from weaverec.backbone import Backbone, count_weights
 
 Batch = TypeVar("Batch")
 
+#: A training is kept at its validations, and between them as often as this, in seconds.
+_KEEP_EVERY_S = 600.0
+
 
 @dataclass(frozen=True)
 class LoraSettings:
@@ -29,6 +33,7 @@ class LoraSettings:
     Attributes:
         rank: LoRA rank r.
         alpha: LoRA alpha; a task vector is (alpha / rank) B A.
+        dropout: of the adapter's inputs; the base model has none.
         learning_rate: the peak of AdamW's.
         warm_up: share of the steps over which the rate rises; after that it falls along a cosine.
         steps: optimiser steps at most.
@@ -39,6 +44,7 @@ class LoraSettings:
 
     rank: int = 16
     alpha: int = 32
+    dropout: float = 0.0
     learning_rate: float = 3e-3
     warm_up: float = 0.1
     steps: int = 100
@@ -61,7 +67,9 @@ def check_selectable(domains: Sequence[DomainTraining]) -> None:
         )
 
 
-def estimate(backbone: Backbone, settings: LoraSettings, trained: float, read: float, at_once: float) -> Estimate:
+def estimate(
+    backbone: Backbone, settings: LoraSettings, trained: float, read: float, at_once: float, weight_bytes: int = 4
+) -> Estimate:
     """What a training takes, from the tokens it reads.
 
     Every token costs two operations a weight forwards, and two backwards, as the weights themselves get no gradient;
@@ -73,35 +81,50 @@ def estimate(backbone: Backbone, settings: LoraSettings, trained: float, read: f
         trained: tokens that go forwards and backwards.
         read: tokens that only go forwards, in validation.
         at_once: tokens whose activations are held at once.
+        weight_bytes: what a weight of the model takes.
     """
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     weights, multiplied = count_weights(backbone)
     layers = 1 if settings.checkpointing else int(config.get("num_hidden_layers", 12))
     activations = 20 * 4 * at_once * layers * int(config.get("hidden_size", 768))
     passes = 6 if settings.checkpointing else 4
-    return Estimate(trained + read, multiplied * (passes * trained + 2 * read), (4 * weights + activations) / 1e9)
+    return Estimate(
+        trained + read, multiplied * (passes * trained + 2 * read), (weight_bytes * weights + activations) / 1e9
+    )
 
 
 def adapted(base: nn.Module, backbone: Backbone, settings: LoraSettings) -> nn.Module:
     """A model with a fresh LoRA on all its linear layers, drawn from torch's current random state."""
     from peft import LoraConfig, get_peft_model
 
-    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear")
+    config = LoraConfig(
+        r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules="all-linear"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # between PEFT and transformers; nothing here to change
         adapter: Any = get_peft_model(base, config)
     # PEFT would write this machine's path, and the adapter could be loaded nowhere else.
     adapter.peft_config["default"].base_model_name_or_path = backbone.name
-    # No dropout, in the base or in the adapter: see backbone.load.
-    adapter.eval()
+    for name, module in adapter.named_modules():
+        if isinstance(module, nn.Dropout) and not _of_adapter(name):
+            module.p = 0.0  # see backbone.load
     if settings.checkpointing:
         adapter.gradient_checkpointing_enable({"use_reentrant": False})
-        adapter.train()  # transformers checkpoints only then
-        for module in adapter.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = 0.0
     model: nn.Module = adapter
+    _set_learning(model, settings)
     return model
+
+
+def _set_learning(model: nn.Module, settings: LoraSettings) -> None:
+    """Puts a model into the mode that it learns in: the adapter's dropout is on, and activations are checkpointed."""
+    model.train(settings.checkpointing)  # transformers checkpoints in training mode only
+    for name, module in model.named_modules():
+        if _of_adapter(name):
+            module.train()
+
+
+def _of_adapter(name: str) -> bool:
+    return "lora_dropout" in name
 
 
 def train_adapter(
@@ -118,8 +141,8 @@ def train_adapter(
     """Trains an adapter and writes the weights of its best validation in PEFT's own format.
 
     Beside them stand TensorBoard's curves of loss, rate and validation: `tensorboard --logdir <folder>/curves`.
-    A training that was killed goes on from its last validation, and ends with the weights it would have had; the
-    curves then begin there.
+    A training that was killed goes on from its last validation, or from some minutes ago, and ends with the weights
+    it would have had; the curves then begin there.
 
     Args:
         model: an adapted model.
@@ -147,13 +170,26 @@ def train_adapter(
         own = get_peft_model_state_dict(adapter, save_embedding_layers=False)
         return {name: tensor.detach().clone() for name, tensor in own.items()}
 
+    def keep(step: int) -> None:
+        best_state = best.state or {}
+        making.checkpoint.write(
+            {
+                **{f"now.{name}": tensor for name, tensor in state().items()},
+                **{f"best.{name}": tensor for name, tensor in best_state.items()},
+                **optimiser_state(optimiser),
+            },
+            {"step": step, "best_step": best.best_step, "validation": best.curve},
+        )
+
+    first_seed, kept_at = torch.initial_seed(), time.monotonic()
     done = 0
-    if (kept := making.checkpoint.read()) is not None:
+    if (kept := together.from_main(making.checkpoint.read)) is not None:
         tensors, notes = kept
         done = notes["step"]
         set_peft_model_state_dict(adapter, _part_of(tensors, "now."))
         restore_optimiser(optimiser, tensors)
-        best.go_on(notes["validation"], notes["best_step"], _part_of(tensors, "best."))
+        if notes["validation"]:
+            best.go_on(notes["validation"], notes["best_step"], _part_of(tensors, "best."))
     with SummaryWriter(folder / "curves") as curves:
         for step, batch in enumerate(islice(batches, steps), start=1):
             if step <= done:  # it was made before the training was killed
@@ -165,6 +201,8 @@ def train_adapter(
             for group in optimiser.param_groups:
                 group["lr"] = rate
             optimiser.zero_grad()
+            if settings.dropout:  # a step's masks are its own, so that a training that goes on draws the same
+                torch.manual_seed(hash((first_seed, step, together.rank)))
             loss = together.total(gradients(batch))
             together.add_gradients(weights)
             curves.add_scalar("loss", loss, step)
@@ -173,23 +211,15 @@ def train_adapter(
             optimiser.step()
             making.report(step, steps)
             if step in validate_at:
-                # Checkpointing needs training mode, in which transformers keeps no keys and values for a ranker.
-                mode = model.training
+                # In the mode for learning there is dropout, and with checkpointing no keys and values for a ranker.
                 model.eval()
                 score = validate()
-                model.train(mode)
+                _set_learning(model, settings)
                 curves.add_scalar("validation NDCG@10", score, step)
                 best.see(score, step, state)
-                assert best.state is not None  # noqa: S101 - it has just seen one
-                if together.main:
-                    making.checkpoint.write(
-                        {
-                            **{f"now.{name}": tensor for name, tensor in state().items()},
-                            **{f"best.{name}": tensor for name, tensor in best.state.items()},
-                            **optimiser_state(optimiser),
-                        },
-                        {"step": step, "best_step": best.best_step, "validation": best.curve},
-                    )
+            if together.main and (step in validate_at or time.monotonic() - kept_at > _KEEP_EVERY_S):
+                keep(step)
+                kept_at = time.monotonic()
     assert best.state is not None  # noqa: S101 - the last step always validates
     set_peft_model_state_dict(adapter, best.state)
     # Embeddings are never adapted; asked to find out, PEFT would look for the base model on the network.

@@ -181,7 +181,8 @@ def plan(
     typer.echo(tabulate(rows, ["training", "tokens", "memory", "time"], tablefmt="pipe", disable_numparse=True))
     console.print(
         f"Times: at {_SPEED_REACHED:.0%} of what this machine's {used} multiplies matrices with, "
-        f"{speed / _SPEED_REACHED / 1e9:,.0f} GFLOP/s, one training at a time. RecBole's models are not estimated."
+        f"{speed / _SPEED_REACHED / 1e9:,.0f} GFLOP/s, one training at a time. RecBole's models and scoring are not "
+        "estimated."
     )
 
 

@@ -37,6 +37,8 @@ def train(artefact: Artefact, store: Store, device: str, report: Report, togethe
     with store.write(artefact.kind, key, notes) as folder, PeakMemory() as peak:
         started = time.perf_counter()
         record = artefact.make(folder, MakeContext(device, report, checkpoint, together))
+        if together.count > 1:
+            record = dataclasses.replace(record, notes={**record.notes, "processes": together.count})
         notes |= {
             "record": dataclasses.asdict(record),
             "wall_s": time.perf_counter() - started,
@@ -47,8 +49,9 @@ def train(artefact: Artefact, store: Store, device: str, report: Report, togethe
 
 def train_along(artefact: Artefact, store: Store, device: str, together: Together) -> None:
     """This process's part in a training of which the main process stores what comes out, by `train`."""
-    checkpoint = store.checkpoint(artefact.kind, artefact_key(artefact))
     with tempfile.TemporaryDirectory() as folder:
+        # What it goes on from is told by the main process.
+        checkpoint = store.checkpoint(artefact.kind, artefact_key(artefact))
         artefact.make(Path(folder), MakeContext(device, lambda *_: None, checkpoint, together))
 
 

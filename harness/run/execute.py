@@ -4,6 +4,7 @@ Every worker computes with one thread: on small matrices two such workers do far
 and a result does not depend on the number of cores.
 """
 
+import gc
 import multiprocessing
 import os
 import queue
@@ -14,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -82,22 +84,35 @@ def train_together(plan: Plan, place: Workplace, together: Together, bars: Bars)
     """Trains what several processes can train together, one after the other; every process calls it.
 
     Raises:
-        HarnessError: a training failed; with `place.debug`, the training's own exception.
+        HarnessError: the processes have different stores, or a training failed; with `place.debug`, the training's own
+            exception.
     """
     compute_with_one_thread()
-    store = Store(place.store)
-    shared = [(training, artefact) for training in plan.trainings if (artefact := _artefact(training, place)).shared]
+    shared = [training for training in plan.trainings if training.shared]
+    keys = [training.key for training in shared]
+    if together.from_main(lambda: keys) != keys:
+        raise HarnessError(
+            "The processes that were started together do not find the same things trained.",
+            "Give all of them one --cache-dir, which no other command writes to.",
+        )
     bars.phase("Training together", len(shared))
-    for training, artefact in shared:
-
-        def work(artefact: Artefact = artefact, label: str = training.label) -> None:
-            if together.main:
-                train(artefact, store, place.device, lambda *done: bars.step(label, *done), together)
-            else:
-                train_along(artefact, store, place.device, together)
-
+    for training in shared:
+        work = partial(_train_shared, training, place, together, bars)
         _guarded(work, f"Training {training.label}", place.debug)
         bars.finish(training.label)
+
+
+def _train_shared(training: Training, place: Workplace, together: Together, bars: Bars) -> None:
+    import torch
+
+    store, artefact = Store(place.store), _artefact(training, place)
+    if together.main:
+        train(artefact, store, place.device, lambda done, total: bars.step(training.label, done, total), together)
+    else:
+        train_along(artefact, store, place.device, together)
+    # The next training's model, or a worker's, needs the memory.
+    gc.collect()
+    torch.cuda.empty_cache()
 
 
 def tune(studies: Sequence[Study], place: Workplace, jobs: int, bars: Bars) -> None:

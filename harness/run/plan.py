@@ -26,12 +26,13 @@ class Run:
 
 @dataclass(frozen=True)
 class Training:
-    """One artefact to train: its key and label, and a run whose method can make it."""
+    """One artefact to train: its key and label, a run whose method can make it, and whether processes can share it."""
 
     key: str
     kind: str
     label: str
     run: Run
+    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def make_plan(
         if isinstance(method, TrainsArtefacts):
             for artefact in method.artefacts(opened[run.scenario], suite.budget, run.seed):
                 key = artefact_key(artefact)
-                needed.setdefault(key, Training(key, artefact.kind, artefact.label, run))
+                needed.setdefault(key, Training(key, artefact.kind, artefact.label, run, artefact.shared))
                 if artefact.estimate:
                     estimates.setdefault(key, artefact.estimate)
     trainings = tuple(t for t in needed.values() if not store.has(t.kind, t.key))

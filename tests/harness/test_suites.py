@@ -16,7 +16,7 @@ DEFINED = {
     "cdsr-cross-platform/v1": "7fba8b9111146710524bca1d4fc051beb9d7af7cbe240f6b9deddb288609ef76",
     "cdsr-planted/v1": "2e5461334bdf90f8a959fc603697f3f9976b02c0180c4b62f93c3696c24483f1",
     "cdsr-smoke/v1": "e930d7ee33414c00e62720de9597c507b9aa6ec6083bc066699bc37b0937dbd6",
-    "paper/v1": "5075f1860eef79fc3746e087e9a007870e5c0a5db387f9a3d43f57dbeac82239",
+    "paper/v1": "a86e5fe1cb239783c90e4168927297436282430ece771e6e62844a7eb2bbbd44",
 }
 
 

@@ -26,6 +26,7 @@ from weaverec.merge import task_vector
 from weaverec.merged import Merged
 from weaverec.retriever import reading_of
 from weaverec.rules import TRIES
+from weaverec.training import LoraSettings, adapted
 from weaverec.weaverec import weaverec, weaverec_adaptive, weaverec_chosen
 
 BUDGET = Budget(trials=1, epochs=5, patience=5)
@@ -50,7 +51,14 @@ def test_each_method_is_its_mixes() -> None:
     assert labels(language_models.source_only()) == ["b", "c"]
     for method in (weaverec(), weaverec_chosen(), weaverec_adaptive()):
         assert labels(method) == ["a", "a + b", "a + c"]
-    for rival in (language_models.task_vectors, language_models.ties, language_models.dare):
+    rivals = (
+        language_models.task_vectors,
+        language_models.ties,
+        language_models.dare,
+        language_models.pruned_merge,
+        language_models.adamerging,
+    )
+    for rival in rivals:
         assert labels(rival()) == labels(language_models.naive_merge())
 
 
@@ -101,7 +109,8 @@ class _Killed(BaseException):
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: Path, at: int) -> None:
     """Killed before its first validation, in the step after one, between two, and when all is done but the saving."""
     torch.set_num_threads(1)
-    settings = replace(QUICK, steps=6, validations=3, fresh=8, items=10)  # negatives are drawn too
+    # Negatives and dropout's masks are drawn too.
+    settings = replace(QUICK, steps=6, validations=3, fresh=8, items=10, dropout=0.1)
     artefact = component(data(), ("a", "b"), settings, BUDGET, 0)
 
     def killed(done: int, _: int) -> None:
@@ -128,6 +137,50 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(tmp_path:
     asked.clear()
     assert artefact.make(cut, quietly(cut, killed)) == record
     assert asked == []
+
+
+def test_long_before_its_first_validation_a_training_is_kept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr("weaverec.training._KEEP_EVERY_S", 0.0)
+    artefact = component(data(), ("a", "b"), replace(QUICK, steps=6, validations=1), BUDGET, 0)
+    asked: list[int] = []
+
+    def killed(done: int, _: int) -> None:
+        asked.append(done)
+        if done == 3 and len(asked) == 3:
+            raise _Killed
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    record = artefact.make(whole, quietly(whole))
+    with pytest.raises(_Killed):
+        artefact.make(cut, quietly(cut, killed))
+    assert artefact.make(cut, quietly(cut, killed)) == record
+    assert asked == [1, 2, 3, 3, 4, 5, 6]
+    file = "adapter_model.safetensors"
+    assert (whole / file).read_bytes() == (cut / file).read_bytes()
+
+
+def test_dropout_is_the_adapter_s_and_only_while_it_learns() -> None:
+    backbone = packaged_minilm()
+    torch.manual_seed(0)
+    model = adapted(load(backbone)[0], backbone, LoraSettings(dropout=0.5))
+    on = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Dropout) and module.training}
+    assert on
+    assert all("lora_dropout" in name and model.get_submodule(name).p == 0.5 for name in on)
+    assert not any(module.training for module in model.eval().modules())
+
+
+def test_every_scenario_over_n_domains_needs_n_and_n_times_n_less_1_halves_components() -> None:
+    keys = {
+        artefact_key(artefact)
+        for target in "abc"
+        for artefact in weaverec().artefacts(data(target, tuple(sorted({*"abc"} - {target}))), BUDGET, 0)
+    }
+    assert len(keys) == 3 + 3 * 2 // 2
 
 
 def test_a_killed_training_leaves_its_checkpoint_to_the_next_command(tmp_path: Path) -> None:

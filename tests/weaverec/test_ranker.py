@@ -8,13 +8,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness.data.domain import Catalogue, Sequences
 from harness.data.prepare import prepare
 from harness.errors import HarnessError
-from harness.evaluate import rank_candidates, rank_full
-from harness.method import DotProduct, FitContext, make_method
+from harness.evaluate import rank_candidates, rank_full, rank_retrieved
+from harness.method import DotProduct, FitContext, VectorScorer, make_method
 from harness.protocol.metrics import per_user
+from harness.protocol.ranking import MISSED
 from harness.protocol.scenario import Budget
 from harness.protocol.split import HeldOut, Histories, LeaveOneOut, TrainingData
 from harness.run.artefacts import RunArtefacts
@@ -102,6 +104,23 @@ def test_what_a_user_is_offered_does_not_hang_on_who_else_is_asked(made) -> None
     for row in range(len(HISTORIES.users)):
         alone = own.score(HISTORIES.block(row, row + 1), None)[0]
         np.testing.assert_allclose(together[row], alone, atol=1e-5)
+
+
+def test_faiss_retrieves_and_the_ranker_reorders(made) -> None:
+    own = ranker(made)
+    some = HISTORIES.block(0, 2)  # to one without a history, all items are equally near
+    held_out = HeldOut(some, np.array([5, 6]), np.zeros(2, dtype=np.int64))
+    assert isinstance(own, VectorScorer)
+    ranks, _ = rank_retrieved(own, held_out, 4)
+    first = own.retriever.score(some, None)
+    for row, history in enumerate(some.sequences):
+        found = np.array(sorted((i for i in range(12) if i not in history), key=lambda i: -first[row, i])[:4])
+        target = held_out.targets[row]
+        if target in found:
+            scores = own.score(HISTORIES.block(row, row + 1), found[None])[0]
+            assert ranks.above[row] == (scores > scores[found == target]).sum()
+        else:
+            assert ranks.above[row] == MISSED
 
 
 def test_what_a_list_does_not_name_is_a_miss_and_every_user_stays(made) -> None:
@@ -255,3 +274,22 @@ def test_a_ranker_makes_no_more_passes_than_it_may(made, tmp_path: Path) -> None
         folder.mkdir()
         artefact = ranker_component(toy_data(), ("a",), settings, Budget(1, epochs, 1), 0)
         assert artefact.make(folder, quietly(folder)).steps == steps
+
+
+def test_an_exported_ranker_is_a_plain_model_that_writes(made, tmp_path: Path) -> None:
+    method = make_method("ranker.weaverec").tuned(
+        {"backbone": str(made[0].folder), "steps": 2, "batch": 4, "cap": 10, "weights": "float32"}
+    )
+    context = FitContext(Budget(1, 1, 9), 0, "cpu", RunArtefacts(Store(tmp_path / "store"), "cpu", lambda *_: None))
+    folder = tmp_path / "model"
+    folder.mkdir()
+    method.export(toy_data(), context, folder)
+    assert not list(folder.glob("adapter*"))
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    served = method.fit(toy_data(), context)
+    prompt = tokenizer("film number 3", return_tensors="pt").input_ids
+    with torch.no_grad():
+        logits = model(prompt).logits
+        torch.testing.assert_close(logits, served.model(prompt).logits, atol=1e-5, rtol=0)
+        assert not torch.allclose(logits, made[1](prompt).logits, atol=1e-3)
+    assert tokenizer.chat_template == made[2].chat_template

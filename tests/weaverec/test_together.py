@@ -1,6 +1,8 @@
 """Trainings in several processes come to what one process comes to."""
 
+import json
 import os
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from harness.errors import HarnessError
 from harness.method import Artefact
 from harness.protocol.scenario import Budget
 from harness.protocol.split import LeaveOneOut, TrainingData
+from harness.report.collect import collect
 from harness.resuming import Checkpoint
 from harness.run.artefacts import artefact_key, train, train_along
 from harness.run.store import Store
@@ -81,6 +84,21 @@ def test_two_processes_train_what_one_trains(tmp_path: Path, monkeypatch: pytest
         assert [r["steps"] for r in records] == [records[0]["steps"]] * 2
     assert not list(tmp_path.glob("shared/unfinished/*"))
     assert not list(tmp_path.glob("shared/**/.*"))
+
+
+def test_a_run_in_two_processes_says_what_a_run_in_one_says(tmp_path: Path) -> None:
+    command = [
+        *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *("--module", "harness.cli", "run", "--suite", "cdsr-smoke", "--method", "target-only", "--method", "markov"),
+        *("--device", "cpu", "--json", "--cache-dir", str(tmp_path / "cache"), "--output-dir", str(tmp_path / "out")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    said = json.loads(done.stdout)  # one document, of one process
+    results = collect(Path(said["results"]), "cdsr-smoke", 1).results
+    assert {result.method for result in results} == {"markov", "target-only"}
+    (record,) = next(result for result in results if result.method == "target-only").training
+    assert record.notes["processes"] == 2
 
 
 def test_shares_are_everything_once() -> None:
