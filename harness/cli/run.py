@@ -87,7 +87,6 @@ def run(
     if not dry_run:
         check_writable(output_dir)
     check_writable(cache_dir)
-    workers = jobs or default_jobs(chosen_device)
     debug = "HARNESS_DEBUG" in os.environ
     with together(chosen_device) as processes:
         console.quiet = not processes.main
@@ -106,7 +105,7 @@ def run(
             typer.echo(json.dumps(_plan_json(plan), indent=1))
         return
     with bars(console) as shown:
-        execute(plan, place, workers, shown)
+        execute(plan, place, jobs or default_jobs(chosen_device), shown)
     publish(plan, store, output_dir / "results")
     board = _write_board(output_dir, chosen.name, chosen.version)
     if as_json:

@@ -12,7 +12,6 @@ half an hour:
 writes that file and, beside it, the table `recbole-trainer.md`.
 """
 
-import json
 import os
 import sys
 import time
@@ -43,6 +42,7 @@ from harness.datasets import load_dataset
 from harness.evaluate import validation_ndcg
 from harness.protocol.split import LeaveOneOut
 from harness.run.provenance import hardware
+from tests.benchmarks.writing import write_measured
 
 MODELS = ("SASRec", "GRU4Rec")
 #: Epochs that RecBole's trainer gets; ours goes on until it is as good.
@@ -170,16 +170,10 @@ def table(measured: dict[str, Any]) -> str:
 def main(target: Path) -> None:
     """Measures; writes the figures as JSON and the table as markdown."""
     measured = measure()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(measured, indent=1) + "\n")
-    machine = ", ".join(f"{name} {value}" for name, value in {**measured["hardware"], **measured["packages"]}.items())
-    target.with_suffix(".md").write_text(
-        "# Training: every prefix in one pass against RecBole's own trainer\n\n"
-        f"{(__doc__ or '').partition(chr(10) * 2)[2].partition('Nothing else')[0].strip()}\n\n"
-        f"{table(measured)}\n\n"
-        f"Threads: {measured['threads']}. Machine: {machine}. Derived from `{target.name}`; made by "
-        "`python -m tests.benchmarks.recbole_trainer`.\n"
-    )
+    account = (__doc__ or "").partition("\n\n")[2].partition("Nothing else")[0].strip()
+    about = f"Training: every prefix in one pass against RecBole's own trainer\n\n{account}"
+    remark = f"Threads: {measured['threads']}."
+    write_measured(target, measured, about, table(measured), remark, "tests.benchmarks.recbole_trainer")
 
 
 if __name__ == "__main__":

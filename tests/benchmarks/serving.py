@@ -29,6 +29,7 @@ from harness.data.prepare import prepare
 from harness.datasets import load_dataset
 from harness.run.memory import PeakMemory
 from harness.run.provenance import hardware
+from tests.benchmarks.writing import write_measured
 from weaverec.backbone import Backbone, load, packaged_minilm
 from weaverec.merge import fold, save_model, task_vector, weighted_sum
 from weaverec.retriever import RetrieverSettings, catalogue_vectors, reading_of
@@ -142,17 +143,13 @@ def table(measured: dict[str, Any]) -> str:
 def main(target: Path) -> None:
     """Measures; writes the figures as JSON and the table as markdown."""
     measured = measure()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(json.dumps(measured, indent=1) + "\n")
-    machine = ", ".join(f"{name} {value}" for name, value in {**measured["hardware"], **measured["packages"]}.items())
-    text = (__doc__ or "").partition("\n    python")[0].strip()
-    title, _, account = text.partition("\n\n")
-    target.with_suffix(".md").write_text(
-        f"# {title.rstrip('.')}\n\n{account}\n\n{table(measured)}\n\n"
+    title, _, account = (__doc__ or "").partition("\n    python")[0].strip().partition("\n\n")
+    remark = (
         f"Rounds: {ROUNDS}. `base again` is a second process of the base model: its ratio is what the machine's noise "
-        f"can do. Machine: {machine}. Derived from `{target.name}`; made by "
-        "`python -m tests.benchmarks.serving`.\n"
+        "can do."
     )
+    about = f"{title.rstrip('.')}\n\n{account}"
+    write_measured(target, measured, about, table(measured), remark, "tests.benchmarks.serving")
     print(table(measured))
 
 
