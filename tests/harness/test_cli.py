@@ -1,5 +1,6 @@
 """The command line as a user meets it: good days in sub-processes, bad days in this one."""
 
+import errno
 import json
 import os
 import shutil
@@ -155,10 +156,11 @@ def test_a_bad_suite_file_is_named_with_its_entry(place: Path, monkeypatch, caps
 
 
 def test_a_folder_without_permission(place: Path, monkeypatch, capsys) -> None:
-    locked = place / "locked"
-    locked.mkdir(mode=0o500)
-    if os.access(locked, os.W_OK):
-        pytest.skip("this user may write anywhere")
+    def refused(**_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    # Not by permission bits: root may write anywhere.
+    monkeypatch.setattr("harness.files.tempfile.TemporaryFile", refused)
     code, _, err = harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml", "--output-dir", "locked")
     assert (code, "Cannot write to locked" in err) == (2, True)
 
