@@ -99,7 +99,9 @@ def run(
             with bars(console) as shown:
                 train_together(plan, place, processes, shown)
     if not processes.main:
-        return
+        # It has written nothing and has nothing to tidy up. Python's own end is where threads of the processes' backend
+        # that still hold tensors abort a process that did all its work.
+        os._exit(0)
     if dry_run:
         if as_json:
             typer.echo(json.dumps(_plan_json(plan), indent=1))

@@ -92,8 +92,10 @@ def test_a_run_in_two_processes_says_what_a_run_in_one_says(tmp_path: Path) -> N
         *("--module", "harness.cli", "run", "--suite", "cdsr-smoke", "--method", "target-only", "--method", "markov"),
         *("--device", "cpu", "--json", "--cache-dir", str(tmp_path / "cache"), "--output-dir", str(tmp_path / "out")),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    # Where a process was, should a signal end it.
+    shows = os.environ | {"PYTHONFAULTHANDLER": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=shows)
+    assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)  # one document, of one process
     results = collect(Path(said["results"]), "cdsr-smoke", 1).results
     assert {result.method for result in results} == {"markov", "target-only"}
