@@ -19,6 +19,7 @@ from harness.protocol.split import DomainTraining, TrainingData
 from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load, load_tokenizer
 from weaverec.catalogue_softmax import scattered, softmax_loss, step_items, user_shares
 from weaverec.retriever import Reading, RetrieverSettings, reading_of, retriever
+from weaverec.texts import BATCH_TOKENS
 from weaverec.training import LoraSettings, adapted, check_selectable, estimate, train_adapter
 
 
@@ -34,6 +35,8 @@ class ComponentSettings(LoraSettings):
         fresh: as many of them at most are its users'; the others are drawn.
         cap: training prefixes used of each domain (the paper's 40,000); whole users.
         temperature: divisor of the dot products in the softmax.
+        accumulate: keep the activations of one batch of texts at a time, and compute each twice, for steps that do not
+            fit the memory.
     """
 
     backbone: str = PACKAGED
@@ -43,6 +46,7 @@ class ComponentSettings(LoraSettings):
     fresh: int = 384
     cap: int = 40_000
     temperature: float = 0.1
+    accumulate: bool = False
 
 
 def component(
@@ -92,7 +96,8 @@ def _estimate(
     factor = 2 if backbone.decoder_only else 1
     asked = sum(len(domain.validation.targets) for domain in domains) * per_user if backbone.decoder_only else 0
     read = settings.validations * (items.sum() + asked) * a_text
-    return estimate(backbone, settings, factor * steps * encoded * a_text, read, factor * encoded * a_text)
+    at_once = min(factor * encoded * a_text, BATCH_TOKENS) if settings.accumulate else factor * encoded * a_text
+    return estimate(backbone, settings, factor * steps * encoded * a_text, read, at_once, twice=settings.accumulate)
 
 
 def _train_component(
@@ -112,7 +117,7 @@ def _train_component(
     parts = [
         _Part(
             domain,
-            reading_of(backbone, domain.catalogue, tokenizer, settings.retriever, making.together),
+            reading_of(backbone, domain.catalogue, tokenizer, settings.retriever, making.together, settings.accumulate),
             settings,
             seed,
         )

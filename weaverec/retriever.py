@@ -12,6 +12,7 @@ the vector of the history up to that item: as no token sees a later one, one pas
 all its prefixes. An item's vector is that of a history of this one item.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from harness.data.domain import Catalogue, Ints, Sequences
 from harness.data.windows import windows_of
@@ -30,6 +32,9 @@ from weaverec.backbone import Backbone, half_where_it_pays
 from weaverec.texts import ItemTokens
 
 Floats32 = NDArray[np.float32]
+
+#: Takes the states that count of a batch's hidden states [n, width, d] and its mask [n, width].
+Pick = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -101,18 +106,63 @@ def reading_of(
     tokenizer: Any,
     settings: RetrieverSettings,
     together: Together = ALONE,
+    accumulate: bool = False,
 ) -> Reading:
-    """The reading of a catalogue that suits a backbone; its texts are shared among processes that read together."""
+    """The reading of a catalogue that suits a backbone.
+
+    Args:
+        backbone: the model's.
+        catalogue: whose texts are read.
+        tokenizer: of the backbone.
+        settings: how texts become vectors.
+        together: processes that read together, and share the texts among them.
+        accumulate: keep the activations of one batch of texts at a time, and compute each batch anew for its
+            gradients: these are the same, and memory does not grow with a step (Gao et al., 2021: "Scaling deep
+            contrastive learning batch size under memory limited setup").
+    """
+    reader = _Reader(together, accumulate)
     if backbone.decoder_only:
-        return Joined(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, "\n"), settings, together)
-    return TitleByTitle(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens), settings, together)
+        return Joined(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, "\n"), settings, reader)
+    return TitleByTitle(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens), settings, reader)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """How batches of tokens go through a model: shared among processes or not, their activations kept or not."""
+
+    together: Together
+    accumulate: bool
+
+    def states(self, model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, pick: Pick) -> torch.Tensor:
+        """What is picked of a batch's hidden states, float32 [n, d]; differentiable in the model's weights."""
+
+        def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return pick(hidden_states(model, ids, mask).float(), mask)
+
+        if self.accumulate and torch.is_grad_enabled():
+            found: torch.Tensor = checkpoint(read, ids, mask, use_reentrant=False)
+            return found
+        return read(ids, mask)
+
+    def texts(self, model: nn.Module, tokens: ItemTokens, which: Ints, pick: Pick) -> torch.Tensor:
+        """Vectors of unit length of some items' texts (int64 [n]), each text read once: float32 [n, d]."""
+        texts = tokens.texts(which)
+        own = self.together.share(len(texts))
+        parts, places = [], [np.arange(0)]
+        for some, ids, mask in tokens.batches(texts[own]):
+            parts.append(self.states(model, ids, mask, pick))
+            places.append(own[some])
+        found = self.together.joined(torch.cat(parts or [_nothing(model)]), np.concatenate(places), len(texts))
+        vectors = F.normalize(found, dim=-1)
+        back = np.searchsorted(texts, tokens.text_of[which])
+        return vectors[torch.from_numpy(back).to(vectors.device)]
 
 
 class TitleByTitle:
     """How an encoder reads: every text by itself, histories as decaying sums."""
 
-    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, together: Together) -> None:
-        self._tokens, self._settings, self._together = tokens, settings, together
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, reader: _Reader) -> None:
+        self._tokens, self._settings, self._reader = tokens, settings, reader
 
     def __len__(self) -> int:
         """Number of items."""
@@ -120,7 +170,7 @@ class TitleByTitle:
 
     def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
         """Mean-pooled last hidden states of unit length."""
-        return _by_text(self._tokens, self._together, model, which, _mean_pooled)
+        return self._reader.texts(model, self._tokens, which, _mean_pooled)
 
     def touched(self, sequences: Sequences) -> Ints:
         """All their items."""
@@ -151,8 +201,8 @@ class TitleByTitle:
 class Joined:
     """How a decoder-only model reads: a history's texts one after the other, in one pass."""
 
-    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, together: Together) -> None:
-        self._tokens, self._settings, self._together = tokens, settings, together
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, reader: _Reader) -> None:
+        self._tokens, self._settings, self._reader = tokens, settings, reader
 
     def __len__(self) -> int:
         """Number of items."""
@@ -160,7 +210,7 @@ class Joined:
 
     def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
         """The states at the last token of each text, of unit length."""
-        return _by_text(self._tokens, self._together, model, which, _last)
+        return self._reader.texts(model, self._tokens, which, _last)
 
     def touched(self, sequences: Sequences) -> Ints:
         """Only what is predicted: histories are read from their tokens."""
@@ -199,16 +249,16 @@ class Joined:
         """States of unit length at the last tokens of the wanted items of each sequence, in order: [n, d]."""
         rows, ends = self._tokens.joined(sequences)
         first = np.cumsum([0, *map(len, wanted)])
-        own = self._together.share(len(rows))
+        together = self._reader.together
+        own = together.share(len(rows))
         parts, places = [], [np.arange(0)]
         for some, ids, mask in self._tokens.joined_batches([rows[row] for row in own]):
             which = own[some]
-            states = hidden_states(model, ids, mask)
             at = [ends[row][wanted[row]] for row in which]
             line = np.repeat(np.arange(len(which)), [len(there) for there in at])
-            parts.append(states[torch.from_numpy(line), torch.from_numpy(np.concatenate(at))].float())
+            parts.append(self._reader.states(model, ids, mask, _at(line, np.concatenate(at))))
             places.append(np.concatenate([np.arange(first[row], first[row + 1]) for row in which]))
-        found = self._together.joined(torch.cat(parts or [_nothing(model)]), np.concatenate(places), int(first[-1]))
+        found = together.joined(torch.cat(parts or [_nothing(model)]), np.concatenate(places), int(first[-1]))
         return F.normalize(found, dim=-1)
 
 
@@ -230,19 +280,6 @@ def hidden_states(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> to
     return states
 
 
-def _by_text(tokens: ItemTokens, together: Together, model: nn.Module, which: Ints, pool: Any) -> torch.Tensor:
-    texts = tokens.texts(which)
-    own = together.share(len(texts))
-    parts, places = [], [np.arange(0)]
-    for some, ids, mask in tokens.batches(texts[own]):
-        parts.append(pool(hidden_states(model, ids, mask).float(), mask))
-        places.append(own[some])
-    found = together.joined(torch.cat(parts or [_nothing(model)]), np.concatenate(places), len(texts))
-    vectors = F.normalize(found, dim=-1)
-    back = np.searchsorted(texts, tokens.text_of[which])
-    return vectors[torch.from_numpy(back).to(vectors.device)]
-
-
 def _nothing(model: nn.Module) -> torch.Tensor:
     """No states at all, for a process whose share is empty: float32 [0, d]."""
     network: Any = model
@@ -252,6 +289,13 @@ def _nothing(model: nn.Module) -> torch.Tensor:
 def _mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     weights = mask.to(states.device).unsqueeze(-1).float()
     return (states * weights).sum(1) / weights.sum(1)
+
+
+def _at(rows: Ints, places: Ints) -> Pick:
+    def pick(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # noqa: ARG001 - the places are known
+        return states[torch.from_numpy(rows), torch.from_numpy(places)]
+
+    return pick
 
 
 def _last(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

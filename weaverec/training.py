@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -68,7 +69,13 @@ def check_selectable(domains: Sequence[DomainTraining]) -> None:
 
 
 def estimate(
-    backbone: Backbone, settings: LoraSettings, trained: float, read: float, at_once: float, weight_bytes: int = 4
+    backbone: Backbone,
+    settings: LoraSettings,
+    trained: float,
+    read: float,
+    at_once: float,
+    weight_bytes: int = 4,
+    twice: bool = False,
 ) -> Estimate:
     """What a training takes, from the tokens it reads.
 
@@ -82,12 +89,13 @@ def estimate(
         read: tokens that only go forwards, in validation.
         at_once: tokens whose activations are held at once.
         weight_bytes: what a weight of the model takes.
+        twice: whether tokens go forwards twice without checkpointing too.
     """
     config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
     weights, multiplied = count_weights(backbone)
     layers = 1 if settings.checkpointing else int(config.get("num_hidden_layers", 12))
     activations = 20 * 4 * at_once * layers * int(config.get("hidden_size", 768))
-    passes = 6 if settings.checkpointing else 4
+    passes = 4 + (2 if twice else 0) + (2 if settings.checkpointing else 0)
     return Estimate(
         trained + read, multiplied * (passes * trained + 2 * read), (weight_bytes * weights + activations) / 1e9
     )
@@ -202,7 +210,7 @@ def train_adapter(
                 group["lr"] = rate
             optimiser.zero_grad()
             if settings.dropout:  # a step's masks are its own, so that a training that goes on draws the same
-                torch.manual_seed(hash((first_seed, step, together.rank)))
+                torch.manual_seed(int(np.random.default_rng((first_seed, step, together.rank)).integers(2**63)))
             loss = together.total(gradients(batch))
             together.add_gradients(weights)
             curves.add_scalar("loss", loss, step)

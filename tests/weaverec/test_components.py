@@ -303,3 +303,6 @@ def test_an_estimate_is_near_what_a_training_takes() -> None:
     assert found.tokens == pytest.approx((10 * 15 + 30) * a_text, rel=0.3)
     assert found.flops == pytest.approx(multiplied * (4 * 10 * 15 + 2 * 30) * a_text, rel=0.3)
     assert 4 * weights / 1e9 < found.memory_gb < 1
+    accumulated = component(data(), ("a", "b"), replace(settings, accumulate=True), BUDGET, 0).estimate
+    assert accumulated is not None
+    assert accumulated().flops == pytest.approx(multiplied * (6 * 10 * 15 + 2 * 30) * a_text, rel=0.3)

@@ -174,14 +174,14 @@ def test_a_component_is_trained_merged_and_served(made, tmp_path: Path) -> None:
     torch.testing.assert_close(model.model.layers[0].mlp.up_proj.weight, states.layers[0].mlp.up_proj.weight)
 
 
-def test_a_step_computed_twice_instead_of_kept_is_the_same_step(made, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saves", [{"checkpointing": True}, {"accumulate": True}])
+def test_a_step_computed_twice_instead_of_kept_is_the_same_step(made, tmp_path: Path, monkeypatch, saves) -> None:
+    monkeypatch.setattr("weaverec.texts.BATCH_TOKENS", 64)  # a step is many batches of texts
     parts = {n: LeaveOneOut().training(prepare(toy_raw(n, i, 12, 15), 1)) for i, n in enumerate("ab")}
     data = TrainingData("a", ("b",), parts)
     weights = []
-    for number, checkpointing in enumerate((True, False)):
-        settings = ComponentSettings(
-            backbone=str(made[0].folder), steps=2, batch=30, validations=1, checkpointing=checkpointing
-        )
+    for number, how in enumerate((saves, {})):
+        settings = ComponentSettings(backbone=str(made[0].folder), steps=2, batch=30, validations=1, dropout=0.1, **how)
         folder = tmp_path / str(number)
         folder.mkdir()
         component(data, ("a",), settings, Budget(1, 5, 5), 0).make(folder, quietly(folder))

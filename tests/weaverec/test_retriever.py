@@ -81,6 +81,31 @@ def test_vectors_are_those_of_one_text_at_a_time(minilm) -> None:
     assert torch.equal(together[0], together[4])
 
 
+def test_accumulated_gradients_are_the_same_and_keep_no_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weaverec.texts.BATCH_TOKENS", 64)  # several batches
+    model, tokenizer = load(packaged_minilm())
+    texts = [f"{text} {number}" for number in range(8) for text in TEXTS]
+    catalogue = Catalogue(tuple(map(str, range(len(texts)))), tuple(texts))
+    weight = model.encoder.layer[0].attention.self.query.weight.requires_grad_(True)
+    found, kept = [], []
+    for accumulate in (False, True):
+        own = reading_of(packaged_minilm(), catalogue, tokenizer, RetrieverSettings(), accumulate=accumulate)
+        size = 0
+
+        def count(tensor: torch.Tensor) -> torch.Tensor:
+            nonlocal size
+            size += tensor.nbytes
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+            vectors = own.items(model, np.arange(len(texts)))
+        kept.append(size)
+        (gradient,) = torch.autograd.grad((vectors @ vectors.T).logsumexp(1).sum(), weight)
+        found.append(gradient)
+    torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-4)
+    assert kept[1] < kept[0] / 20
+
+
 def test_long_texts_are_cut(minilm) -> None:
     cut, same = catalogue_vectors(minilm[0], reading(["word " * 100, "word " * 6], minilm, 8))
     torch.testing.assert_close(cut, same, atol=1e-5, rtol=0)
