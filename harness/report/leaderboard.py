@@ -10,6 +10,7 @@ from harness.files import digest
 from harness.protocol.metrics import Floats
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
 from harness.report.collect import Board, Entry
+from harness.report.merging import merging
 from harness.report.published import beside_published
 from harness.report.training import training
 from harness.report.transfer import transfer
@@ -49,6 +50,7 @@ def leaderboard(board: Board) -> str:
         transfer(board),
         beside_published(board),
         training(board),
+        merging(board),
         _footer(board),
     ]
     return "\n".join(line for part in parts for line in part) + "\n"

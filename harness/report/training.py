@@ -6,6 +6,7 @@ import numpy as np
 from tabulate import tabulate
 
 from harness.report.collect import Board
+from harness.report.merging import is_merge
 from harness.results.record import RunResult
 
 _HEADINGS = ("trained", "for", "way", "steps", "kept", "settings", "validation NDCG@10 of the trials")
@@ -55,6 +56,7 @@ def _rows(result: RunResult) -> list[tuple[str, list[str]]]:
             ],
         )
         for record in result.training
+        if not is_merge(record)
     ]
     if not found and result.tuning is not None:
         found = [(f"nothing but settings, on {' + '.join(result.tuning.data)}", [*"–––", *chosen])]

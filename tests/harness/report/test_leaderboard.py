@@ -14,7 +14,7 @@ from harness.method import DotProduct, NoSettings
 from harness.report.collect import boards_in, collect
 from harness.report.leaderboard import leaderboard
 from harness.report.transfer import _added
-from harness.results.record import RankTable, read_result
+from harness.results.record import ArtefactRecord, RankTable, RunResult, read_result
 from harness.run.opening import prepare_domains
 from harness.run.plan import make_plan
 from harness.run.publish import publish
@@ -245,6 +245,44 @@ def test_what_a_source_adds_is_the_difference_of_two_scenarios(toy) -> None:
 
 def test_a_board_without_the_reference_says_nothing_of_transfer(toy) -> None:
     assert "Transfer" not in leaderboard(collect(run_all(toy), "toy", 1))
+
+
+def test_what_a_merging_rule_chose_is_shown_apart_from_trainings(toy) -> None:
+    board = collect(run_all(toy, ("fixed",)), "toy", 1)
+
+    def record(kind: str, label: str, validation: tuple[float, ...], notes) -> ArtefactRecord:
+        return ArtefactRecord(
+            kind=kind,
+            label=label,
+            key="0",
+            validation=validation,
+            steps=3,
+            best_step=3,
+            trainable_parameters=0,
+            notes=notes,
+        )
+
+    def with_seed(result: RunResult) -> RunResult:
+        other = result.seed / 10  # the first seed's is shown
+        records = (
+            record("lora", "LoRA on left, seed 0", (0.4,), {}),
+            record("merge", "rule", (0.2 + other, 0.31), {"chosen": {"weights": [0.5, 1 / 3], "scale": 1.0}}),
+            record("merge", "entropy", (0.25,), {"mean": [1.0, 0.0]}),
+        )
+        return result.model_copy(update={"training": records})
+
+    (entry,) = board.scenarios["left-from-right"]
+    board.scenarios["left-from-right"] = (replace(entry, results=tuple(map(with_seed, entry.results))),)
+    text = leaderboard(board)
+    rows = text.partition("## What merging rules chose")[2].partition("\n## ")[0].splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows if "| fixed" in row]
+    assert cells == [
+        ["left-from-right", "fixed", "weights 0.5 / 0.33, scale 1", "0.2000, **0.3100**"],
+        ["left-from-right", "fixed", "mean weights 1 / 0", "0.2500"],
+    ]
+    trained = text.partition("## How it was trained")[2].partition("\n## ")[0]
+    assert "LoRA on left" in trained
+    assert "entropy" not in trained
 
 
 def test_published_figures_stand_beside_the_board_s_own(toy, monkeypatch: pytest.MonkeyPatch) -> None:
