@@ -7,21 +7,18 @@ along the lines between components; and how far task vectors point the same way.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import torch
 from torch import nn
 
 from harness.data.domain import Ints
-from harness.evaluate import validation_ndcg
-from harness.method import Figures, Floats32, Report
-from harness.protocol.split import DomainTraining, TrainingData
-from weaverec.backbone import half_where_it_pays
+from harness.method import Figures, Floats32, Report, VectorScorer
+from harness.protocol.split import DomainTraining, Histories, TrainingData
 from weaverec.merge import TaskVector, folded, weighted_sum
-from weaverec.retriever import Reading, catalogue_vectors, retriever
 
 #: Places on a line between two components, and prefixes that the classifier of domains learns from, of each side.
 _PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -45,37 +42,32 @@ class Component:
 
 def diagnose(
     model: nn.Module,
-    readings: dict[str, Reading],
+    validate: Callable[[], float],
+    vectors_of: Callable[[str], Floats32],
     components: Sequence[Component],
     data: TrainingData,
     cap: int,
-    device: str,
     report: Report,
 ) -> list[Figures]:
     """All diagnostics of some components for a target.
 
     Args:
-        model: the base model.
-        readings: of each domain.
+        model: the base model; task vectors are folded into it, and taken out again.
+        validate: NDCG@10 of the model as it stands, on the target's validation events.
+        vectors_of: prefixes of a domain by its name, as `prefix_vectors` gives them.
         components: what is merged.
         data: train and validation of the scenario.
         cap: prefixes that a training takes of each domain.
-        device: where to compute.
         report: told of each validation.
     """
-    target = data.target_domain
     lines = list(_lines(components, data.target))
     total = len(components) + 1 + sum(len(places) for _, places in lines)
     done = 0
 
     def score(delta: TaskVector | None) -> float:
         nonlocal done
-        with half_where_it_pays(device):
-            if delta is None:
-                found = validation_ndcg(retriever(model, readings[data.target]), target)
-            else:
-                with folded(model, delta):
-                    found = validation_ndcg(retriever(model, readings[data.target]), target)
+        with nullcontext() if delta is None else folded(model, delta):
+            found = validate()
         done += 1
         report(done, total)
         return found
@@ -115,10 +107,11 @@ def diagnose(
         Figures(
             "Proxy A-distance between the target and each training mix",
             "2 (1 - 2 e) with e the test error of a linear classifier that tells prefixes of the target from prefixes "
-            "of the mix by the base model's vectors: 0 where they cannot be told apart, 2 where they always can "
-            "(Ben-David et al., 2007). A mix that holds the target is nearer to it by its making.",
+            "of the mix by the vectors of the base model (a ranker's: of the model that finds its candidates): 0 where "
+            "they cannot be told apart, 2 where they always can (Ben-David et al., 2007). A mix that holds the target "
+            "is nearer to it by its making.",
             ("training mix", "distance"),
-            tuple(_distances(model, readings, components, data, cap, device)),
+            tuple(_distances(vectors_of, components, data, cap)),
         ),
     ]
 
@@ -179,15 +172,10 @@ def proxy_a_distance(ours: Floats32, theirs: Floats32, seed: int = 0) -> float:
 
 
 def _distances(
-    model: nn.Module,
-    readings: dict[str, Reading],
-    components: Sequence[Component],
-    data: TrainingData,
-    cap: int,
-    device: str,
+    vectors_of: Callable[[str], Floats32], components: Sequence[Component], data: TrainingData, cap: int
 ) -> Iterator[tuple[str, float | str]]:
     names = sorted({name for component in components for name in component.mix} | {data.target})
-    sides = {name: _prefix_vectors(model, readings[name], data.domains[name], device) for name in names}
+    sides = {name: vectors_of(name) for name in names}
     rng = np.random.default_rng(0)
     # The target's own prefixes in two halves, so that a mix that is the target has a distance of about 0.
     halves = np.array_split(rng.permutation(len(sides[data.target])), 2)
@@ -206,13 +194,11 @@ def _count(domain: DomainTraining) -> int:
     return int(np.maximum(domain.train.lengths - 1, 0).sum())
 
 
-def _prefix_vectors(model: nn.Module, reading: Reading, domain: DomainTraining, device: str) -> Floats32:
-    """The base model's vectors of some training prefixes: float32 [n, d], in random order, one a user."""
+def prefix_vectors(encoder: VectorScorer, domain: DomainTraining) -> Floats32:
+    """The vectors of some training prefixes of a domain: float32 [n, d], in random order, one a user."""
     users: Ints = np.flatnonzero(domain.train.lengths > 1)
     rng = np.random.default_rng(0)
-    own = domain.train.select(rng.permutation(users)[: 2 * _PREFIXES])
+    drawn = rng.permutation(users)[: 2 * _PREFIXES]
+    own = domain.train.select(drawn)
     cut = own.where(own.from_end >= 1)  # what is read is what stands before a training event
-    with torch.no_grad(), half_where_it_pays(device):
-        vectors = reading.histories(model, cut, catalogue_vectors(model, reading).float())
-    found: Floats32 = vectors.float().cpu().numpy()
-    return found
+    return encoder.history_vectors(Histories(drawn, cut))

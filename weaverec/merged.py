@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from harness.method import Artefact, Figures, FitContext, Report, Scorer
+from harness.evaluate import validation_ndcg
+from harness.method import Artefact, Figures, FitContext, Floats32, Report, Scorer
 from harness.protocol.scenario import Budget
 from harness.protocol.split import TrainingData
 from harness.tuning.space import Space
@@ -20,7 +21,7 @@ from harness.tuning.tunable import with_settings
 from weaverec.adapters import ComponentSettings, component
 from weaverec.backbone import Head, find_backbone, half_where_it_pays, load
 from weaverec.choosing import chosen_by_entropy, chosen_by_validation, read_choice
-from weaverec.diagnostics import Component, diagnose
+from weaverec.diagnostics import Component, diagnose, prefix_vectors
 from weaverec.merge import TaskVector, by_layer, fold, save_model, task_vector
 from weaverec.retriever import reading_of, retriever
 from weaverec.rules import Rule, equal_weights
@@ -65,8 +66,11 @@ class Merged:
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once."""
-        mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.mixes(data.target, data.sources))
-        return [component(data, mix, self.settings, budget, seed) for mix in mixes]
+        return [component(data, mix, self.settings, budget, seed) for mix in self.distinct_mixes(data)]
+
+    def distinct_mixes(self, data: TrainingData) -> list[tuple[str, ...]]:
+        """The mixes of domains that a component each is trained on, each once."""
+        return list(dict.fromkeys(tuple(sorted(mix)) for mix in self.mixes(data.target, data.sources)))
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
         """Trains the components that are not there yet, merges, folds, and encodes the target's catalogue."""
@@ -103,17 +107,25 @@ class Merged:
         """What can be measured of why the merge wins or loses."""
         backbone = find_backbone(self.settings.backbone)
         needed = self.artefacts(data, context.budget, context.seed)
-        mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.mixes(data.target, data.sources))
         components = [
             Component(mix, task_vector(context.artefacts.obtain(artefact)))
-            for mix, artefact in zip(mixes, needed, strict=True)
+            for mix, artefact in zip(self.distinct_mixes(data), needed, strict=True)
         ]
-        model, tokenizer = load(backbone)
+        base, tokenizer = load(backbone)
+        model = base.to(context.device)
         readings = {
             name: reading_of(backbone, domain.catalogue, tokenizer, self.settings.retriever)
             for name, domain in data.domains.items()
         }
-        return diagnose(model.to(context.device), readings, components, data, self.settings.cap, context.device, report)
+
+        def validate() -> float:
+            with half_where_it_pays(context.device):
+                return validation_ndcg(retriever(model, readings[data.target]), data.target_domain)
+
+        def vectors_of(name: str) -> Floats32:
+            return prefix_vectors(retriever(model, readings[name]), data.domains[name])
+
+        return diagnose(model, validate, vectors_of, components, data, self.settings.cap, report)
 
     def _merged(
         self, needed: list[Artefact], folders: list[Path], data: TrainingData, context: FitContext

@@ -70,12 +70,12 @@ class Ranker:
         for row, found in enumerate(first):
             # A user may have fewer items left than are asked for; it must not hang on who else is asked.
             own = np.sort(found[np.isfinite(open_to[row, found])])
-            ranked = self._user(histories, row, own)
             if self.by_list:
                 scores[row] = -np.inf
-                scores[row, own] = ranked
-            elif len(own):
-                scores[row, own] = above[row] + 1 + ranked - ranked.min()
+            if not len(own):  # the user has the whole catalogue, and there is nothing to ask
+                continue
+            ranked = self._user(histories, row, own)
+            scores[row, own] = ranked if self.by_list else above[row] + 1 + ranked - ranked.min()
         return scores
 
     def item_vectors(self) -> Floats32:

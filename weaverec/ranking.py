@@ -14,14 +14,28 @@ from torch import nn
 from harness.data.domain import Ints
 from harness.errors import HarnessError
 from harness.evaluate import rank_full
-from harness.method import Artefact, Estimate, FitContext, MakeContext, Scorer, TrainingRecord, make_method
+from harness.method import (
+    Artefact,
+    DotProduct,
+    Estimate,
+    Figures,
+    FitContext,
+    Floats32,
+    MakeContext,
+    Report,
+    Scorer,
+    TrainingRecord,
+    make_method,
+)
 from harness.protocol.metrics import ndcg
 from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
+from harness.together import ALONE, Together
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load, load_tokenizer
 from weaverec.batching import padded, token_batches
+from weaverec.diagnostics import Component, diagnose, prefix_vectors
 from weaverec.merge import fold, save_model, task_vector
 from weaverec.merged import Merged, load_space
 from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
@@ -100,14 +114,20 @@ class RankedMerge:
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once."""
-        mixes = dict.fromkeys(tuple(sorted(mix)) for mix in self.retrieving.mixes(data.target, data.sources))
+        mixes = self.retrieving.distinct_mixes(data)
         return [ranker_component(data, mix, self.settings, budget, seed) for mix in mixes]
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
         """Trains the components that are not there yet, merges and folds."""
         model, tokenizer = self._model(data, context)
-        return _ranker(
-            model.to(context.device), tokenizer, data.target_domain, self.settings, context.seed, context.device
+        return Ranker(
+            model.to(context.device),
+            tokenizer,
+            data.target_domain.catalogue,
+            _finder(data.target_domain, self.settings, context.device),
+            self.settings.prompt,
+            context.seed,
+            self.settings.by_list,
         )
 
     def export(self, data: TrainingData, context: FitContext, folder: Path) -> None:
@@ -115,6 +135,34 @@ class RankedMerge:
         model, tokenizer = self._model(data, context)
         made_of = [artefact.label for artefact in self.artefacts(data, context.budget, context.seed)]
         save_model(model, tokenizer, folder, find_backbone(self.settings.backbone).name, made_of)
+
+    def diagnose(self, data: TrainingData, context: FitContext, report: Report) -> list[Figures]:
+        """What can be measured of why the merge wins or loses, by the likelihoods of the components and merges."""
+        needed = self.artefacts(data, context.budget, context.seed)
+        components = [
+            Component(mix, task_vector(context.artefacts.obtain(artefact)))
+            for mix, artefact in zip(self.retrieving.distinct_mixes(data), needed, strict=True)
+        ]
+        base, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _weights(self.settings))
+        model = base.to(context.device)
+        target = data.target_domain
+        ranker = Ranker(
+            model,
+            tokenizer,
+            target.catalogue,
+            _finder(target, self.settings, context.device),
+            self.settings.prompt,
+            context.seed,
+        )
+
+        def validate() -> float:
+            return _validated(ranker, target, self.settings, context.seed, context.device, ALONE)
+
+        def vectors_of(name: str) -> Floats32:
+            domain = data.domains[name]
+            return prefix_vectors(_finder(domain, self.settings, context.device), domain)
+
+        return diagnose(model, validate, vectors_of, components, data, self.settings.cap, report)
 
     def _model(self, data: TrainingData, context: FitContext) -> tuple[nn.Module, Any]:
         needed = self.artefacts(data, context.budget, context.seed)
@@ -276,31 +324,39 @@ def _train(
             loss += float(part.detach())
         return loss
 
+    # By likelihoods, whatever way answers are given when it serves.
+    rankers = [
+        (domain, Ranker(model, tokenizer, domain.catalogue, _finder(domain, settings, device), settings.prompt, seed))
+        for domain in domains
+        if len(domain.validation.targets)
+    ]
+
     def validate() -> float:
-        scores = []
-        for domain in domains:
-            if len(domain.validation.targets):
-                scorer = _ranker(model, tokenizer, domain, replace(settings, by_list=False), seed, device)
-                asked = _some(domain.validation, settings.validation_users, seed)
-                own = _rows(asked, together.share(len(asked.targets)))
-                with half_where_it_pays(device):
-                    gained = ndcg(rank_full(scorer, own, len(domain.catalogue)), 10).sum() if len(own.targets) else 0.0
-                scores.append(together.total(float(gained)) / len(asked.targets))
-        return float(np.mean(scores))
+        return float(
+            np.mean([_validated(ranker, domain, settings, seed, device, together) for domain, ranker in rankers])
+        )
 
     record = train_adapter(model, settings, steps, budget.patience, iter(taken), gradients, validate, folder, making)
     return replace(record, notes={"prompts": len(known), "tokens": sum(len(e.prompt) + len(e.answer) for e in known)})
 
 
-def _ranker(
-    model: nn.Module, tokenizer: Any, domain: DomainTraining, settings: RankerSettings, seed: int, device: str
-) -> Ranker:
-    finder = find_backbone(settings.retriever_backbone)
-    found, words = load(finder)
-    own = RetrieverSettings()
+def _finder(domain: DomainTraining, settings: RankerSettings, device: str) -> DotProduct:
+    """The retriever, as it is, that finds a ranker's candidates in a whole catalogue."""
+    backbone = find_backbone(settings.retriever_backbone)
+    model, tokenizer = load(backbone)
+    reading = reading_of(backbone, domain.catalogue, tokenizer, RetrieverSettings())
+    return retriever(model.to(device), reading)
+
+
+def _validated(
+    ranker: Ranker, domain: DomainTraining, settings: RankerSettings, seed: int, device: str, together: Together
+) -> float:
+    """NDCG@10 on some of a domain's validation events; each process ranks its share of them."""
+    asked = _some(domain.validation, settings.validation_users, seed)
+    own = _rows(asked, together.share(len(asked.targets)))
     with half_where_it_pays(device):
-        first = retriever(found.to(device), reading_of(finder, domain.catalogue, words, own))
-    return Ranker(model, tokenizer, domain.catalogue, first, settings.prompt, seed, settings.by_list)
+        gained = ndcg(rank_full(ranker, own, len(domain.catalogue)), 10).sum() if len(own.targets) else 0.0
+    return together.total(float(gained)) / len(asked.targets)
 
 
 def _some(held_out: HeldOut, most: int, seed: int) -> HeldOut:

@@ -106,6 +106,17 @@ def test_what_a_user_is_offered_does_not_hang_on_who_else_is_asked(made) -> None
         np.testing.assert_allclose(together[row], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("by_list", [False, True])
+def test_who_has_the_whole_catalogue_is_asked_nothing(made, by_list: bool) -> None:
+    own = ranker(made, by_list)
+    everything = Histories(np.array([0, 1]), Sequences.of([range(12), [4]]))
+    scores = own.score(everything, None)
+    np.testing.assert_array_equal(
+        scores[0], np.full(12, -np.inf) if by_list else own.retriever.score(everything, None)[0]
+    )
+    np.testing.assert_allclose(scores[1], own.score(everything.block(1, 2), None)[0], atol=1e-5)
+
+
 def test_faiss_retrieves_and_the_ranker_reorders(made) -> None:
     own = ranker(made)
     some = HISTORIES.block(0, 2)  # to one without a history, all items are equally near
@@ -233,6 +244,33 @@ def test_a_ranker_is_trained_merged_and_scored(made, tmp_path: Path) -> None:
     assert artefacts.records[0].steps == 2
     scores = scorer.score(toy_data().target_domain.validation.histories, None)
     assert np.isfinite(scores).all()
+
+
+def test_a_ranker_s_diagnosis_is_of_its_own_validation(made, tmp_path: Path) -> None:
+    method = make_method("ranker.weaverec").tuned(
+        {
+            "backbone": str(made[0].folder),
+            "steps": 2,
+            "batch": 4,
+            "cap": 10,
+            "validations": 1,
+            "validation_users": 8,
+            "prompt.candidates": 4,
+            "weights": "float32",
+        }
+    )
+    artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
+    context = FitContext(Budget(1, 1, 1), 0, "cpu", artefacts)
+    own, along, same_way, distances = method.diagnose(toy_data(), context, lambda *_: None)
+    score = dict(own.rows)
+    assert list(score) == ["none: the base model", "a", "a + b"]
+    # The target's component was validated on these events when it was trained.
+    assert score["a"] == pytest.approx(artefacts.records[0].validation[0], abs=1e-9)
+    line = {(name, w): value for name, w, value in along.rows}
+    assert line["a to a + b", 0.0] == score["a"]
+    assert line["a to a + b", 1.0] == score["a + b"]
+    assert len(same_way.rows) == 1
+    assert [name for name, _ in distances.rows] == ["a", "a + b"]
 
 
 def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:

@@ -1,0 +1,124 @@
+"""Training a decoder-only retriever: all prefixes of a history in one pass, against one prompt a prefix.
+
+Forward and backward over every prefix of some users of Amazon Beauty, by a random Qwen2 of 4 layers and 256 hidden
+units with LoRA on all of them, in one thread; the items' side is the same in both ways, and left out. The ways take
+turns, and ratios are taken round by round.
+
+    python -m tests.benchmarks.prefixes leaderboards/speed/prefixes.json
+
+writes that file and, beside it, the table `prefixes.md`. It reads the data from CDSR_DATA, and takes a few minutes.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from tabulate import tabulate
+
+from harness.data.domain import Sequences
+from harness.data.prepare import prepare
+from harness.datasets import load_dataset
+from harness.protocol.split import DomainTraining, LeaveOneOut
+from harness.run.provenance import hardware
+from tests.benchmarks.writing import write_measured
+from tests.weaverec.decoders import decoder
+from weaverec.backbone import load
+from weaverec.retriever import RetrieverSettings, reading_of
+from weaverec.training import LoraSettings, adapted
+
+WAYS = ("one pass a history", "one prompt a prefix")
+USERS, ROUNDS = 192, 4
+
+
+def beauty() -> DomainTraining:
+    """Amazon Beauty under leave-one-out.
+
+    Raises:
+        HarnessError: its file is not in CDSR_DATA.
+    """
+    folder = Path(os.environ.get("CDSR_DATA", "data"))
+    return LeaveOneOut().training(prepare(load_dataset("amazon2014-beauty").source.open("beauty", folder), 1))
+
+
+def steps(domain: DomainTraining, folder: Path) -> tuple[int, dict[str, Callable[[], torch.Tensor]]]:
+    """How many prefixes some users have, and each way to compute the gradients of all of them; gives their loss."""
+    torch.manual_seed(0)
+    backbone = decoder("qwen2", folder, hidden_size=256, num_hidden_layers=4)
+    base, tokenizer = load(backbone)
+    model = adapted(base, backbone, LoraSettings())
+    reading = reading_of(backbone, domain.catalogue, tokenizer, RetrieverSettings())
+    drawn = np.random.default_rng(0).permutation(np.flatnonzero(domain.train.lengths > 1))[:USERS]
+    own = domain.train.select(drawn)
+    prompts = Sequences.of([items[:end] for items in own for end in range(1, len(items))])
+    vectors = F.normalize(torch.randn(len(reading), 256), dim=-1)
+    targets = torch.from_numpy(np.concatenate([items[1:] for items in own]))
+
+    def step(way: str) -> torch.Tensor:
+        if way == WAYS[0]:
+            states = reading.prefixes(model, own, vectors).vectors
+        else:
+            states = reading.histories(model, prompts, vectors)
+        loss = F.cross_entropy(states @ vectors.T / 0.1, targets)
+        loss.backward()
+        return loss.detach()
+
+    return len(targets), {way: lambda way=way: step(way) for way in WAYS}
+
+
+def measure() -> dict[str, Any]:
+    """Seconds of every round of both ways."""
+    torch.set_num_threads(1)
+    with TemporaryDirectory() as home:
+        prefixes, ways = steps(beauty(), Path(home))
+        losses = {way: float(step()) for way, step in ways.items()}  # and a round to warm up
+        seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+        for _ in range(ROUNDS):
+            for way, step in ways.items():
+                started = time.perf_counter()
+                step()
+                seconds[way].append(time.perf_counter() - started)
+    packages = {name: version(name) for name in ("torch", "transformers", "peft")}
+    found = {"users": USERS, "prefixes": prefixes, "losses": losses, "seconds": seconds}
+    return {**found, "hardware": hardware("cpu"), "packages": packages}
+
+
+def table(measured: dict[str, Any]) -> str:
+    """The table of a measurement."""
+    seconds = {way: np.array(rounds) for way, rounds in measured["seconds"].items()}
+    body = []
+    for way in WAYS:
+        low, middle, high = np.quantile(seconds[WAYS[1]] / seconds[way], [0.25, 0.5, 0.75])
+        middling = np.median(seconds[way])
+        body.append(
+            [
+                way,
+                f"{middling:.2f} s",
+                f"{measured['prefixes'] / middling:.0f}",
+                f"{middle:.1f} ({low:.1f} to {high:.1f})",
+                f"{measured['losses'][way]:.5f}",
+            ]
+        )
+    headings = ["way", "a step", "prefixes/s", "times as fast, median (quartiles)", "loss"]
+    return tabulate(body, headings, tablefmt="pipe", disable_numparse=True)
+
+
+def main(target: Path) -> None:
+    """Measures; writes the figures as JSON and the table as markdown."""
+    measured = measure()
+    title, _, account = (__doc__ or "").partition("\n    python")[0].strip().partition("\n\n")
+    remark = f"Users: {USERS}, with {measured['prefixes']} prefixes; rounds: {ROUNDS}."
+    about = f"{title.rstrip('.')}\n\n{account}"
+    write_measured(target, measured, about, table(measured), remark, "tests.benchmarks.prefixes")
+    print(table(measured))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
