@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ from tests.weaverec.decoders import decoder
 from weaverec.backbone import load
 from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker import FAULTS, Ranker, likelihoods, read_list
-from weaverec.ranking import Example, RankerSettings, answer_loss, examples, ranker_component
+from weaverec.ranking import Example, RankedMerge, RankerSettings, answer_loss, by_name, examples, ranker_component
 
 TITLES = tuple(f"film number {i}" + " abc" * (i % 3) for i in range(12))
 CATALOGUE = Catalogue(tuple(map(str, range(12))), TITLES)
@@ -225,19 +226,13 @@ def test_the_authors_ways_can_be_had_by_name(made) -> None:
     assert len(lines) == 3
 
 
+def quick_ranker(made, **more: Any) -> RankedMerge:
+    steps = {"steps": 2, "batch": 4, "cap": 10, "validations": 1, "prompt.candidates": 4, "weights": "float32"}
+    return by_name("weaverec").tuned({"backbone": str(made[0].folder), **steps, **more})
+
+
 def test_a_ranker_is_trained_merged_and_scored(made, tmp_path: Path) -> None:
-    method = make_method("ranker.weaverec").tuned(
-        {
-            "backbone": str(made[0].folder),
-            "steps": 2,
-            "batch": 4,
-            "cap": 10,
-            "validations": 1,
-            "validation_users": 3,
-            "prompt.candidates": 4,
-            "weights": "float32",
-        }
-    )
+    method = quick_ranker(made, validation_users=3)
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     scorer = method.fit(toy_data(), FitContext(Budget(1, 1, 1), 0, "cpu", artefacts))
     assert [r.label for r in artefacts.records] == ["ranking LoRA on a, seed 0", "ranking LoRA on a + b, seed 0"]
@@ -247,18 +242,7 @@ def test_a_ranker_is_trained_merged_and_scored(made, tmp_path: Path) -> None:
 
 
 def test_a_ranker_s_diagnosis_is_of_its_own_validation(made, tmp_path: Path) -> None:
-    method = make_method("ranker.weaverec").tuned(
-        {
-            "backbone": str(made[0].folder),
-            "steps": 2,
-            "batch": 4,
-            "cap": 10,
-            "validations": 1,
-            "validation_users": 8,
-            "prompt.candidates": 4,
-            "weights": "float32",
-        }
-    )
+    method = quick_ranker(made, validation_users=8)
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     context = FitContext(Budget(1, 1, 1), 0, "cpu", artefacts)
     own, along, same_way, distances = method.diagnose(toy_data(), context, lambda *_: None)
