@@ -1,9 +1,12 @@
 """What a training that was killed goes on from: one file, written whole or not at all."""
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from harness.errors import HarnessError
 from harness.files import canonical_json, write_atomically
@@ -60,6 +63,35 @@ class Checkpoint:
         self.path.unlink(missing_ok=True)
 
 
+def random_state(generator: np.random.Generator) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
+    """Where Python's, numpy's and torch's global generators stand, and one of numpy's new kind: tensors and notes."""
+    import torch
+
+    tensors = {"random.torch": torch.get_rng_state()}
+    if torch.cuda.is_initialized():
+        tensors["random.cuda"] = torch.cuda.get_rng_state()
+    legacy = np.random.get_state(legacy=False)  # noqa: NPY002 - libraries draw from it
+    legacy["state"]["key"] = legacy["state"]["key"].tolist()
+    return tensors, {"python": random.getstate(), "numpy": legacy, "generator": generator.bit_generator.state}
+
+
+def restore_random_state(
+    generator: np.random.Generator, tensors: "Mapping[str, torch.Tensor]", notes: Mapping[str, Any]
+) -> None:
+    """Puts the generators back where `random_state` found them."""
+    import torch
+
+    torch.set_rng_state(tensors["random.torch"])
+    if "random.cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["random.cuda"])
+    legacy = notes["numpy"]
+    key = np.array(legacy["state"]["key"], dtype=np.uint32)
+    np.random.set_state({**legacy, "state": {**legacy["state"], "key": key}})  # noqa: NPY002
+    version, words, gauss = notes["python"]
+    random.setstate((version, tuple(words), gauss))
+    generator.bit_generator.state = notes["generator"]
+
+
 def optimiser_state(optimiser: "torch.optim.Optimizer") -> "dict[str, torch.Tensor]":
     """What an optimiser of Adam's kind remembers of each weight, by name."""
     remembered = optimiser.state_dict()["state"]
@@ -75,3 +107,13 @@ def restore_optimiser(optimiser: "torch.optim.Optimizer", tensors: "Mapping[str,
             place, _, name = rest.partition(".")
             state.setdefault(int(place), {})[name] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+
+
+def prefixed(prefix: str, tensors: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
+    """Tensors under longer names, so that several sets of them fit into one file."""
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
+
+
+def part_of(tensors: "Mapping[str, torch.Tensor]", prefix: str) -> "dict[str, torch.Tensor]":
+    """The set that has a prefix, under its own names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -4,7 +4,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from torch import nn
 from harness.errors import HarnessError
 from harness.method import Estimate, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
-from harness.resuming import optimiser_state, restore_optimiser
+from harness.resuming import optimiser_state, part_of, prefixed, restore_optimiser
 from harness.selection import BestByValidation
 from weaverec.backbone import Backbone, count_weights
 
@@ -179,11 +179,10 @@ def train_adapter(
         return {name: tensor.detach().clone() for name, tensor in own.items()}
 
     def keep(step: int) -> None:
-        best_state = best.state or {}
         making.checkpoint.write(
             {
-                **{f"now.{name}": tensor for name, tensor in state().items()},
-                **{f"best.{name}": tensor for name, tensor in best_state.items()},
+                **prefixed("now.", state()),
+                **prefixed("best.", best.state or {}),
                 **optimiser_state(optimiser),
             },
             {"step": step, "best_step": best.best_step, "validation": best.curve},
@@ -194,10 +193,10 @@ def train_adapter(
     if (kept := together.from_main(making.checkpoint.read)) is not None:
         tensors, notes = kept
         done = notes["step"]
-        set_peft_model_state_dict(adapter, _part_of(tensors, "now."))
+        set_peft_model_state_dict(adapter, part_of(tensors, "now."))
         restore_optimiser(optimiser, tensors)
         if notes["validation"]:
-            best.go_on(notes["validation"], notes["best_step"], _part_of(tensors, "best."))
+            best.go_on(notes["validation"], notes["best_step"], part_of(tensors, "best."))
     with SummaryWriter(folder / "curves") as curves:
         for step, batch in enumerate(islice(batches, steps), start=1):
             if step <= done:  # it was made before the training was killed
@@ -234,10 +233,6 @@ def train_adapter(
     adapter.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
     return best.record(done, sum(p.numel() for p in weights), {})
-
-
-def _part_of(tensors: Mapping[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _rate(step: int, steps: int, warm_up: float) -> float:

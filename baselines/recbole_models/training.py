@@ -1,6 +1,7 @@
 """Training RecBole's models: the loop, the choice of the best epoch, and what is kept of it."""
 
 import math
+import time
 from functools import partial
 from pathlib import Path as FilePath
 
@@ -17,9 +18,20 @@ from baselines.recbole_models.softmax import catalogue_softmax, product_type
 from harness.evaluate import validation_ndcg
 from harness.method import MakeContext, TrainingRecord
 from harness.protocol.scenario import Budget
+from harness.resuming import (
+    optimiser_state,
+    part_of,
+    prefixed,
+    random_state,
+    restore_optimiser,
+    restore_random_state,
+)
 from harness.selection import BestByValidation
 
 _WEIGHTS = "model.safetensors"
+
+#: A training is kept after the first epoch that ends so many seconds after it was kept before.
+_KEEP_EVERY_S = 60.0
 
 
 def train_model(
@@ -32,7 +44,8 @@ def train_model(
 ) -> TrainingRecord:
     """Trains a model; writes `model.safetensors` with the weights of its best epoch.
 
-    The best epoch is that with the highest validation NDCG@10, mean over the corpus's domains.
+    The best epoch is that with the highest validation NDCG@10, mean over the corpus's domains. A training that was
+    killed goes on from one of its latest epochs, and ends with the weights it would have had.
     """
     path = find_path(settings)
     products = product_type(settings.precision, making.device)
@@ -43,15 +56,42 @@ def train_model(
         model = built.model
         rng = np.random.default_rng(seed)
         optimiser = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, partial(_rate, settings.schedule, budget.epochs))
-        for epoch in range(1, budget.epochs + 1):
+        first, kept_at = 1, time.monotonic()
+        if (kept := making.checkpoint.read()) is not None:
+            tensors, notes = kept
+            first, done = notes["epoch"] + 1, notes["steps"]
+            model.load_state_dict(part_of(tensors, "now."))
+            restore_optimiser(optimiser, tensors)
+            best.go_on(notes["validation"], notes["best_step"], part_of(tensors, "best."))
+            restore_random_state(rng, tensors, notes["random"])
+        for epoch in range(first, budget.epochs + 1):
+            if best.exhausted:
+                break
+            for group in optimiser.param_groups:
+                group["lr"] = settings.learning_rate * _rate(settings.schedule, budget.epochs, epoch - 1)
             model.train()
             done += train_epoch(built, corpus, path, settings, optimiser, rng, products)
-            schedule.step()
-            making.report(epoch, budget.epochs)
             score = float(np.mean([validation_ndcg(s, s.part.domain) for s in _scorers(built, corpus, settings, path)]))
-            if not best.see(score, done, partial(_state, built)):
-                break
+            best.see(score, done, partial(_state, built))
+            if time.monotonic() - kept_at >= _KEEP_EVERY_S:
+                drawn, notes = random_state(rng)
+                making.checkpoint.write(
+                    {
+                        **prefixed("now.", _state(built)),
+                        **prefixed("best.", best.state or {}),
+                        **optimiser_state(optimiser),
+                        **drawn,
+                    },
+                    {
+                        "epoch": epoch,
+                        "steps": done,
+                        "best_step": best.best_step,
+                        "validation": best.curve,
+                        "random": notes,
+                    },
+                )
+                kept_at = time.monotonic()
+            making.report(epoch, budget.epochs)
     assert best.state is not None  # noqa: S101 - the first epoch validates
     save_file(best.state, folder / _WEIGHTS)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -30,6 +30,7 @@ TRAINING_CODE = (
     "harness.evaluate",
     "harness.method",
     "harness.protocol",
+    "harness.resuming",
     "harness.retrieval",
     "harness.selection",
     "harness.together",

@@ -65,6 +65,37 @@ def test_the_best_epoch_is_kept_and_served(domains, tmp_path: Path) -> None:
         torch.testing.assert_close(weights, short[name])
 
 
+class _Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(("model", "loss"), [("SASRec", "CE"), ("SASRec", "BCE"), ("BERT4Rec", None), ("FEARec", None)])
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(
+    model: str, loss: str | None, at: int, domains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("baselines.recbole_models.training._KEEP_EVERY_S", 0.0)
+    # Dropout, masks and negatives are drawn from every generator there is.
+    settings, corpus = RecBoleSettings(model, loss, learning_rate=0.02), Corpus.of(domains["a"])
+    budget = Budget(1, 5, 3)
+    record = train(settings, corpus, tmp_path / "whole", budget)
+    asked: list[int] = []
+
+    def killed(done: int, _: int) -> None:
+        asked.append(done)
+        if done == at and len(asked) == at:
+            raise _Killed
+
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    with pytest.raises(_Killed):
+        train_model(settings, corpus, budget, 0, cut, quietly(cut, killed))
+    assert train_model(settings, corpus, budget, 0, cut, quietly(cut, killed)) == record
+    epochs = len(record.validation)
+    assert asked == [*range(1, at + 1), *range(at + 1, epochs + 1)]
+    assert (cut / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
 def test_patience_ends_a_training(domains, tmp_path: Path) -> None:
     record = train(
         RecBoleSettings("SASRec", "CE", learning_rate=0.5), Corpus.of(domains["a"]), tmp_path / "x", Budget(1, 50, 2)
