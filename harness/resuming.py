@@ -14,6 +14,8 @@ from harness.files import canonical_json, write_atomically
 if TYPE_CHECKING:
     import torch
 
+    from harness.selection import BestByValidation
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -92,28 +94,59 @@ def restore_random_state(
     generator.bit_generator.state = notes["generator"]
 
 
-def optimiser_state(optimiser: "torch.optim.Optimizer") -> "dict[str, torch.Tensor]":
-    """What an optimiser of Adam's kind remembers of each weight, by name."""
+def training_state(
+    now: "Mapping[str, torch.Tensor]",
+    best: "BestByValidation[dict[str, torch.Tensor]]",
+    optimiser: "torch.optim.Optimizer",
+) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
+    """Where a training stands: its weights, its best weights and its optimiser's memory, and the validations so far.
+
+    Args:
+        now: the weights by name.
+        best: the validations, and the weights that did best.
+        optimiser: of Adam's kind.
+    """
+    tensors = {
+        **_prefixed("now.", now),
+        **_prefixed("best.", best.state or {}),
+        **_prefixed("optimiser.", _optimiser_state(optimiser)),
+    }
+    return tensors, {"best_step": best.best_step, "validation": best.curve}
+
+
+def restore_training(
+    tensors: "Mapping[str, torch.Tensor]",
+    notes: Mapping[str, Any],
+    best: "BestByValidation[dict[str, torch.Tensor]]",
+    optimiser: "torch.optim.Optimizer",
+) -> "dict[str, torch.Tensor]":
+    """Puts the optimiser (but its rates) and the validations back where `training_state` found them.
+
+    Returns:
+        The weights by name, for the caller to load.
+    """
+    _restore_optimiser(optimiser, _part_of(tensors, "optimiser."))
+    if notes["validation"]:
+        best.go_on(notes["validation"], notes["best_step"], _part_of(tensors, "best."))
+    return _part_of(tensors, "now.")
+
+
+def _optimiser_state(optimiser: "torch.optim.Optimizer") -> "dict[str, torch.Tensor]":
     remembered = optimiser.state_dict()["state"]
-    return {f"optimiser.{place}.{name}": value for place, own in remembered.items() for name, value in own.items()}
+    return {f"{place}.{name}": value for place, own in remembered.items() for name, value in own.items()}
 
 
-def restore_optimiser(optimiser: "torch.optim.Optimizer", tensors: "Mapping[str, torch.Tensor]") -> None:
-    """Gives an optimiser of Adam's kind back what `optimiser_state` took; its rates stay as they are."""
+def _restore_optimiser(optimiser: "torch.optim.Optimizer", tensors: "Mapping[str, torch.Tensor]") -> None:
     state: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
-        kind, _, rest = key.partition(".")
-        if kind == "optimiser":
-            place, _, name = rest.partition(".")
-            state.setdefault(int(place), {})[name] = value
+        place, _, name = key.partition(".")
+        state.setdefault(int(place), {})[name] = value
     optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
-def prefixed(prefix: str, tensors: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    """Tensors under longer names, so that several sets of them fit into one file."""
+def _prefixed(prefix: str, tensors: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
-def part_of(tensors: "Mapping[str, torch.Tensor]", prefix: str) -> "dict[str, torch.Tensor]":
-    """The set that has a prefix, under its own names."""
+def _part_of(tensors: "Mapping[str, torch.Tensor]", prefix: str) -> "dict[str, torch.Tensor]":
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from harness.data.domain import Ints, Sequences
-from weaverec.retriever import Floats32, Prefixes, Reading
+from harness.method import Floats32
+from weaverec.retriever import Prefixes, Reading
 
 
 def user_shares(reading: Reading, sequences: Sequences, users: Ints) -> Floats32:

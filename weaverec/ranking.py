@@ -120,13 +120,13 @@ class RankedMerge:
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
         """Trains the components that are not there yet, merges and folds."""
         model, tokenizer = self._model(data, context)
-        return Ranker(
+        return _ranker(
             model.to(context.device),
             tokenizer,
-            data.target_domain.catalogue,
-            _finder(data.target_domain, self.settings, context.device),
-            self.settings.prompt,
+            data.target_domain,
+            self.settings,
             context.seed,
+            context.device,
             self.settings.by_list,
         )
 
@@ -146,14 +146,7 @@ class RankedMerge:
         base, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _weights(self.settings))
         model = base.to(context.device)
         target = data.target_domain
-        ranker = Ranker(
-            model,
-            tokenizer,
-            target.catalogue,
-            _finder(target, self.settings, context.device),
-            self.settings.prompt,
-            context.seed,
-        )
+        ranker = _ranker(model, tokenizer, target, self.settings, context.seed, context.device)
 
         def validate() -> float:
             return _validated(ranker, target, self.settings, context.seed, context.device, ALONE)
@@ -326,7 +319,7 @@ def _train(
 
     # By likelihoods, whatever way answers are given when it serves.
     rankers = [
-        (domain, Ranker(model, tokenizer, domain.catalogue, _finder(domain, settings, device), settings.prompt, seed))
+        (domain, _ranker(model, tokenizer, domain, settings, seed, device))
         for domain in domains
         if len(domain.validation.targets)
     ]
@@ -338,6 +331,18 @@ def _train(
 
     record = train_adapter(model, settings, steps, budget.patience, iter(taken), gradients, validate, folder, making)
     return replace(record, notes={"prompts": len(known), "tokens": sum(len(e.prompt) + len(e.answer) for e in known)})
+
+
+def _ranker(
+    model: nn.Module,
+    tokenizer: Any,
+    domain: DomainTraining,
+    settings: RankerSettings,
+    seed: int,
+    device: str,
+    by_list: bool = False,
+) -> Ranker:
+    return Ranker(model, tokenizer, domain.catalogue, _finder(domain, settings, device), settings.prompt, seed, by_list)
 
 
 def _finder(domain: DomainTraining, settings: RankerSettings, device: str) -> DotProduct:

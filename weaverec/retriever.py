@@ -19,19 +19,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from harness.data.domain import Catalogue, Ints, Sequences
 from harness.data.windows import windows_of
-from harness.method import DotProduct
+from harness.method import DotProduct, Floats32
 from harness.protocol.split import Histories
 from harness.together import ALONE, Together
 from weaverec.backbone import Backbone, half_where_it_pays
 from weaverec.texts import ItemTokens
-
-Floats32 = NDArray[np.float32]
 
 #: Takes the states that count of a batch's hidden states [n, width, d] and its mask [n, width].
 Pick = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -137,7 +134,7 @@ class _Reader:
         """What is picked of a batch's hidden states, float32 [n, d]; differentiable in the model's weights."""
 
         def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            return pick(hidden_states(model, ids, mask).float(), mask)
+            return pick(hidden_states(model, ids, mask), mask).float()
 
         if self.accumulate and torch.is_grad_enabled():
             found: torch.Tensor = checkpoint(read, ids, mask, use_reentrant=False)
@@ -288,7 +285,7 @@ def _nothing(model: nn.Module) -> torch.Tensor:
 
 def _mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     weights = mask.to(states.device).unsqueeze(-1).float()
-    return (states * weights).sum(1) / weights.sum(1)
+    return (states.float() * weights).sum(1) / weights.sum(1)
 
 
 def _at(rows: Ints, places: Ints) -> Pick:

@@ -17,7 +17,7 @@ from torch import nn
 from harness.errors import HarnessError
 from harness.method import Estimate, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
-from harness.resuming import optimiser_state, part_of, prefixed, restore_optimiser
+from harness.resuming import restore_training, training_state
 from harness.selection import BestByValidation
 from weaverec.backbone import Backbone, count_weights
 
@@ -179,24 +179,15 @@ def train_adapter(
         return {name: tensor.detach().clone() for name, tensor in own.items()}
 
     def keep(step: int) -> None:
-        making.checkpoint.write(
-            {
-                **prefixed("now.", state()),
-                **prefixed("best.", best.state or {}),
-                **optimiser_state(optimiser),
-            },
-            {"step": step, "best_step": best.best_step, "validation": best.curve},
-        )
+        tensors, notes = training_state(state(), best, optimiser)
+        making.checkpoint.write(tensors, {"step": step, **notes})
 
     first_seed, kept_at = torch.initial_seed(), time.monotonic()
     done = 0
     if (kept := together.from_main(making.checkpoint.read)) is not None:
         tensors, notes = kept
         done = notes["step"]
-        set_peft_model_state_dict(adapter, part_of(tensors, "now."))
-        restore_optimiser(optimiser, tensors)
-        if notes["validation"]:
-            best.go_on(notes["validation"], notes["best_step"], part_of(tensors, "best."))
+        set_peft_model_state_dict(adapter, restore_training(tensors, notes, best, optimiser))
     with SummaryWriter(folder / "curves") as curves:
         for step, batch in enumerate(islice(batches, steps), start=1):
             if step <= done:  # it was made before the training was killed

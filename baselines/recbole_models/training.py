@@ -18,14 +18,7 @@ from baselines.recbole_models.softmax import catalogue_softmax, product_type
 from harness.evaluate import validation_ndcg
 from harness.method import MakeContext, TrainingRecord
 from harness.protocol.scenario import Budget
-from harness.resuming import (
-    optimiser_state,
-    part_of,
-    prefixed,
-    random_state,
-    restore_optimiser,
-    restore_random_state,
-)
+from harness.resuming import random_state, restore_random_state, restore_training, training_state
 from harness.selection import BestByValidation
 
 _WEIGHTS = "model.safetensors"
@@ -60,9 +53,7 @@ def train_model(
         if (kept := making.checkpoint.read()) is not None:
             tensors, notes = kept
             first, done = notes["epoch"] + 1, notes["steps"]
-            model.load_state_dict(part_of(tensors, "now."))
-            restore_optimiser(optimiser, tensors)
-            best.go_on(notes["validation"], notes["best_step"], part_of(tensors, "best."))
+            model.load_state_dict(restore_training(tensors, notes, best, optimiser))
             restore_random_state(rng, tensors, notes["random"])
         for epoch in range(first, budget.epochs + 1):
             if best.exhausted:
@@ -74,21 +65,10 @@ def train_model(
             score = float(np.mean([validation_ndcg(s, s.part.domain) for s in _scorers(built, corpus, settings, path)]))
             best.see(score, done, partial(_state, built))
             if time.monotonic() - kept_at >= _KEEP_EVERY_S:
-                drawn, notes = random_state(rng)
+                tensors, notes = training_state(_state(built), best, optimiser)
+                drawn, generators = random_state(rng)
                 making.checkpoint.write(
-                    {
-                        **prefixed("now.", _state(built)),
-                        **prefixed("best.", best.state or {}),
-                        **optimiser_state(optimiser),
-                        **drawn,
-                    },
-                    {
-                        "epoch": epoch,
-                        "steps": done,
-                        "best_step": best.best_step,
-                        "validation": best.curve,
-                        "random": notes,
-                    },
+                    {**tensors, **drawn}, {"epoch": epoch, "steps": done, "random": generators, **notes}
                 )
                 kept_at = time.monotonic()
             making.report(epoch, budget.epochs)
