@@ -14,8 +14,6 @@ from harness.files import canonical_json, write_atomically
 if TYPE_CHECKING:
     import torch
 
-    from harness.selection import BestByValidation
-
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -96,39 +94,23 @@ def restore_random_state(
 
 def training_state(
     now: "Mapping[str, torch.Tensor]",
-    best: "BestByValidation[dict[str, torch.Tensor]]",
+    best: "Mapping[str, torch.Tensor] | None",
     optimiser: "torch.optim.Optimizer",
-) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
-    """Where a training stands: its weights, its best weights and its optimiser's memory, and the validations so far.
-
-    Args:
-        now: the weights by name.
-        best: the validations, and the weights that did best.
-        optimiser: of Adam's kind.
-    """
-    tensors = {
+) -> "dict[str, torch.Tensor]":
+    """A training's weights, its best weights so far, and what its optimiser (of Adam's kind) remembers of each."""
+    return {
         **_prefixed("now.", now),
-        **_prefixed("best.", best.state or {}),
+        **_prefixed("best.", best or {}),
         **_prefixed("optimiser.", _optimiser_state(optimiser)),
     }
-    return tensors, {"best_step": best.best_step, "validation": best.curve}
 
 
 def restore_training(
-    tensors: "Mapping[str, torch.Tensor]",
-    notes: Mapping[str, Any],
-    best: "BestByValidation[dict[str, torch.Tensor]]",
-    optimiser: "torch.optim.Optimizer",
-) -> "dict[str, torch.Tensor]":
-    """Puts the optimiser (but its rates) and the validations back where `training_state` found them.
-
-    Returns:
-        The weights by name, for the caller to load.
-    """
+    tensors: "Mapping[str, torch.Tensor]", optimiser: "torch.optim.Optimizer"
+) -> "tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]":
+    """Gives an optimiser its memory back (its rates stay as they are); returns the weights, and the best ones."""
     _restore_optimiser(optimiser, _part_of(tensors, "optimiser."))
-    if notes["validation"]:
-        best.go_on(notes["validation"], notes["best_step"], _part_of(tensors, "best."))
-    return _part_of(tensors, "now.")
+    return _part_of(tensors, "now."), _part_of(tensors, "best.")
 
 
 def _optimiser_state(optimiser: "torch.optim.Optimizer") -> "dict[str, torch.Tensor]":

@@ -179,15 +179,20 @@ def train_adapter(
         return {name: tensor.detach().clone() for name, tensor in own.items()}
 
     def keep(step: int) -> None:
-        tensors, notes = training_state(state(), best, optimiser)
-        making.checkpoint.write(tensors, {"step": step, **notes})
+        making.checkpoint.write(
+            training_state(state(), best.state, optimiser),
+            {"step": step, "best_step": best.best_step, "validation": best.curve},
+        )
 
     first_seed, kept_at = torch.initial_seed(), time.monotonic()
     done = 0
     if (kept := together.from_main(making.checkpoint.read)) is not None:
         tensors, notes = kept
         done = notes["step"]
-        set_peft_model_state_dict(adapter, restore_training(tensors, notes, best, optimiser))
+        weights_then, best_then = restore_training(tensors, optimiser)
+        set_peft_model_state_dict(adapter, weights_then)
+        if notes["validation"]:
+            best.go_on(notes["validation"], notes["best_step"], best_then)
     with SummaryWriter(folder / "curves") as curves:
         for step, batch in enumerate(islice(batches, steps), start=1):
             if step <= done:  # it was made before the training was killed

@@ -53,7 +53,9 @@ def train_model(
         if (kept := making.checkpoint.read()) is not None:
             tensors, notes = kept
             first, done = notes["epoch"] + 1, notes["steps"]
-            model.load_state_dict(restore_training(tensors, notes, best, optimiser))
+            weights_then, best_then = restore_training(tensors, optimiser)
+            model.load_state_dict(weights_then)
+            best.go_on(notes["validation"], notes["best_step"], best_then)
             restore_random_state(rng, tensors, notes["random"])
         for epoch in range(first, budget.epochs + 1):
             if best.exhausted:
@@ -65,10 +67,16 @@ def train_model(
             score = float(np.mean([validation_ndcg(s, s.part.domain) for s in _scorers(built, corpus, settings, path)]))
             best.see(score, done, partial(_state, built))
             if time.monotonic() - kept_at >= _KEEP_EVERY_S:
-                tensors, notes = training_state(_state(built), best, optimiser)
                 drawn, generators = random_state(rng)
                 making.checkpoint.write(
-                    {**tensors, **drawn}, {"epoch": epoch, "steps": done, "random": generators, **notes}
+                    {**training_state(_state(built), best.state, optimiser), **drawn},
+                    {
+                        "epoch": epoch,
+                        "steps": done,
+                        "best_step": best.best_step,
+                        "validation": best.curve,
+                        "random": generators,
+                    },
                 )
                 kept_at = time.monotonic()
             making.report(epoch, budget.epochs)
