@@ -51,7 +51,14 @@ def harness(
 def started(place: Path, *arguments: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "harness.cli", *arguments]
     return subprocess.Popen(
-        command, cwd=place, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+        command,
+        cwd=place,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        # As from a terminal: tests that run in the background may have been told to ignore Ctrl-C, and pass that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
