@@ -192,6 +192,12 @@ def ranker_component(
     """The artefact of one LoRA component of a ranker; the order of the mix does not matter."""
     backbone = find_backbone(settings.backbone)
     domains = sorted((data.domains[name] for name in mix), key=lambda domain: domain.identity)
+    if settings.train_on_validation and any(domain.selected_on_test for domain in domains):
+        raise HarnessError(
+            f"train_on_validation would train on the test events: under the split {domains[0].split} they are the "
+            "validation events, and the last but one trains anyway.",
+            "Leave train_on_validation false, or use another split.",
+        )
     return Artefact(
         kind="lora",
         label=f"ranking LoRA on {' + '.join(sorted(mix))}, seed {seed}",

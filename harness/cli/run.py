@@ -256,13 +256,13 @@ def _write_board(output_dir: Path, suite: str, version: int) -> Path:
 
 
 def _guards(output_dir: Path, suite: "Suite") -> list[str]:
-    """For each scenario whose split lets training show what came after the test, how much it does."""
+    """For each scenario whose split lets training know of the test, or show what came after it, how much it does."""
     from harness.report.collect import collect
-    from harness.report.leaderboard import guard
+    from harness.report.leaderboard import guard, guarded
 
     board = collect(output_dir / "results", suite.name, suite.version)
-    found = {name: entries[0].results[0].leakage for name, entries in board.scenarios.items()}
-    return [f"{name}: {guard(leakage)}" for name, leakage in found.items() if leakage.unknown or leakage.exposed_users]
+    found = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
+    return [f"{name}: {guard(result)}" for name, result in found.items() if not guarded(result)]
 
 
 def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:

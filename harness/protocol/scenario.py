@@ -19,7 +19,7 @@ class Scenario:
         name: such as `drama-from-comedy+action`, without characters that file names forbid.
         target: the domain whose next items are predicted.
         sources: the other domains, at least one.
-        split: `leave-one-out` or `temporal`.
+        split: one of `harness.protocol.split.SPLITS`.
         overlap: `kept`, or `none` to leave each shared user in one domain only.
         overlap_seed: seed of that draw.
         pins: (candidates, SHA-256) pairs that sampled candidates must have.

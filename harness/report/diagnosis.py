@@ -13,7 +13,7 @@ from harness.method import Figures
 def write_diagnosis(title: str, found: Sequence[Figures], path: Path) -> list[Path]:
     """Writes `path` (.md) and a .png for each curve; gives what was written."""
     written = []
-    lines = [f"# {title}", "", "Measured on train and validation; the test events were not opened."]
+    lines = [f"# {title}", "", "Measured on train and validation alone."]
     for number, figures in enumerate(found, start=1):
         lines += ["", f"## {figures.title}", "", figures.note, ""]
         if figures.drawn:

@@ -9,6 +9,7 @@ from tabulate import tabulate
 from harness.files import digest
 from harness.protocol.metrics import Floats
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
+from harness.protocol.split import SelectedOnTest
 from harness.report.collect import Board, Entry
 from harness.report.merging import merging
 from harness.report.published import beside_published
@@ -59,9 +60,12 @@ def leaderboard(board: Board) -> str:
 def _title(board: Board) -> list[str]:
     counts = {len(entry.results) for entries in board.scenarios.values() for entry in entries}
     least = min(counts)
-    remark = ""
+    remarks = []
     if least < _FEWEST_SEEDS:
-        remark = f" (only {least} seed{'s' if least > 1 else ''})"
+        remarks.append(f"only {least} seed{'s' if least > 1 else ''}")
+    if any(_selected_on_test(entry.results[0]) for entries in board.scenarios.values() for entry in entries):
+        remarks.append("selected on test")
+    remark = f" ({'; '.join(remarks)})" if remarks else ""
     lines = [
         f"# {board.suite} v{board.version}{remark}",
         "",
@@ -178,7 +182,7 @@ def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
             f"{sizes['cold_users']:,}; held-out items: head {sizes['head_items']:,}, tail {sizes['tail_items']:,}, "
             f"cold {sizes['cold_items']:,}.",
             "",
-            guard(described.leakage),
+            guard(described),
             "",
             _table(headings, body),
         ]
@@ -191,8 +195,30 @@ def _split(result: RunResult) -> str:
     return f"{name} (validation from {days[0]}, test from {days[1]})" if days else name
 
 
-def guard(leakage: LeakageRecord) -> str:
-    """The cross-domain time guard, in a sentence: what lies in the future of the test events."""
+def guard(result: RunResult) -> str:
+    """What a scenario's training knows of its test, in sentences: selection by the test, where the split says so,
+    and the cross-domain time guard: what lies in the future of the test events.
+    """
+    told = _time_guard(result.leakage)
+    if not _selected_on_test(result):
+        return told
+    return (
+        "**Selected on test**: settings and checkpoints were chosen by the events that are reported here. The figures "
+        f"are too good, and stand beside no figure of another split. {told}"
+    )
+
+
+def guarded(result: RunResult) -> bool:
+    """Whether training surely knew neither the test events nor what came after them."""
+    leakage = result.leakage
+    return not _selected_on_test(result) and not (leakage.unknown or leakage.exposed_users)
+
+
+def _selected_on_test(result: RunResult) -> bool:
+    return result.scenario.split == SelectedOnTest().identity
+
+
+def _time_guard(leakage: LeakageRecord) -> str:
     if leakage.unknown or leakage.later is None:
         return f"Time guard: cannot be told ({leakage.unknown})."
     if not any(leakage.later.values()):

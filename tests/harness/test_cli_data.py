@@ -60,6 +60,20 @@ def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
+def test_a_suite_that_selects_on_the_test_says_so_wherever_it_is_read(place: Path, harness) -> None:
+    text = SUITE.replace("overlap: none\n", "split: leave-one-out-selected-on-test\n", 1)
+    (place / "shops.yaml").write_text(text)
+    code, out, err = harness("run", "--suite", "shops.yaml")
+    assert (code, err) == (0, "")
+    assert "left-from-right.leave-one-out-selected-on-test: **Selected on test**" in out
+    board = (place / "leaderboards" / "shops-v1.md").read_text()
+    told, temporal = board.partition("## left-from-right.temporal")[::2]
+    assert board.count("**Selected on test**") == 2
+    assert told.startswith("# shops v1 (only 1 seed; selected on test)")
+    assert "**Selected on test**" in told.partition("## left-from-right.leave-one-out-selected-on-test")[2]
+    assert "**Selected on test**" not in temporal.partition("\n## ")[0]
+
+
 def test_a_user_s_own_suite_runs_on_their_own_files(place: Path, harness) -> None:
     code, out, err = harness("run", "--suite", "shops.yaml")
     assert (code, err) == (0, "")

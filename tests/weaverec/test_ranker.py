@@ -19,7 +19,7 @@ from harness.method import DotProduct, FitContext, VectorScorer, make_method
 from harness.protocol.metrics import per_user
 from harness.protocol.ranking import MISSED
 from harness.protocol.scenario import Budget
-from harness.protocol.split import HeldOut, Histories, LeaveOneOut, TrainingData
+from harness.protocol.split import HeldOut, Histories, LeaveOneOut, SelectedOnTest, TrainingData
 from harness.run.artefacts import RunArtefacts
 from harness.run.store import Store
 from tests.conftest import toy_raw
@@ -212,8 +212,6 @@ def test_training_prompts_hold_the_target_once_and_nothing_else_that_the_user_kn
 
 
 def test_the_authors_ways_can_be_had_by_name(made) -> None:
-    from dataclasses import replace
-
     _, _, tokenizer = made
     domain = toy_data().domains["a"]
     own = RankerSettings(prompt=PromptSettings(candidates=6, answers=3))
@@ -224,6 +222,15 @@ def test_the_authors_ways_can_be_had_by_name(made) -> None:
     assert len(made_with(train_on_validation=True)) == len(made_with()) + len(domain.validation.targets)
     lines = tokenizer.decode(made_with(answer="list")[0].answer).removesuffix("<|end|>").strip().splitlines()
     assert len(lines) == 3
+
+
+def test_nobody_trains_on_the_test_events(made) -> None:
+    parts = {n: SelectedOnTest().training(prepare(toy_raw(n, i, 8, 15), 1)) for i, n in enumerate("ab")}
+    data = TrainingData("a", ("b",), parts)
+    settings = quick_ranker(made).settings
+    ranker_component(data, ("a",), settings, Budget(1, 1, 1), 0)
+    with pytest.raises(HarnessError, match="would train on the test events"):
+        ranker_component(data, ("a",), replace(settings, train_on_validation=True), Budget(1, 1, 1), 0)
 
 
 def quick_ranker(made, **more: Any) -> RankedMerge:

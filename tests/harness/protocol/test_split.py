@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.errors import HarnessError
-from harness.protocol.split import LeaveOneOut, Temporal, split_for
+from harness.protocol.split import LeaveOneOut, SelectedOnTest, Temporal, split_for
 from tests.conftest import domain_of
 
 histories = st.lists(st.lists(st.integers(0, 9), min_size=0, max_size=9), min_size=1, max_size=12)
@@ -39,6 +39,21 @@ def test_no_held_out_event_is_in_training(sequences: list[list[int]]) -> None:
     seen = set(training.train.timestamps.tolist())
     assert not seen & (validation | test)
     assert not set(training.validation.histories.sequences.timestamps.tolist()) & (validation | test)
+
+
+@given(histories)
+def test_selecting_on_the_test_is_said_by_the_training_data_and_leaves_the_test_as_it_is(
+    sequences: list[list[int]],
+) -> None:
+    domain = domain_of(sequences, 10)
+    training, test = SelectedOnTest().training(domain), LeaveOneOut().test(domain)
+    assert [list(s) for s in training.train] == [s[:-1] for s in sequences]
+    assert training.selected_on_test
+    assert not LeaveOneOut().training(domain).selected_on_test
+    for held in (training.validation, SelectedOnTest().test(domain)):
+        assert held.targets.tolist() == test.targets.tolist()
+        assert held.histories.users.tolist() == test.histories.users.tolist()
+        assert [list(s) for s in held.histories.sequences] == [list(s) for s in test.histories.sequences]
 
 
 @given(histories, st.lists(st.integers(0, 11), max_size=8))
