@@ -69,7 +69,8 @@ def build(settings: RecBoleSettings, corpus: Corpus, prefixes: bool) -> Built:
         prefixes: whether the dataset must hold RecBole's sample of every prefix.
 
     Raises:
-        HarnessError: RecBole has no such model, or cannot build it from sequences and texts alone.
+        HarnessError: RecBole has no such model, cannot build it from sequences and texts alone, or it has no choice of
+            losses.
     """
     parameters = dict(settings.parameters)
     if settings.loss is not None:
@@ -94,6 +95,8 @@ def build(settings: RecBoleSettings, corpus: Corpus, prefixes: bool) -> Built:
             f"RecBole's {settings.model} is trained in two stages, and hands over between them by a pickle file.",
             "FDSA reads item attributes too, and trains in one.",
         )
+    if settings.loss is not None and getattr(model, "loss_type", None) != parameters["loss_type"]:
+        raise own_loss(settings.model)
     if settings.loss == "BCE":
         model.loss_fct = BinaryCrossEntropy()
     return Built(model, dataset, transform)
@@ -120,6 +123,11 @@ def sequential_models() -> tuple[str, ...]:
 
         modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
         return tuple(sorted(name for name in vars(package) if name.lower() in modules and not name.islower()))
+
+
+def own_loss(model: str) -> HarnessError:
+    """The error of a model that trains with a loss of its own, whatever it is told."""
+    return HarnessError(f"RecBole's {model} has a loss of its own.", "Leave its `loss` out of the settings.")
 
 
 def unusable(model: str, error: Exception) -> HarnessError:

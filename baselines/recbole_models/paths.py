@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from baselines.recbole_models.building import Built, RecBoleSettings, build, unusable
+from baselines.recbole_models.building import Built, RecBoleSettings, build, own_loss, unusable
 from baselines.recbole_models.corpus import Corpus, Part
 from baselines.recbole_models.dataset import contained, seeded
 from harness.data.domain import Catalogue, Ints, Sequences
@@ -204,6 +204,9 @@ def _probe(key: _Hashable) -> Path:
     seen = Seen(corpus.sequences)
     with seeded(0):
         built = build(settings, corpus, prefixes=True)
+    called: list[object] = []
+    if settings.loss == "BCE":
+        built.model.loss_fct.register_forward_hook(lambda *_: called.append(_))
     lengths = built.dataset.inter_feat[built.model.ITEM_SEQ_LEN].numpy()
     every, short = np.arange(len(lengths)), np.flatnonzero(lengths < min(5, settings.max_length))
 
@@ -225,6 +228,8 @@ def _probe(key: _Hashable) -> Path:
             double = False
         except Exception as error:
             raise unusable(settings.model, error) from error
+    if settings.loss == "BCE" and not called:  # it computes its pairwise loss by itself
+        raise own_loss(settings.model)
     if _agrees(built, one_pass, wanted, double):
         return Path.ONE_PASS
     # Prefixes that all leave padding to cut.

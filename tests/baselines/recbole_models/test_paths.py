@@ -90,6 +90,12 @@ def test_loss_and_gradients_are_those_of_recboles_samples(model: str, loss: str 
         torch.testing.assert_close(gradient, theirs[name], atol=1e-6, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize(("model", "loss"), [("BERT4Rec", "BCE"), ("TransRec", "BCE"), ("TransRec", "CE")])
+def test_a_loss_that_a_model_would_not_use_is_refused(model: str, loss: str) -> None:
+    with pytest.raises(HarnessError, match=f"RecBole's {model} has a loss of its own"):
+        find_path(RecBoleSettings(model, loss))
+
+
 @pytest.mark.parametrize("model", ["SASRec", "GRU4Rec"])
 def test_long_sequences_with_a_stride_of_one_are_recboles_sliding_prefixes(model: str) -> None:
     # Sequences of up to nine items, of which a state may depend on four.
