@@ -1,8 +1,10 @@
 """What a training that was killed goes on from: one file, written whole or not at all."""
 
 import random
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 
+#: Among a checkpoint's notes: how long the training took so far.
+_SPENT = "spent_s"
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A file of tensors and JSON notes, in safetensors.
@@ -24,9 +30,26 @@ class Checkpoint:
 
     Attributes:
         path: where the file is, if a training was cut off.
+        since: when this process began, by `time.perf_counter`.
     """
 
     path: Path
+    since: float = field(default_factory=time.perf_counter)
+
+    @cached_property
+    def spent_before(self) -> float:
+        """Seconds that went into what was kept before this process began; asked for before it first writes.
+
+        Raises:
+            HarnessError: the file cannot be read.
+        """
+        kept = self.read()
+        return float(kept[1].get(_SPENT, 0.0)) if kept else 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds of this process, and of those before it as far as their work was kept."""
+        return self.spent_before + time.perf_counter() - self.since
 
     def read(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]] | None":
         """Tensors and notes; None where nothing was cut off.
@@ -55,8 +78,9 @@ class Checkpoint:
         """Replaces the file."""
         from safetensors.torch import save
 
+        notes = {**notes, _SPENT: self.spent}
         own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomically(self.path, save(own, {"notes": canonical_json(dict(notes))}))
+        write_atomically(self.path, save(own, {"notes": canonical_json(notes)}))
 
     def remove(self) -> None:
         """Removes the file: the training is done."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +34,12 @@ def train(artefact: Artefact, store: Store, device: str, report: Report, togethe
     notes: dict[str, Any] = {"label": artefact.label}
     checkpoint = store.checkpoint(artefact.kind, key)
     with store.write(artefact.kind, key, notes) as folder, PeakMemory() as peak:
-        started = time.perf_counter()
         record = artefact.make(folder, MakeContext(device, report, checkpoint, together))
         if together.count > 1:
             record = dataclasses.replace(record, notes={**record.notes, "processes": together.count})
         notes |= {
             "record": dataclasses.asdict(record),
-            "wall_s": time.perf_counter() - started,
+            "wall_s": checkpoint.spent,
             "peak_memory_mb": peak.megabytes(),
         }
     checkpoint.remove()
