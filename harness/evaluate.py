@@ -103,10 +103,10 @@ def _retrieve(
     for histories, rows in _blocks(held_out, n_items):
         queries = _queries(scorer, histories)
         # So many that `size` are left when the history is taken out.
-        items, _ = index.search(queries, size + longest)
-        barred = np.take_along_axis(seen_mask(histories.sequences, n_items), np.maximum(items, 0), axis=1)
+        found, _ = index.search(queries, size + longest)
+        items = _filled(found, n_items)
+        barred = np.take_along_axis(seen_mask(histories.sequences, n_items), items, axis=1)
         barred &= items != held_out.targets[rows, None]
-        items = _filled(items, n_items)
         # The first `size` that are not barred, in the order of nearness.
         first = np.argsort(barred, axis=1, kind="stable")[:, :size]
         parts.append(np.sort(np.take_along_axis(items, first, axis=1), axis=1))

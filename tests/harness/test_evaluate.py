@@ -8,6 +8,7 @@ from harness.method import DotProduct, pick
 from harness.protocol.metrics import per_user
 from harness.protocol.ranking import MISSED, InvalidScoresError
 from harness.protocol.split import HeldOut, Histories, LeaveOneOut
+from harness.retrieval import ItemIndex
 from tests.conftest import domain_of
 
 
@@ -86,6 +87,19 @@ def test_blocks_of_users_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None
         rank_retrieved(scorer, held_out, 21)[0].above,
         whole.above.clip(max=20) * 0 + np.where(whole.above < 21, whole.above, MISSED),
     )
+
+
+def test_what_fills_the_places_that_an_index_left_empty_is_not_of_the_history(monkeypatch: pytest.MonkeyPatch) -> None:
+    held_out = LeaveOneOut().test(domain_of([[1, 2, 3, 9]], 10))
+    scorer = vectors(np.random.default_rng(0), 1, 10)
+    monkeypatch.setattr(ItemIndex, "search", lambda self, queries, k: (np.full((1, k), -1), np.zeros((1, k))))
+    ranks, _ = rank_retrieved(scorer, held_out, 6)
+    # The six lowest items outside the history {1, 2, 3}: the held-out item 9 is not among them.
+    assert ranks.above.tolist() == [MISSED]
+    asked = []
+    monkeypatch.setattr("harness.evaluate.rank_candidates", lambda s, h, c, n: asked.append(c) or ranks)
+    rank_retrieved(scorer, held_out, 6)
+    assert asked[0].tolist() == [[0, 4, 5, 6, 7, 8]]
 
 
 def test_scores_of_the_wrong_shape_or_nan_are_errors() -> None:
