@@ -6,7 +6,6 @@ Pruning, sign election and dropping are PEFT's own functions, given whole task v
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -49,7 +48,7 @@ def equal_weights() -> Rule:
 
 
 def chosen_weights() -> Rule:
-    """Weights on the simplex, chosen on validation: equal ones, each vector by itself, then halfway between two."""
+    """Weights on the simplex, chosen on validation: from equal ones towards each vector, the first one's way most."""
     return Rule("chosen weights", "Hou et al., arXiv 2510.26546 (2025), with other weights", _weighted, _simplex)
 
 
@@ -120,8 +119,15 @@ def _number(value: float | list[float]) -> float:
 
 
 def _simplex(n: int) -> list[Parameters]:
-    """Equal weights, the corners, the middles of the edges, then draws from the whole simplex: `TRIES` of them."""
-    points = [np.full(n, 1 / n), *np.eye(n), *((a + b) / 2 for a, b in combinations(np.eye(n), 2))]
+    """Where a search with `TRIES` tries looks first, and with what is left of them: `TRIES` points.
+
+    Equal weights; the first vector alone, which is the target's component; half of the way between the two; half of
+    the way from equal weights to each other vector; three quarters of the way to the first; the others alone; then
+    draws from the whole simplex.
+    """
+    equal, corners = np.full(n, 1 / n), np.eye(n)
+    halves = [(equal + corner) / 2 for corner in corners]
+    points = [equal, corners[0], *halves, 0.25 * equal + 0.75 * corners[0], *corners[1:]]
     points += list(np.random.default_rng(0).dirichlet(np.ones(n), TRIES))
     # Points that differ by rounding are one; each is kept as exact as it is.
     distinct: dict[tuple[float, ...], Parameters] = {}

@@ -231,12 +231,24 @@ def test_the_first_choice_of_weights_is_weaverec_s_own(n: int) -> None:
     assert chosen_weights().choices(n)[0] == equal_weights().choices(n)[0]
 
 
+def test_weights_are_looked_for_on_the_way_to_the_target_s_component_first() -> None:
+    assert [p["weights"] for p in chosen_weights().choices(2)] == [
+        pytest.approx(wanted) for wanted in ([0.5, 0.5], [1, 0], [0.75, 0.25], [0.25, 0.75], [0.875, 0.125], [0, 1])
+    ]
+    for n in (3, 4, 5):
+        first, *others = zip(*(p["weights"] for p in chosen_weights().choices(n)), strict=True)
+        assert max(first) == 1
+        assert sum(1 / n < w < 1 for w in first) >= 1  # neither equal nor alone
+        # The tries left go to the others, in turn.
+        assert sum(max(weights) > 0.5 for weights in others) == min(n - 1, TRIES - 3)
+
+
 @pytest.mark.parametrize("n", [2, 3, 4])
 @pytest.mark.parametrize("rule", [equal_weights, chosen_weights, task_arithmetic, ties, dare, magnitude_pruning])
 def test_every_rule_has_the_same_budget_of_tries(rule, n: int) -> None:
     choices = rule().choices(n)
     assert 1 <= len(choices) <= TRIES
-    assert len(choices) in (1, TRIES) or n == 2
+    assert len(choices) in (1, TRIES)
     for choice in choices:
         if "weights" in choice:
             assert sum(choice["weights"]) == pytest.approx(1, abs=1e-3)
