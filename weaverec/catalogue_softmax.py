@@ -90,12 +90,35 @@ def softmax_loss(
         vectors: float32 [n, d], of the step's items.
         temperature: divisor of the dot products.
     """
-    device = vectors.device
+    correction = torch.from_numpy(_log_chances(own, step)[prefixes.users]).to(vectors.device)
+    scores = prefixes.vectors.float() @ vectors.T / temperature - correction
+    targets = torch.from_numpy(np.searchsorted(step.items, prefixes.targets)).to(vectors.device)
+    return F.cross_entropy(scores, targets)
+
+
+def softmax_entropy(
+    histories: torch.Tensor, own: Sequences, step: StepItems, vectors: torch.Tensor, temperature: float
+) -> torch.Tensor:
+    """The entropy of the softmax over the catalogue, in nats, mean over users: float32 [].
+
+    The entropy is log Z less the mean score, and both are sums over the catalogue, estimated as in `softmax_loss`.
+
+    Args:
+        histories: float32 [n_users, d], what the step's users are served by.
+        own: their sequences.
+        step: what was encoded.
+        vectors: float32 [n, d], of the step's items.
+        temperature: divisor of the dot products.
+    """
+    scores = histories.float() @ vectors.T / temperature
+    weighed = scores - torch.from_numpy(_log_chances(own, step)).to(vectors.device)
+    return (torch.logsumexp(weighed, dim=1) - (torch.softmax(weighed, dim=1) * scores).sum(1)).mean()
+
+
+def _log_chances(own: Sequences, step: StepItems) -> Floats32:
+    """The log of the chance of each of the step's items to be there, for each user: float32 [n_users, n]."""
     columns = np.searchsorted(step.items, own.items).clip(max=len(step.items) - 1)
     there = step.items[columns] == own.items  # a decoder-only model reads a first item without encoding it alone
     known = np.zeros((len(own), len(step.items)), dtype=bool)
     known[own.users[there], columns[there]] = True
-    correction = np.where(known, np.float32(0), step.log_chance)[prefixes.users]
-    scores = prefixes.vectors.float() @ vectors.T / temperature - torch.from_numpy(correction).to(device)
-    targets = torch.from_numpy(np.searchsorted(step.items, prefixes.targets)).to(device)
-    return F.cross_entropy(scores, targets)
+    return np.where(known, np.float32(0), step.log_chance)

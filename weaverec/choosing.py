@@ -16,7 +16,7 @@ from harness.method import Artefact, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
 from weaverec.adapters import ComponentSettings
 from weaverec.backbone import find_backbone, half_where_it_pays, load
-from weaverec.catalogue_softmax import filled_up, scattered
+from weaverec.catalogue_softmax import scattered, softmax_entropy, step_items, user_shares
 from weaverec.merge import by_layer, folded, task_vector
 from weaverec.retriever import reading_of, retriever
 from weaverec.rules import Parameters, Rule
@@ -67,8 +67,9 @@ def chosen_by_entropy(
     """The artefact of weights for each layer that make predictions for the target's users the surest.
 
     Yang et al., "AdaMerging", ICLR 2024: the entropy of the softmax over the catalogue, mean over users, is minimised
-    over weights of each layer; no label is read. Here a layer's weights are a softmax, so that they stay on the
-    simplex, as in the WeaveRec authors' code; they start equal, and the histories are those of training.
+    over weights of each layer; no label is read. Of a large catalogue the entropy is estimated, as the loss is in
+    training. Here a layer's weights are a softmax, so that they stay on the simplex, as in the WeaveRec authors' code;
+    they start equal, and the histories are those of training.
     """
     return Artefact(
         kind="merge",
@@ -139,6 +140,7 @@ def _minimise_entropy(
     logits = torch.zeros(len(layers), len(folders), device=making.device, requires_grad=True)
     optimiser = torch.optim.Adam([logits], lr=_RATE)
     users = np.flatnonzero(target.train.lengths > 1)
+    shares_of_users = user_shares(reading, target.train, users)
     entropies = []
     for step in range(_STEPS):
         own = target.train.select(rng.choice(users, min(_USERS, len(users)), replace=False))
@@ -147,14 +149,13 @@ def _minimise_entropy(
             layer: base[layer] + torch.einsum("i,ijk->jk", shares[row], stacked[layer])
             for row, layer in enumerate(layers)
         }
-        # Of a catalogue that is too large, a sample stands for it.
-        items = filled_up(reading.touched(own), len(reading), settings.items, rng)
+        # Of a catalogue that is too large, a sample stands for it, as in training.
+        drawn = step_items(reading.touched(own), shares_of_users, len(own), settings.items, rng)
         with half_where_it_pays(making.device):
             served = _With(model, merged)
-            fresh = reading.items(served, items).float()
-            histories = reading.histories(served, own, scattered(fresh, items, len(reading)))
-        log_p = torch.log_softmax(histories.float() @ fresh.T / settings.temperature, dim=1)
-        entropy = -(log_p.exp() * log_p).sum(1).mean()
+            fresh = reading.items(served, drawn.items).float()
+            histories = reading.histories(served, own, scattered(fresh, drawn.items, len(reading)))
+        entropy = softmax_entropy(histories, own, drawn, fresh, settings.temperature)
         optimiser.zero_grad()
         entropy.backward()
         optimiser.step()

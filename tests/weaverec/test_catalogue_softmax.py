@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from harness.data.domain import Ints, Sequences
-from weaverec.catalogue_softmax import softmax_loss, step_items, user_shares
+from weaverec.catalogue_softmax import softmax_entropy, softmax_loss, step_items, user_shares
 from weaverec.retriever import Prefixes
 
 N_ITEMS, N_USERS = 40, 300
@@ -79,6 +79,40 @@ def test_the_sum_over_a_sample_estimates_the_sum_over_the_catalogue(corpus, n_us
         unseen = np.setdiff1d(np.flatnonzero(shares == 0), sequences[user])
         wanted = wanted * (1 - float((state @ vectors.T).softmax(1)[0, unseen].sum()))
     torch.testing.assert_close(mean, wanted, rtol=0.03, atol=0)
+
+
+def test_with_the_whole_catalogue_the_entropy_is_its_definition(corpus) -> None:
+    sequences, reading = corpus
+    torch.manual_seed(0)
+    vectors, states = torch.randn(N_ITEMS, 4), torch.randn(3, 4)
+    own = sequences.select(np.arange(3))
+    step = step_items(reading.touched(own), np.zeros(N_ITEMS, np.float32), 3, N_ITEMS, np.random.default_rng(0))
+    found = softmax_entropy(states, own, step, vectors, 0.5)
+    wanted = torch.distributions.Categorical(logits=states @ vectors.T / 0.5).entropy().mean()
+    torch.testing.assert_close(found, wanted)
+
+
+def test_the_entropy_over_a_sample_is_near_that_over_the_catalogue(corpus) -> None:
+    """Without the correction it could not be above the log of the sample's size."""
+    sequences, reading = corpus
+    rng = np.random.default_rng(1)
+    torch.manual_seed(1)
+    vectors, state = torch.randn(N_ITEMS, 4) / 2, torch.randn(1, 4) / 2
+    shares = user_shares(reading, sequences, np.arange(N_USERS))
+    size = N_ITEMS // 2
+    found = []
+    for _ in range(2000):
+        others = rng.choice(np.delete(np.arange(N_USERS), 5), 1, replace=False)
+        own = sequences.select(np.array([5, *others]))
+        step = step_items(reading.touched(own), shares, 2, size, rng)
+        states = torch.cat([state, state])
+        # The first user's only.
+        one = own.select(np.array([0]))
+        found.append(softmax_entropy(states[:1], one, step, vectors[step.items], 1))
+    wanted = torch.distributions.Categorical(logits=state @ vectors.T).entropy()
+    mean = torch.stack(found).mean()
+    assert np.log(size) < float(wanted)
+    torch.testing.assert_close(mean, wanted[0], rtol=0.03, atol=0)
 
 
 def test_an_item_that_is_not_encoded_by_itself_is_no_column() -> None:
