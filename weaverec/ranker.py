@@ -8,6 +8,7 @@ through the model once a user, and its keys and values serve all candidates.
 answer does not name is not recommended (-inf): held out, it is a miss. So is a title that is no candidate's.
 """
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -169,7 +170,8 @@ def read_list(answer: str, offered: Sequence[str], wanted: int) -> tuple[Floats3
     """The scores that a written list gives its candidates, and what is wrong with it.
 
     A candidate whose title is the k-th of the list has the score wanted - k, one that is not named -inf. Candidates
-    of one title share its place, so they tie. Titles are compared without regard to spaces around them and to case.
+    of one title share its place, so they tie. Titles are compared without regard to spaces around them and to case,
+    and a number before a title, as the prompt's list has it, is no fault.
 
     Args:
         answer: what the model wrote, one title a line.
@@ -186,7 +188,7 @@ def read_list(answer: str, offered: Sequence[str], wanted: int) -> tuple[Floats3
     faults: set[str] = set()
     lines = [line for line in answer.split(END_OF_TITLE) if line.strip()][:wanted]
     for place, line in enumerate(lines):
-        places = named.get(_plain(line))
+        places = named.get(_plain(line), named.get(_plain(_NUMBER.sub("", line))))
         if places is None:
             faults.add("outside the candidates")
         elif np.isfinite(scores[places[0]]):
@@ -200,6 +202,10 @@ def read_list(answer: str, offered: Sequence[str], wanted: int) -> tuple[Floats3
     if not np.isfinite(scores).any():
         faults.add("nothing usable")
     return scores, sorted(faults)
+
+
+#: What stands before a title in a numbered list.
+_NUMBER = re.compile(r"^\s*\d+[.)]\s+")
 
 
 def _plain(title: str) -> str:

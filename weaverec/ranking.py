@@ -278,11 +278,13 @@ def answer_loss(model: nn.Module, batch: list[Example], pad: int) -> torch.Tenso
     ids, mask = padded([[*example.prompt, *example.answer] for example in batch], pad)
     device = next(model.parameters()).device
     ids, mask = ids.to(device), mask.to(device)
-    logits = network(input_ids=ids, attention_mask=mask).logits[:, :-1].float()
-    losses = F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
+    # No logits of what is prompt in every row: a vocabulary is many times as wide as a model.
+    first = min(len(example.prompt) for example in batch) - 1
+    kept = network(input_ids=ids, attention_mask=mask, logits_to_keep=ids.shape[1] - first).logits[:, :-1].float()
+    losses = F.cross_entropy(kept.transpose(1, 2), ids[:, first + 1 :], reduction="none")
     total = losses.new_zeros(())
     for row, example in enumerate(batch):
-        start = len(example.prompt) - 1
+        start = len(example.prompt) - 1 - first
         total = total + losses[row, start : start + len(example.answer)].mean()
     return total
 

@@ -102,9 +102,19 @@ def estimate(
 
 
 def adapted(base: nn.Module, backbone: Backbone, settings: LoraSettings) -> nn.Module:
-    """A model with a fresh LoRA on all its linear layers, drawn from torch's current random state."""
-    from peft import LoraConfig, get_peft_model
+    """A model with a fresh LoRA on all its linear layers, drawn from torch's current random state.
 
+    Raises:
+        HarnessError: it has layers whose adapters could not be merged.
+    """
+    from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
+    if any(isinstance(module, Conv1D) for module in base.modules()):
+        raise HarnessError(
+            f"The backbone {backbone.name} keeps its weights transposed, as GPT-2 does, which merging does not know.",
+            "Use another, such as Qwen/Qwen2.5-0.5B-Instruct.",
+        )
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules="all-linear"
     )

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from peft import PeftModel
+from transformers import GPT2Config, GPT2Model
 
 from harness.data.domain import Catalogue, Sequences
 from harness.data.prepare import prepare
@@ -25,6 +26,7 @@ from weaverec.backbone import Backbone, find_backbone, load
 from weaverec.batching import padded
 from weaverec.merge import task_vector
 from weaverec.retriever import RetrieverSettings, catalogue_vectors, hidden_states, reading_of
+from weaverec.training import LoraSettings, adapted
 from weaverec.weaverec import weaverec
 
 TITLES = tuple(f"film number {i} {'abc ' * (i % 4)}" for i in range(20))
@@ -68,6 +70,12 @@ def test_a_kind_that_is_neither_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(HarnessError, match="neither an encoder nor a decoder-only"):
         _ = Backbone("pictures", tmp_path).decoder_only
+
+
+def test_a_model_whose_adapters_could_not_be_merged_is_refused_before_it_is_trained(made) -> None:
+    tiny = GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=10, n_positions=8))
+    with pytest.raises(HarnessError, match="keeps its weights transposed"):
+        adapted(tiny, made[0], LoraSettings())
 
 
 def test_whatever_file_decides_what_is_read_is_in_the_digest(made, tmp_path: Path) -> None:

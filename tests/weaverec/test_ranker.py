@@ -152,13 +152,20 @@ def test_what_a_list_does_not_name_is_a_miss_and_every_user_stays(made) -> None:
 
 def test_lists_are_read_title_by_title_and_faults_are_named() -> None:
     offered = ["Heat", "Toy Story", "Heat ", "Babe"]
-    scores, faults = read_list("1. nonsense\n toy  STORY \nToy Story\nheat\nBabe\nBabe", offered, 5)
+    scores, faults = read_list("nonsense\n toy  STORY \nToy Story\nheat\nBabe\nBabe", offered, 5)
     assert scores.tolist() == [2, 4, 2, 1]
     assert faults == ["named twice", "outside the candidates", "title of several candidates"]
     scores, faults = read_list("Babe", offered, 5)
     assert scores.tolist() == [-np.inf, -np.inf, -np.inf, 5]
     assert faults == ["short"]
     assert read_list("", offered, 5)[1] == ["nothing usable", "short"]
+
+
+def test_a_list_may_keep_the_numbers_of_the_prompt_s() -> None:
+    offered = ["12 Monkeys", "2. Fast 2. Furious", "Babe", "3) Babe"]
+    scores, faults = read_list("1. Babe\n2) 12 Monkeys\n2. Fast 2. Furious\n3) Babe\n9. 3) Babe", offered, 5)
+    assert scores.tolist() == [4, 3, 5, 2]
+    assert faults == ["named twice"]
 
 
 @given(
@@ -254,14 +261,14 @@ def test_a_ranker_s_diagnosis_is_of_its_own_validation(made, tmp_path: Path) -> 
     context = FitContext(Budget(1, 1, 1), 0, "cpu", artefacts)
     own, along, same_way, distances = method.diagnose(toy_data(), context, lambda *_: None)
     score = dict(own.rows)
-    assert list(score) == ["none: the base model", "a", "a + b"]
+    assert list(score) == ["none: the base model", "a", "a + b", "all of them, in equal parts"]
     # The target's component was validated on these events when it was trained.
     assert score["a"] == pytest.approx(artefacts.records[0].validation[0], abs=1e-9)
     line = {(name, w): value for name, w, value in along.rows}
     assert line["a to a + b", 0.0] == score["a"]
     assert line["a to a + b", 1.0] == score["a + b"]
     assert len(same_way.rows) == 1
-    assert [name for name, _ in distances.rows] == ["a", "a + b"]
+    assert [name for name, *_ in distances.rows] == ["a", "a + b"]
 
 
 def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:
