@@ -61,7 +61,7 @@ def diagnose(
         report: told of each validation.
     """
     lines = list(_lines(components, data.target))
-    total = len(components) + 1 + sum(len(places) for _, places in lines)
+    total = len(components) + 2 + sum(len(places) for _, places in lines)
     done = 0
 
     def score(delta: TaskVector | None) -> float:
@@ -75,13 +75,15 @@ def diagnose(
     own = [("none: the base model", score(None))]
     own += [(component.name, score(component.vector)) for component in components]
     vectors = [component.vector for component in components]
+    own.append(("all of them, in equal parts", score(weighted_sum(vectors, [1 / len(vectors)] * len(vectors)))))
     along = [
         (name, place, score(weighted_sum(vectors, weights))) for name, places in lines for place, weights in places
     ]
     return [
         Figures(
             "Each component's own score on the target",
-            "Validation NDCG@10 on the target. Merging helps only when every component is already good on it.",
+            "Validation NDCG@10 on the target. Merging helps only when every component is already good on it. In equal "
+            "parts is how `weaverec` and `naive-merge` serve them.",
             ("component", "NDCG@10"),
             tuple(own),
         ),
@@ -109,8 +111,8 @@ def diagnose(
             "2 (1 - 2 e) with e the test error of a linear classifier that tells prefixes of the target from prefixes "
             "of the mix by the vectors of the base model (a ranker's: of the model that finds its candidates): 0 where "
             "they cannot be told apart, 2 where they always can (Ben-David et al., 2007). A mix that holds the target "
-            "is nearer to it by its making.",
-            ("training mix", "distance"),
+            "is nearer to it by its making: of which a share p is the target, 2 (1 - p) at most.",
+            ("training mix", "distance", "at most"),
             tuple(_distances(vectors_of, components, data, cap)),
         ),
     ]
@@ -173,7 +175,7 @@ def proxy_a_distance(ours: Floats32, theirs: Floats32, seed: int = 0) -> float:
 
 def _distances(
     vectors_of: Callable[[str], Floats32], components: Sequence[Component], data: TrainingData, cap: int
-) -> Iterator[tuple[str, float | str]]:
+) -> Iterator[tuple[str, float | str, float]]:
     names = sorted({name for component in components for name in component.mix} | {data.target})
     sides = {name: vectors_of(name) for name in names}
     rng = np.random.default_rng(0)
@@ -187,7 +189,9 @@ def _distances(
         taken = np.minimum(np.floor(len(reference) * sizes / sizes.sum()).astype(int), [len(p) for p in parts])
         mixed = np.concatenate([part[: int(n)] for part, n in zip(parts, taken, strict=True)])
         few = min(len(reference), len(mixed)) < _FOLDS
-        yield component.name, "too few prefixes" if few else proxy_a_distance(reference, mixed)
+        target = sum(int(n) for name, n in zip(component.mix, taken, strict=True) if name == data.target)
+        most = 2 * (1 - target / max(1, len(mixed)))
+        yield component.name, "too few prefixes" if few else proxy_a_distance(reference, mixed), most
 
 
 def _count(domain: DomainTraining) -> int:

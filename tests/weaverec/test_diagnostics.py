@@ -40,22 +40,36 @@ def test_a_diagnosis_measures_on_the_target_what_a_run_would(tmp_path, monkeypat
     method = weaverec().tuned({"steps": 2, "batch": 40, "validations": 1})
     context = FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None))
     own, along, same_way, distances = method.diagnose(data(), context, lambda *_: None)
-    assert [row[0] for row in own.rows] == ["none: the base model", "a", "a + b", "a + c"]
+    assert [row[0] for row in own.rows] == [
+        "none: the base model",
+        "a",
+        "a + b",
+        "a + c",
+        "all of them, in equal parts",
+    ]
     score = dict(own.rows)
     line = {(name, w): value for name, w, value in along.rows}
     assert line["a to a + b", 0.0] == score["a"] == line["equal", 0.0]
     assert line["a to a + b", 1.0] == score["a + b"]
+    # That of all is what weaverec serves.
+    served = weaverec().tuned({"steps": 2, "batch": 40, "validations": 1}).fit(data(), context)
+    assert score["all of them, in equal parts"] == pytest.approx(
+        validation_ndcg(served, data().target_domain), abs=1e-9
+    )
     # With two components, halfway is the method with equal weights.
     merged = weaverec().tuned({"steps": 2, "batch": 40, "validations": 1}).fit(data("a", ("b",)), context)
     assert line["a to a + b", 0.5] == pytest.approx(validation_ndcg(merged, data().target_domain), abs=1e-9)
     assert len(same_way.rows) == 3
     assert all(0 <= conflict <= 1 and -1 <= cos <= 1 for _, cos, conflict in same_way.rows)
-    assert all(0 <= distance <= 2 for _, distance in distances.rows)
+    assert all(0 <= distance <= 2 for _, distance, _ in distances.rows)
+    assert all(0 < most < 2 for name, _, most in distances.rows if name != "a")
+    assert {name: most for name, _, most in distances.rows}["a"] == 0
 
 
 def test_a_mix_with_the_target_is_nearer_to_it_than_a_source_alone(tmp_path) -> None:
     context = FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None))
     short = {"steps": 1, "batch": 40, "validations": 1}
-    hybrid = dict(weaverec().tuned(short).diagnose(data("a", ("b",)), context, lambda *_: None)[3].rows)
-    alone = dict(naive_merge().tuned(short).diagnose(data("a", ("b",)), context, lambda *_: None)[3].rows)
-    assert hybrid["a + b"] < alone["b"]
+    _, hybrid = weaverec().tuned(short).diagnose(data("a", ("b",)), context, lambda *_: None)[3].rows
+    _, alone = naive_merge().tuned(short).diagnose(data("a", ("b",)), context, lambda *_: None)[3].rows
+    assert (hybrid[0], alone[0], alone[2]) == ("a + b", "b", 2)
+    assert hybrid[1] < alone[1]
