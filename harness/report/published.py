@@ -20,7 +20,7 @@ def beside_published(board: Board) -> list[str]:
             values = entry.values(row.candidates, metric)
             if values is not None:
                 ours = float(values.mean())
-                cells = [row.method, row.target, metric.upper(), f"{ours:.4f}", f"{theirs:.4f}"]
+                cells = [row.method, row.target, row.candidates, metric.upper(), f"{ours:.4f}", f"{theirs:.4f}"]
                 body.append([*cells, f"{ours / theirs - 1:+.0%}", row.by])
     if not body:
         return []
@@ -28,15 +28,14 @@ def beside_published(board: Board) -> list[str]:
         "",
         "## Beside published figures",
         "",
-        "Same data, same split, the whole catalogue ranked with the history's items left in. Others' settings and "
-        "budgets are theirs.",
+        "Same data, same split, the same candidates, as far as others say. Their settings and budgets are theirs.",
         "",
         tabulate(
             body,
-            ["method", "target", "metric", "here", "published", "here is", "by"],
+            ["method", "target", "candidates", "metric", "here", "published", "here is", "by"],
             tablefmt="pipe",
             disable_numparse=True,
-            colalign=["left", "left", "left", "right", "right", "right", "left"],
+            colalign=["left", "left", "left", "left", "right", "right", "right", "left"],
         ),
     ]
 

@@ -37,7 +37,7 @@ def published(suite: str) -> list[Published]:
         Published(
             row.pop("method"),
             row.pop("target"),
-            file["candidates"],
+            row.pop("candidates"),
             by=row.pop("by"),
             metrics={name: float(value) for name, value in row.items()},
         )
