@@ -17,12 +17,9 @@ _NOTHING = ("–", "defaults")
 def training(board: Board) -> list[str]:
     """A section with a row for each training and each choice of settings; nothing where nothing was learnt."""
     users: dict[tuple[str, ...], set[str]] = {}
-    seen: set[tuple[str, str]] = set()
-    for result in board.results:
-        for label, row in _rows(result):
-            if (result.method, label) not in seen:  # the first seed's
-                seen.add((result.method, label))
-                users.setdefault((label, *row), set()).add(result.method)
+    for entry in (entry for entries in board.scenarios.values() for entry in entries):
+        for label, row in _rows(entry.results[0]):  # the first seed's
+            users.setdefault((label, *row), set()).add(entry.method)
     if not users:
         return []
     body = sorted([label, ", ".join(sorted(methods)), *row] for (label, *row), methods in users.items())
@@ -32,7 +29,7 @@ def training(board: Board) -> list[str]:
         "## How it was trained",
         "",
         "With the first seed. Steps: of the optimiser; kept: after how many of them the weights were taken, by "
-        "validation NDCG@10.",
+        "validation NDCG@10. Products with the catalogue are in float32 or bfloat16, as the machine had it.",
         "",
         tabulate(
             [[row[i] for i in used] for row in body],
@@ -47,9 +44,10 @@ def _rows(result: RunResult) -> list[tuple[str, list[str]]]:
     chosen = _tuning(result)
     found = [
         (
-            record.label.rpartition(", seed")[0] or record.label,
+            (record.label.rpartition(", seed")[0] or record.label) + _tuned_for(result),
             [
-                str(record.notes.get("training_path", "–")),
+                ", ".join(str(record.notes[note]) for note in ("training_path", "products") if note in record.notes)
+                or "–",
                 f"{record.steps:,}",
                 f"{record.best_step:,}",
                 *chosen,
@@ -69,6 +67,12 @@ def _tuning(result: RunResult) -> tuple[str, str]:
     settings = ", ".join(f"{name.rpartition('.')[2]} {_short(value)}" for name, value in result.tuning.chosen.items())
     trials = ("diverged" if t.validation is None else f"{t.validation:.4f}" for t in result.tuning.trials)
     return settings, ", ".join(trials)
+
+
+def _tuned_for(result: RunResult) -> str:
+    """One training of several domains may have other settings for each that it serves."""
+    shared = result.tuning is not None and len(result.tuning.data) > 1
+    return f", for {result.scenario.target}" if shared else ""
 
 
 def _short(value: Any) -> str:

@@ -22,6 +22,7 @@ from harness.run.score import score
 from harness.run.store import Store
 from harness.suites import load_suite, shipped_suite
 from harness.suites.published import Published, published
+from harness.tuning.record import TrialRecord, Tuning
 
 
 class Fixed:
@@ -283,6 +284,44 @@ def test_what_a_merging_rule_chose_is_shown_apart_from_trainings(toy) -> None:
     trained = text.partition("## How it was trained")[2].partition("\n## ")[0]
     assert "LoRA on left" in trained
     assert "entropy" not in trained
+
+
+def test_a_training_with_other_settings_for_each_target_has_a_row_for_each(toy) -> None:
+    board = collect(run_all(toy, ("fixed",), seeds=(0,)), "toy", 1)
+
+    def tuned(result: RunResult) -> RunResult:
+        target = result.scenario.target
+        rate = 0.1 if target == "left" else 0.2
+        tuning = Tuning(
+            command="harness tune",
+            method="fixed",
+            data=dict.fromkeys([target, "left", "right"], "0"),
+            budget={"trials": 1},
+            seed=0,
+            space={},
+            chosen={"rate": rate},
+            trials=(TrialRecord(settings={}, validation=rate, curves={}, steps={}, seconds=0.0),),
+            code="0",
+        )
+        record = ArtefactRecord(
+            kind="recbole",
+            label="SASRec on left + right, seed 0",
+            key=target,
+            validation=(rate,),
+            steps=3,
+            best_step=3,
+            trainable_parameters=0,
+            notes={"training_path": "somehow", "products": "bfloat16"},
+        )
+        return result.model_copy(update={"training": (record,), "tuning": tuning})
+
+    for name, (entry,) in board.scenarios.items():
+        board.scenarios[name] = (replace(entry, results=tuple(map(tuned, entry.results))),)
+    text = leaderboard(board).partition("## How it was trained")[2]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if "| SASRec" in row]
+    assert [row[0] for row in rows] == ["SASRec on left + right, for left", "SASRec on left + right, for right"]
+    assert [row[2] for row in rows] == ["somehow, bfloat16"] * 2
+    assert [row[5] for row in rows] == ["rate 0.1", "rate 0.2"]
 
 
 def test_published_figures_stand_beside_the_board_s_own(toy, monkeypatch: pytest.MonkeyPatch) -> None:
