@@ -47,6 +47,8 @@ Examples:
 
 - `harness run --suite cdsr --method weaverec --method joint --seed 0` runs a part
 
+- `harness run --suite cdsr-amazon --missing` adds what the results in `leaderboards` lack, and makes none of them anew
+
 - `harness run --suite my-suite.yaml` runs a suite of your own
 
 - `accelerate launch --multi_gpu --module harness.cli run --suite paper` trains each component on all GPUs
@@ -63,6 +65,7 @@ def run(
     data_dir: DataDir = DATA,
     jobs: Jobs = None,
     device: Device = "auto",
+    missing: Annotated[bool, typer.Option("--missing", help="Only what the output folder has no result of.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -70,6 +73,7 @@ def run(
     from rich.console import Console
 
     from harness.files import check_writable
+    from harness.report.collect import results_in
     from harness.run.execute import Workplace, default_jobs, execute, train_together
     from harness.run.plan import make_plan
     from harness.run.progress import bars
@@ -92,7 +96,8 @@ def run(
         console.quiet = not processes.main
         with processes.main_first():
             domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
-        plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store)
+        there = results_in(output_dir / "results") if missing else ()
+        plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store, there)
         _print_plan(console, chosen, plan)
         place = Workplace(chosen, domains, store.root, chosen_device, debug)
         if processes.count > 1 and not dry_run:

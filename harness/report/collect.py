@@ -56,6 +56,11 @@ def boards_in(folder: Path, suite: str | None = None) -> list[tuple[str, int]]:
     )
 
 
+def results_in(folder: Path) -> frozenset[Path]:
+    """Paths of all results in a folder, from there on."""
+    return frozenset(path.relative_to(folder) for path in folder.glob("*/v*/*/*.json"))
+
+
 def collect(folder: Path, suite: str, version: int) -> Board:
     """Reads the results of one version of a suite, from `folder/suite/v<version>`.
 

@@ -124,8 +124,17 @@ class Cost(_Record):
     artefacts: tuple[ArtefactCost, ...]
 
 
+def result_path(suite: str, version: int, scenario: str, method: str, seed: int) -> Path:
+    """Where a result stands below a results folder."""
+    return Path(suite, f"v{version}", scenario, f"{method}-seed{seed}.json")
+
+
 class RunResult(_Record):
-    """One run. All but `provenance` and `cost` is the same whenever the same thing is run with the same seed."""
+    """One run. All but `provenance` and `cost` is the same whenever the same thing is run with the same seed.
+
+    On machines of one kind: others add sums up in another order, and where there is no bfloat16 in hardware, float32
+    stands in for it. What a training had is in its notes, and the machine in `provenance`.
+    """
 
     schema_version: Literal[3] = 3
     key: str
@@ -164,7 +173,7 @@ class RunResult(_Record):
     @property
     def path(self) -> Path:
         """Where the result stands below a results folder."""
-        return Path(self.suite, f"v{self.suite_version}", self.scenario.name, f"{self.method}-seed{self.seed}.json")
+        return result_path(self.suite, self.suite_version, self.scenario.name, self.method, self.seed)
 
     def content_digest(self) -> str:
         """SHA-256 over all but `provenance` and `cost`: equal for two runs that came out the same."""

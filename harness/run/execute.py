@@ -49,8 +49,8 @@ class Workplace:
     debug: bool = False
 
 
-#: What a worker that trains an adapter of the packaged backbone takes at most, with some room.
-_WORKER_GB = 2.5
+#: What a worker that trains an adapter of the packaged backbone takes at most on the shipped suites, with some room.
+_WORKER_GB = 4.5
 
 
 def default_jobs(device: str) -> int:

@@ -1,11 +1,13 @@
 """What a command will do: which runs are there already, which must be made, and what must be trained for them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from harness.files import digest, source_digest
 from harness.method import Estimate, Method, TrainsArtefacts, content_of, packages_of, settings_of
 from harness.protocol.scenario import Scenario, Suite
+from harness.results.record import result_path
 from harness.run.artefacts import artefact_key
 from harness.run.methods import method_for
 from harness.run.opening import Domains, open_training
@@ -61,6 +63,7 @@ def make_plan(
     seeds: Sequence[int],
     domains: Domains,
     store: Store,
+    there: Collection[Path] = (),
 ) -> Plan:
     """Plans some of a suite.
 
@@ -71,6 +74,7 @@ def make_plan(
         seeds: seeds to run each with.
         domains: the prepared domains.
         store: what was made before.
+        there: results that are not asked for again, by their paths below a results folder.
 
     Raises:
         HarnessError: an unknown method, or one that cannot be imported.
@@ -81,6 +85,7 @@ def make_plan(
         for scenario in scenarios
         for name in methods
         for seed in seeds
+        if result_path(suite.name, suite.version, scenario.name, name, seed) not in there
     )
     missing = tuple(run for run in runs if not store.has("run", run.key))
     opened = {

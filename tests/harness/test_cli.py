@@ -80,6 +80,20 @@ def test_a_run_its_repetition_its_board_and_its_check(place: Path, monkeypatch, 
     code, out, _ = harness(monkeypatch, capsys, "leaderboard", "--check")
     assert (code, out) == (0, "leaderboards/tiny-v1.md: as its results give\n")
 
+    # What is there already, even from elsewhere, is not made anew where that is asked for.
+    added = ("run", "--suite", "tiny.yaml", "--missing", "--json")
+    code, out, _ = harness(monkeypatch, capsys, *added, "--dry-run", "--cache-dir", "empty")
+    assert (code, json.loads(out)["runs"], json.loads(out)["missing"]) == (0, 0, [])
+    code, out, _ = harness(monkeypatch, capsys, *added)
+    assert (code, json.loads(out)["runs"]) == (0, 0)
+    assert board.read_bytes() == text
+    gone = results[0].with_suffix("")
+    for suffix in (".json", ".parquet"):
+        gone.with_suffix(suffix).unlink()
+    code, out, _ = harness(monkeypatch, capsys, *added)
+    assert (code, json.loads(out)["runs"]) == (0, 1)
+    assert board.read_bytes() == text
+
     board.write_text(board.read_text().replace("0.0", "0.1"))
     code, out, _ = harness(monkeypatch, capsys, "leaderboard", "--check")
     assert (code, "differs" in out) == (1, True)
