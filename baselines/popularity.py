@@ -44,7 +44,8 @@ class RecentPopularity:
     """Scores an item by its number of late training interactions in the target domain.
 
     Late is by the clock where the domain has one. Where it has none, it is by place in each user's sequence, which
-    is another thing: the last items of every user, however long ago. All-time counts, scaled below one, break ties.
+    is another thing: the last items of every user, however long ago. Interactions of one age count together, so of
+    such a domain never less than every user's last. All-time counts, scaled below one, break ties.
     """
 
     settings: RecentSettings = field(default_factory=RecentSettings)

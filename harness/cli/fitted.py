@@ -73,13 +73,16 @@ def diagnose(
     from harness.report.diagnosis import write_diagnosis
     from harness.run.fitted import diagnose
     from harness.run.progress import meter
+    from harness.run.provenance import git_state
 
     console, place = _place(suite, scenario, cache_dir, data_dir, device, as_json)
     with meter(console) as report:
         found = diagnose(**place, name=method, seed=seed, report=partial(report, f"{method} on {scenario}"))
     chosen = place["suite"]
     path = output_dir / "diagnostics" / f"{chosen.name}-v{chosen.version}" / f"{scenario}-{method}-seed{seed}.md"
-    written = write_diagnosis(f"{method} on {chosen.id}, {scenario}, seed {seed}", found, path)
+    commit, clean = git_state()
+    made_by = f"Made by commit {commit}{'' if clean else ' and changes to it'}." if commit else "Made by no checkout."
+    written = write_diagnosis(f"{method} on {chosen.id}, {scenario}, seed {seed}", made_by, found, path)
     if as_json:
         typer.echo(
             json.dumps({"figures": [asdict(f) for f in found], "files": [str(each) for each in written]}, indent=1)

@@ -10,10 +10,17 @@ from harness.files import write_atomically
 from harness.method import Figures
 
 
-def write_diagnosis(title: str, found: Sequence[Figures], path: Path) -> list[Path]:
-    """Writes `path` (.md) and a .png for each curve; gives what was written."""
+def write_diagnosis(title: str, made_by: str, found: Sequence[Figures], path: Path) -> list[Path]:
+    """Writes `path` (.md) and a .png for each curve; gives what was written.
+
+    Args:
+        title: what was diagnosed.
+        made_by: by which code, as a sentence.
+        found: tables and curves.
+        path: of the .md.
+    """
     written = []
-    lines = [f"# {title}", "", "Measured on train and validation alone."]
+    lines = [f"# {title}", "", f"Measured on train and validation alone. {made_by}"]
     for number, figures in enumerate(found, start=1):
         lines += ["", f"## {figures.title}", "", figures.note, ""]
         if figures.drawn:

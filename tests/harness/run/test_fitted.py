@@ -81,7 +81,7 @@ def test_a_diagnosis_is_written_with_its_curves(place, tmp_path: Path) -> None:
             lambda *_: None,
         )
     )
-    written = write_diagnosis("weaverec on toy", found, tmp_path / "why.md")
+    written = write_diagnosis("weaverec on toy", "Made by hand.", found, tmp_path / "why.md")
     text = written[0].read_text()
     assert [path.suffix for path in written] == [".md", ".png"]
     assert written[1].read_bytes().startswith(b"\x89PNG")
