@@ -34,7 +34,7 @@ class Checkpoint:
     """
 
     path: Path
-    since: float = field(default_factory=time.perf_counter)
+    since: float = field(default_factory=time.perf_counter, compare=False)
 
     @cached_property
     def spent_before(self) -> float:
