@@ -43,14 +43,6 @@ class StepItems:
     log_chance: Floats32
 
 
-def filled_up(touched: Ints, n_items: int, size: int, rng: np.random.Generator) -> Ints:
-    """Some items, and uniform draws from the others that fill them up to `size`: int64, rising."""
-    others = np.setdiff1d(np.arange(n_items), touched)
-    drawn = min(max(0, size - len(touched)), len(others))
-    found: Ints = np.union1d(touched, rng.choice(others, drawn, replace=False))
-    return found
-
-
 def step_items(touched: Ints, shares: Floats32, n_users: int, size: int, rng: np.random.Generator) -> StepItems:
     """The items of a step's users, and uniform draws that fill them up.
 
@@ -62,7 +54,9 @@ def step_items(touched: Ints, shares: Floats32, n_users: int, size: int, rng: np
         rng: for the draws.
     """
     n_items = len(shares)
-    items = filled_up(touched, n_items, size, rng)
+    others = np.setdiff1d(np.arange(n_items), touched)
+    drawn = min(max(0, size - len(touched)), len(others))
+    items: Ints = np.union1d(touched, rng.choice(others, drawn, replace=False))
     if len(items) == n_items:
         return StepItems(items, np.zeros(n_items, dtype=np.float32))
     # By one of the other users, or else by a draw.

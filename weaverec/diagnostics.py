@@ -61,7 +61,7 @@ def diagnose(
         report: told of each validation.
     """
     lines = list(_lines(components, data.target))
-    total = len(components) + 2 + sum(len(places) for _, places in lines)
+    total = len(components) + 1 + (len(components) > 1) + sum(len(places) for _, places in lines)
     done = 0
 
     def score(delta: TaskVector | None) -> float:
@@ -75,7 +75,8 @@ def diagnose(
     own = [("none: the base model", score(None))]
     own += [(component.name, score(component.vector)) for component in components]
     vectors = [component.vector for component in components]
-    own.append(("all of them, in equal parts", score(weighted_sum(vectors, [1 / len(vectors)] * len(vectors)))))
+    if len(vectors) > 1:
+        own.append(("all of them, in equal parts", score(weighted_sum(vectors, [1 / len(vectors)] * len(vectors)))))
     along = [
         (name, place, score(weighted_sum(vectors, weights))) for name, places in lines for place, weights in places
     ]

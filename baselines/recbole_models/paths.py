@@ -204,9 +204,9 @@ def _probe(key: _Hashable) -> Path:
     seen = Seen(corpus.sequences)
     with seeded(0):
         built = build(settings, corpus, prefixes=True)
-    called: list[object] = []
+    called: list[bool] = []
     if settings.loss == "BCE":
-        built.model.loss_fct.register_forward_hook(lambda *_: called.append(_))
+        built.model.loss_fct.register_forward_hook(lambda *_: called.append(True))
     lengths = built.dataset.inter_feat[built.model.ITEM_SEQ_LEN].numpy()
     every, short = np.arange(len(lengths)), np.flatnonzero(lengths < min(5, settings.max_length))
 

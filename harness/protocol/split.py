@@ -60,7 +60,6 @@ class DomainTraining:
         fingerprint: of the domain's content.
         split: what was held out, so that fingerprint and split together say what the training data are.
         timed: whether timestamps are instants.
-        selected_on_test: whether the validation events are the test events, as the scenario's split says by name.
     """
 
     name: str
@@ -71,12 +70,16 @@ class DomainTraining:
     fingerprint: str
     split: str
     timed: bool = True
-    selected_on_test: bool = False
 
     @property
     def identity(self) -> str:
         """Equal for equal training data: what an artefact trained on them names as its input."""
         return f"{self.fingerprint}/{self.split}"
+
+    @property
+    def selected_on_test(self) -> bool:
+        """Whether the validation events are the test events, as the split says by name."""
+        return self.split == SelectedOnTest().identity
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ class SelectedOnTest:
 
     def training(self, domain: Domain) -> DomainTraining:
         """All but the last event train; the last one, the test event, validates."""
-        return _training(self, domain, domain.interactions.without_last(1), self.test(domain), selected_on_test=True)
+        return _training(self, domain, domain.interactions.without_last(1), self.test(domain))
 
     def test(self, domain: Domain) -> HeldOut:
         """The last event of each user, with everything before it as history."""
@@ -254,9 +257,7 @@ def split_for(name: str, target: Domain) -> Split:
     return LeaveOneOut() if name == "leave-one-out" else SelectedOnTest()
 
 
-def _training(
-    split: Split, domain: Domain, train: Sequences, validation: HeldOut, selected_on_test: bool = False
-) -> DomainTraining:
+def _training(split: Split, domain: Domain, train: Sequences, validation: HeldOut) -> DomainTraining:
     return DomainTraining(
         name=domain.name,
         catalogue=domain.catalogue,
@@ -266,7 +267,6 @@ def _training(
         fingerprint=domain.fingerprint,
         split=split.identity,
         timed=domain.timed,
-        selected_on_test=selected_on_test,
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from baselines.language_models import naive_merge
+from baselines.language_models import naive_merge, target_only, zero_shot
 from harness.evaluate import validation_ndcg
 from harness.method import FitContext
 from harness.run.artefacts import RunArtefacts
@@ -64,6 +64,18 @@ def test_a_diagnosis_measures_on_the_target_what_a_run_would(tmp_path, monkeypat
     assert all(0 <= distance <= 2 for _, distance, _ in distances.rows)
     assert all(0 < most < 2 for name, _, most in distances.rows if name != "a")
     assert {name: most for name, _, most in distances.rows}["a"] == 0
+
+
+@pytest.mark.parametrize(("method", "rows"), [(zero_shot, 1), (target_only, 2)])
+def test_without_a_merge_there_is_none_to_score(tmp_path, method, rows: int) -> None:
+    context = FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None))
+    tried = []
+    made = method()
+    if made.artefacts(data(), BUDGET, 0):
+        made = made.tuned({"steps": 1, "batch": 40, "validations": 1})
+    own, *_ = made.diagnose(data(), context, lambda *progress: tried.append(progress))
+    assert len(own.rows) == rows
+    assert tried[-1] == (rows, rows)
 
 
 def test_a_mix_with_the_target_is_nearer_to_it_than_a_source_alone(tmp_path) -> None:
