@@ -96,6 +96,19 @@ class HasContent(Protocol):
 
 
 @runtime_checkable
+class ChecksFiles(Protocol):
+    """A method that needs files beside data, and can be planned without them."""
+
+    def check_files(self) -> None:
+        """Finds out, before anything starts, whether all it needs is there.
+
+        Raises:
+            HarnessError: a file is missing.
+        """
+        ...
+
+
+@runtime_checkable
 class Exports(Protocol):
     """A method whose fitted model others can load."""
 

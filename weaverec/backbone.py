@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,8 +38,26 @@ class Backbone:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of its files: weights, configuration, tokenizer, chat template."""
+        """SHA-256 (hex) of its files: weights, configuration, tokenizer, chat template; of those that are there."""
         return _files_digest(self.folder)
+
+    def check_weights(self) -> None:
+        """Fails where only what a plan needs is here, configuration and tokenizer, or a part of the weights.
+
+        Raises:
+            HarnessError: weights are missing.
+        """
+        index = self.folder / "model.safetensors.index.json"
+        try:
+            parts = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values() if index.is_file() else ()
+        except (OSError, ValueError, LookupError) as error:
+            raise _unreadable(self, error) from error
+        missing = [name for name in sorted(set(parts)) if not (self.folder / name).is_file()]
+        if missing or not any(self.folder.glob("*.safetensors")):
+            raise HarnessError(
+                f"The backbone {self.name} has no weights {', '.join(missing) or '(*.safetensors)'} in {self.folder}.",
+                f"Fetch them, where there is a network: hf download {self.name}.",
+            )
 
     @property
     def decoder_only(self) -> bool:
@@ -87,7 +104,8 @@ def find_backbone(name: str) -> Backbone:
     except (LocalEntryNotFoundError, HFValidationError) as error:
         raise HarnessError(
             f"The backbone {name!r} is neither {PACKAGED!r}, nor a folder, nor a model in the Hugging Face cache.",
-            f"Fetch it first, where there is a network: hf download {name}.",
+            f"Fetch it first, where there is a network: hf download {name}. "
+            "For a plan, add: --exclude '*.safetensors'.",
         ) from error
 
 
@@ -172,21 +190,44 @@ def _unreadable(backbone: Backbone, error: Exception) -> HarnessError:
     return HarnessError(f"Cannot load the backbone {backbone.name} from {backbone.folder}: {error}.", "Fetch it again.")
 
 
-def count_weights(backbone: Backbone) -> tuple[int, int]:
-    """How many weights a backbone has, and how many of them multiply every token: all but the embeddings.
+@dataclass(frozen=True)
+class Sizes:
+    """How large a model is.
 
-    Read from its files' headers: nothing is loaded.
+    Attributes:
+        weights: how many it has.
+        multiplied: those that multiply every token: all but the embeddings.
+        layers: of the transformer.
+        hidden: numbers of a hidden state.
+        vocabulary: tokens it knows.
     """
-    from safetensors import safe_open
 
-    total = multiplied = 0
-    for path in sorted(backbone.folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                size = math.prod(file.get_slice(name).get_shape())
-                total += size
-                multiplied += size * ("embed" not in name)
-    return total, multiplied
+    weights: int
+    multiplied: int
+    layers: int
+    hidden: int
+    vocabulary: int
+
+
+@cache
+def sizes_of(backbone: Backbone, head: Head = "states") -> Sizes:
+    """How large a backbone is, by its configuration: its weights need not be here.
+
+    Raises:
+        HarnessError: the configuration is missing, or unknown.
+    """
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+
+    try:
+        config: Any = AutoConfig.from_pretrained(backbone.folder, local_files_only=True)
+        with torch.device("meta"):  # shapes alone
+            kind: Any = AutoModelForCausalLM if head == "tokens" else AutoModel
+            model = kind.from_config(config)
+    except (OSError, ValueError) as error:
+        raise _unreadable(backbone, error) from error
+    sizes = {name: weight.numel() for name, weight in model.named_parameters()}
+    multiplied = sum(size for name, size in sizes.items() if "embed" not in name)
+    return Sizes(sum(sizes.values()), multiplied, config.num_hidden_layers, config.hidden_size, config.vocab_size)
 
 
 @contextmanager
@@ -198,8 +239,6 @@ def half_where_it_pays(device: str) -> Iterator[None]:
 
 @cache
 def _files_digest(folder: Path) -> str:
-    if not any(folder.glob("*.safetensors")):
-        raise HarnessError(f"No backbone weights in {folder}.", "Fetch the backbone again.")
     kinds = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
     files = sorted({path for kind in kinds for path in folder.glob(kind)})
     return digest([[path.name, file_digest(path)] for path in files])

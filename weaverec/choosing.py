@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,17 @@ import torch
 from torch import nn
 
 from harness.evaluate import validation_ndcg
-from harness.method import Artefact, MakeContext, TrainingRecord
+from harness.method import Artefact, Artefacts, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
 from weaverec.adapters import ComponentSettings
 from weaverec.backbone import find_backbone, half_where_it_pays, load
 from weaverec.catalogue_softmax import scattered, softmax_entropy, step_items, user_shares
-from weaverec.merge import by_layer, folded, task_vector
+from weaverec.merge import TaskVector, by_layer, folded, task_vector
 from weaverec.retriever import reading_of, retriever
 from weaverec.rules import Parameters, Rule
+
+#: On a device (`cpu` or `cuda`): the base model there, and its NDCG@10 on the target's validation events as it stands.
+Opened = Callable[[str], tuple[nn.Module, Callable[[], float]]]
 
 _FILE = "merge.json"
 
@@ -27,21 +30,46 @@ _FILE = "merge.json"
 _STEPS, _USERS, _RATE = 20, 64, 0.05
 
 
+def merged_by(
+    rule: Rule,
+    components: Sequence[Artefact],
+    target: DomainTraining,
+    opened: Opened,
+    artefacts: Artefacts,
+) -> TaskVector:
+    """What a rule makes of some components; where it has a choice, the best by the target's validation.
+
+    Args:
+        rule: the rule.
+        components: what is merged.
+        target: the domain that is served.
+        opened: the base model, and its validation on the target by the head that it serves with.
+        artefacts: where components come from, and what was chosen is kept.
+    """
+    folders = [artefacts.obtain(component) for component in components]
+    vectors = [task_vector(folder) for folder in folders]
+    choices = rule.choices(len(vectors))
+    if len(choices) == 1:
+        return rule.apply(vectors, choices[0])
+    tried = chosen_by_validation(rule, components, folders, target, opened)
+    return rule.apply(vectors, read_choice(artefacts.obtain(tried)))
+
+
 def chosen_by_validation(
     rule: Rule,
     components: Sequence[Artefact],
     folders: Sequence[Path],
     target: DomainTraining,
-    settings: ComponentSettings,
+    opened: Opened,
 ) -> Artefact:
     """The artefact of a rule's parameters, the best of its choices by the target's validation NDCG@10.
 
     Args:
         rule: a rule with several choices.
-        components: what is merged.
+        components: what is merged; how they serve is among their inputs.
         folders: where the components are, in that order.
         target: the domain that is served; ties go to the earlier choice.
-        settings: of the components.
+        opened: the base model, and its validation on the target.
     """
     choices = rule.choices(len(folders))
     return Artefact(
@@ -53,7 +81,7 @@ def chosen_by_validation(
             "components": [[component.kind, dict(component.inputs)] for component in components],
             "target": target.identity,
         },
-        make=partial(_try_all, rule, choices, list(folders), target, settings),
+        make=partial(_try_all, rule, choices, list(folders), opened),
     )
 
 
@@ -98,20 +126,16 @@ def _try_all(
     rule: Rule,
     choices: list[Parameters],
     folders: list[Path],
-    target: DomainTraining,
-    settings: ComponentSettings,
+    opened: Opened,
     folder: Path,
     making: MakeContext,
 ) -> TrainingRecord:
-    backbone = find_backbone(settings.backbone)
-    model, tokenizer = load(backbone)
-    model.to(making.device)
-    reading = reading_of(backbone, target.catalogue, tokenizer, settings.retriever)
+    model, validate = opened(making.device)
     vectors = [task_vector(path) for path in folders]
     scores = []
     for number, choice in enumerate(choices, start=1):
-        with folded(model, rule.apply(vectors, choice)), half_where_it_pays(making.device):
-            scores.append(validation_ndcg(retriever(model, reading), target))
+        with folded(model, rule.apply(vectors, choice)):
+            scores.append(validate())
         making.report(number, len(choices))
     best = scores.index(max(scores))
     _write(folder, choices[best])

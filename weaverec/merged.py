@@ -7,6 +7,7 @@ code with the same settings.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ from torch import nn
 from harness.evaluate import validation_ndcg
 from harness.method import Artefact, Figures, FitContext, Floats32, Report, Scorer
 from harness.protocol.scenario import Budget
-from harness.protocol.split import TrainingData
+from harness.protocol.split import DomainTraining, TrainingData
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.adapters import ComponentSettings, component
-from weaverec.backbone import Head, find_backbone, half_where_it_pays, load
-from weaverec.choosing import chosen_by_entropy, chosen_by_validation, read_choice
+from weaverec.backbone import Head, find_backbone, half_where_it_pays, load, load_tokenizer
+from weaverec.choosing import chosen_by_entropy, merged_by, read_choice
 from weaverec.diagnostics import Component, diagnose, prefix_vectors
 from weaverec.merge import TaskVector, by_layer, fold, save_model, task_vector
-from weaverec.retriever import reading_of, retriever
+from weaverec.retriever import Reading, reading_of, retriever
 from weaverec.rules import Rule, equal_weights
 
 #: The domains a component is trained on.
@@ -64,6 +65,10 @@ class Merged:
         """The backbone's digest."""
         return {"backbone": find_backbone(self.settings.backbone).digest}
 
+    def check_files(self) -> None:
+        """Asks for the backbone's weights, without which it can be planned."""
+        find_backbone(self.settings.backbone).check_weights()
+
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once."""
         return [component(data, mix, self.settings, budget, seed) for mix in self.distinct_mixes(data)]
@@ -74,20 +79,16 @@ class Merged:
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
         """Trains the components that are not there yet, merges, folds, and encodes the target's catalogue."""
-        model, tokenizer = self.model(data, context)
-        backbone = find_backbone(self.settings.backbone)
-        reading = reading_of(backbone, data.target_domain.catalogue, tokenizer, self.settings.retriever)
+        model, _ = self.model(data, context)
         with half_where_it_pays(context.device):
-            return retriever(model.to(context.device), reading)
+            return retriever(model.to(context.device), self._reading(data.target_domain))
 
     def model(self, data: TrainingData, context: FitContext, head: Head = "states") -> tuple[nn.Module, Any]:
         """The merged model, in the base's shape, and its tokenizer."""
         needed = self.artefacts(data, context.budget, context.seed)
-        folders = [context.artefacts.obtain(artefact) for artefact in needed]
+        delta = self._merged(needed, data, context) if needed else {}
         model, tokenizer = load(find_backbone(self.settings.backbone), head)
-        if folders:
-            fold(model, self._merged(needed, folders, data, context))
-        return model, tokenizer
+        return fold(model, delta), tokenizer
 
     def export(self, data: TrainingData, context: FitContext, folder: Path) -> None:
         """Writes the merged model as a plain Hugging Face folder: weights as safetensors, tokenizer, model card.
@@ -105,38 +106,39 @@ class Merged:
 
     def diagnose(self, data: TrainingData, context: FitContext, report: Report) -> list[Figures]:
         """What can be measured of why the merge wins or loses."""
-        backbone = find_backbone(self.settings.backbone)
         needed = self.artefacts(data, context.budget, context.seed)
         components = [
             Component(mix, task_vector(context.artefacts.obtain(artefact)))
             for mix, artefact in zip(self.distinct_mixes(data), needed, strict=True)
         ]
-        base, tokenizer = load(backbone)
-        model = base.to(context.device)
-        readings = {
-            name: reading_of(backbone, domain.catalogue, tokenizer, self.settings.retriever)
-            for name, domain in data.domains.items()
-        }
-
-        def validate() -> float:
-            with half_where_it_pays(context.device):
-                return validation_ndcg(retriever(model, readings[data.target]), data.target_domain)
+        model, validate = self._opened(data.target_domain, context.device)
 
         def vectors_of(name: str) -> Floats32:
-            return prefix_vectors(retriever(model, readings[name]), data.domains[name])
+            return prefix_vectors(retriever(model, self._reading(data.domains[name])), data.domains[name])
 
         return diagnose(model, validate, vectors_of, components, data, self.settings.cap, report)
 
-    def _merged(
-        self, needed: list[Artefact], folders: list[Path], data: TrainingData, context: FitContext
-    ) -> TaskVector:
-        vectors = [task_vector(folder) for folder in folders]
+    def _merged(self, needed: list[Artefact], data: TrainingData, context: FitContext) -> TaskVector:
         target = data.target_domain
         if self.rule is None:
+            folders = [context.artefacts.obtain(artefact) for artefact in needed]
             chosen = chosen_by_entropy(needed, folders, target, self.settings, context.seed)
-            return by_layer(vectors, read_choice(context.artefacts.obtain(chosen)))
-        choices = self.rule.choices(len(vectors))
-        if len(choices) == 1:
-            return self.rule.apply(vectors, choices[0])
-        tried = chosen_by_validation(self.rule, needed, folders, target, self.settings)
-        return self.rule.apply(vectors, read_choice(context.artefacts.obtain(tried)))
+            weights = read_choice(context.artefacts.obtain(chosen))
+            return by_layer([task_vector(folder) for folder in folders], weights)
+        return merged_by(self.rule, needed, target, partial(self._opened, target), context.artefacts)
+
+    def _opened(self, target: DomainTraining, device: str) -> tuple[nn.Module, Callable[[], float]]:
+        """The base model, and what validates it as it stands."""
+        model, _ = load(find_backbone(self.settings.backbone))
+        model.to(device)
+        reading = self._reading(target)
+
+        def validate() -> float:
+            with half_where_it_pays(device):
+                return validation_ndcg(retriever(model, reading), target)
+
+        return model, validate
+
+    def _reading(self, domain: DomainTraining) -> Reading:
+        backbone = find_backbone(self.settings.backbone)
+        return reading_of(backbone, domain.catalogue, load_tokenizer(backbone), self.settings.retriever)

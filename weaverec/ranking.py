@@ -1,6 +1,6 @@
 """Methods with the ranker head: the same mixes and rules as with the retriever head, on a decoder-only backbone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load, load_tokenizer
 from weaverec.batching import padded, token_batches
+from weaverec.choosing import merged_by
 from weaverec.diagnostics import Component, diagnose, prefix_vectors
 from weaverec.merge import fold, save_model, task_vector
 from weaverec.merged import Merged, load_space
@@ -112,6 +113,11 @@ class RankedMerge:
             "retriever": find_backbone(self.settings.retriever_backbone).digest,
         }
 
+    def check_files(self) -> None:
+        """Asks for the weights of both backbones, without which it can be planned."""
+        for name in (self.settings.backbone, self.settings.retriever_backbone):
+            find_backbone(name).check_weights()
+
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once."""
         mixes = self.retrieving.distinct_mixes(data)
@@ -143,13 +149,7 @@ class RankedMerge:
             Component(mix, task_vector(context.artefacts.obtain(artefact)))
             for mix, artefact in zip(self.retrieving.distinct_mixes(data), needed, strict=True)
         ]
-        base, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _weights(self.settings))
-        model = base.to(context.device)
-        target = data.target_domain
-        ranker = _ranker(model, tokenizer, target, self.settings, context.seed, context.device)
-
-        def validate() -> float:
-            return _validated(ranker, target, self.settings, context.seed, context.device, ALONE)
+        model, validate = self._opened(data.target_domain, context.seed, context.device)
 
         def vectors_of(name: str) -> Floats32:
             domain = data.domains[name]
@@ -159,14 +159,18 @@ class RankedMerge:
 
     def _model(self, data: TrainingData, context: FitContext) -> tuple[nn.Module, Any]:
         needed = self.artefacts(data, context.budget, context.seed)
-        vectors = [task_vector(context.artefacts.obtain(artefact)) for artefact in needed]
+        rule, target = self.retrieving.rule, data.target_domain
+        assert rule is not None  # noqa: S101 - by_name takes no other
+        opened = partial(self._opened, target, context.seed)
+        delta = merged_by(rule, needed, target, opened, context.artefacts) if needed else {}
         model, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _weights(self.settings))
-        if vectors:
-            rule = self.retrieving.rule
-            assert rule is not None  # noqa: S101 - by_name takes no other
-            (choice,) = rule.choices(len(vectors))
-            fold(model, rule.apply(vectors, choice))
-        return model, tokenizer
+        return fold(model, delta), tokenizer
+
+    def _opened(self, target: DomainTraining, seed: int, device: str) -> tuple[nn.Module, Callable[[], float]]:
+        """The base model, and what validates it as it stands, by likelihoods."""
+        model, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _weights(self.settings))
+        ranker = _ranker(model.to(device), tokenizer, target, self.settings, seed, device)
+        return model, lambda: _validated(ranker, target, self.settings, seed, device, ALONE)
 
 
 def by_name(name: str) -> RankedMerge:
@@ -178,10 +182,11 @@ def by_name(name: str) -> RankedMerge:
     method = make_method(name)
     if not isinstance(method, Merged):
         raise HarnessError(f"{name} is no method on the language model.", "Use ranker.weaverec, for example.")
-    if method.rule is None or len(method.rule.choices(2)) > 1:
+    if method.rule is None:
         raise HarnessError(
-            f"ranker.{name}: a ranker's merge has fixed weights, as trying others on validation would take days.",
-            "Use ranker.weaverec, ranker.naive-merge, ranker.joint, ranker.target-only or ranker.zero-shot.",
+            f"ranker.{name}: weights by entropy need gradients in every layer's merged weights, which for a ranker's "
+            "backbone take several times its memory.",
+            "Use ranker.weaverec-chosen, whose weights validation chooses, or another rule, such as ranker.ties.",
         )
     return RankedMerge(method)
 
@@ -220,16 +225,19 @@ def ranker_component(
 def _estimate(backbone: Backbone, domains: list[DomainTraining], settings: RankerSettings, budget: Budget) -> Estimate:
     """From the mean length of some prompts."""
     tokenizer = load_tokenizer(backbone)
-    lengths, prompts = [], 0
+    lengths, answers, prompts = [], [], 0
     for domain in domains:
-        few = replace(settings, cap=50)
-        lengths += [len(e.prompt) + len(e.answer) for e in examples(domain, tokenizer, few, np.random.default_rng(0))]
+        few = list(examples(domain, tokenizer, replace(settings, cap=50), np.random.default_rng(0)))
+        lengths += [len(example.prompt) + len(example.answer) for example in few]
+        answers += [len(example.answer) for example in few]
         prompts += min(settings.cap, int(np.maximum(domain.train.lengths - 1, 0).sum()))
     a_prompt = float(np.mean(lengths))
+    an_answer = float(np.mean(answers))
     trained = min(settings.epochs, budget.epochs) * prompts * a_prompt
     asked = sum(min(settings.validation_users, len(domain.validation.targets)) for domain in domains)
     read = settings.validations * asked * a_prompt
-    return estimate(backbone, settings, trained, read, settings.most_tokens, _weights(settings).itemsize)
+    at_once, of_answers = settings.most_tokens, settings.most_tokens * an_answer / a_prompt
+    return estimate(backbone, settings, trained, read, at_once, _weights(settings), predicted=of_answers)
 
 
 @dataclass(frozen=True)

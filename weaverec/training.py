@@ -1,6 +1,5 @@
 """The loop that trains a LoRA component, whatever its head: readable from top to bottom."""
 
-import json
 import math
 import time
 import warnings
@@ -19,7 +18,7 @@ from harness.method import Estimate, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
 from harness.resuming import restore_training, training_state
 from harness.selection import BestByValidation
-from weaverec.backbone import Backbone, count_weights
+from weaverec.backbone import Backbone, sizes_of
 
 Batch = TypeVar("Batch")
 
@@ -74,30 +73,35 @@ def estimate(
     trained: float,
     read: float,
     at_once: float,
-    weight_bytes: int = 4,
+    dtype: torch.dtype = torch.float32,
+    predicted: float = 0,
     twice: bool = False,
 ) -> Estimate:
     """What a training takes, from the tokens it reads.
 
     Every token costs two operations a weight forwards, and two backwards, as the weights themselves get no gradient;
-    checkpointing goes forwards twice. Activations are taken as 20 numbers of 4 bytes a token, layer and hidden unit.
+    checkpointing goes forwards twice. Activations are taken as 20 numbers of 4 bytes a token, layer and hidden unit,
+    and what predicts a token as four a word of the vocabulary: logits, in the weights' precision and in float32, their
+    softmax and their gradient.
 
     Args:
-        backbone: the model.
+        backbone: the model; its configuration is read, not its weights.
         settings: of the adapter.
         trained: tokens that go forwards and backwards.
         read: tokens that only go forwards, in validation.
         at_once: tokens whose activations are held at once.
-        weight_bytes: what a weight of the model takes.
+        dtype: of the model's weights.
+        predicted: tokens of `at_once` whose next ones are predicted.
         twice: whether tokens go forwards twice without checkpointing too.
     """
-    config = json.loads((backbone.folder / "config.json").read_text(encoding="utf-8"))
-    weights, multiplied = count_weights(backbone)
-    layers = 1 if settings.checkpointing else int(config.get("num_hidden_layers", 12))
-    activations = 20 * 4 * at_once * layers * int(config.get("hidden_size", 768))
+    sizes = sizes_of(backbone, "tokens" if predicted else "states")
+    layers = 1 if settings.checkpointing else sizes.layers
+    activations = 4 * (20 * at_once * layers * sizes.hidden + 4 * predicted * sizes.vocabulary)
     passes = 4 + (2 if twice else 0) + (2 if settings.checkpointing else 0)
     return Estimate(
-        trained + read, multiplied * (passes * trained + 2 * read), (weight_bytes * weights + activations) / 1e9
+        trained + read,
+        sizes.multiplied * (passes * trained + 2 * read),
+        (dtype.itemsize * sizes.weights + activations) / 1e9,
     )
 
 

@@ -24,7 +24,7 @@ import psutil
 
 from harness.errors import HarnessError
 from harness.files import remove_unfinished
-from harness.method import Artefact, TrainsArtefacts
+from harness.method import Artefact, ChecksFiles, TrainsArtefacts
 from harness.protocol.scenario import Suite
 from harness.run.artefacts import artefact_key, train, train_along
 from harness.run.methods import method_for
@@ -71,6 +71,7 @@ def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
     """
     if not plan.missing:
         return
+    check_files(plan, place.suite)
     store = Store(place.store)
     # Less what several processes trained together, if they did.
     left = [training for training in plan.trainings if not store.has(training.kind, training.key)]
@@ -80,6 +81,18 @@ def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
         _phase("Scoring", _score, plan.missing, labels, place, pool, events, bars)
 
 
+def check_files(plan: Plan, suite: Suite) -> None:
+    """Fails before a plan is carried out rather than hours later, when the first method asks for what is not there.
+
+    Raises:
+        HarnessError: something that a method of the missing runs needs is not on this machine.
+    """
+    for scenario, name in dict.fromkeys((run.scenario, run.method) for run in plan.missing):
+        method, _ = method_for(suite, scenario, name)
+        if isinstance(method, ChecksFiles):
+            method.check_files()
+
+
 def train_together(plan: Plan, place: Workplace, together: Together, bars: Bars) -> None:
     """Trains what several processes can train together, one after the other; every process calls it.
 
@@ -87,6 +100,7 @@ def train_together(plan: Plan, place: Workplace, together: Together, bars: Bars)
         HarnessError: the processes have different stores, or a training failed; with `place.debug`, the training's own
             exception.
     """
+    check_files(plan, place.suite)
     compute_with_one_thread()
     shared = [training for training in plan.trainings if training.shared]
     keys = [training.key for training in shared]

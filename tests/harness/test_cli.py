@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from harness import cli
+from tests.weaverec.decoders import decoder
 
 SUITE = """
 suite: tiny
@@ -292,3 +293,21 @@ def test_a_plan_says_what_trainings_take_and_starts_nothing(place: Path, monkeyp
     assert code == 0
     assert "| together" in out
     assert not (place / ".harness" / "store" / "lora").exists()
+
+
+def test_a_backbone_without_weights_can_be_planned_and_is_refused_before_a_run_starts(
+    place: Path, monkeypatch, capsys
+) -> None:
+    for weights in decoder("qwen2", place / "qwen").folder.glob("*.safetensors"):
+        weights.unlink()
+    (place / "tiny.yaml").write_text(SUITE + "settings: {ranker.target-only: {backbone: qwen}}\n")
+    # Item-kNN would be made first.
+    arguments = ["--suite", "tiny.yaml", "--method", "item-knn", "--method", "ranker.target-only", "--seed", "0"]
+    code, out, _ = harness(monkeypatch, capsys, "plan", *arguments)
+    assert code == 0
+    assert "| ranking LoRA on action, seed 0 |" in out
+    code, _, err = harness(monkeypatch, capsys, "run", *arguments)
+    assert code == 2
+    assert "The backbone qwen has no weights" in err
+    assert not list((place / "leaderboards").rglob("*.json"))
+    assert not (place / ".harness" / "store" / "run").exists()

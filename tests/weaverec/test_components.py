@@ -21,7 +21,7 @@ from harness.run.store import Store
 from tests.conftest import toy_raw
 from tests.making import quietly
 from weaverec.adapters import ComponentSettings, _batches, _Part, _schedule, _users, component
-from weaverec.backbone import count_weights, load, packaged_minilm
+from weaverec.backbone import load, packaged_minilm, sizes_of
 from weaverec.merge import task_vector
 from weaverec.merged import Merged
 from weaverec.retriever import reading_of
@@ -292,17 +292,18 @@ def test_an_estimate_is_near_what_a_training_takes() -> None:
     asked = component(data(), ("a", "b"), settings, BUDGET, 0).estimate
     assert asked is not None
     found = asked()
-    weights, multiplied = count_weights(packaged_minilm())
+    sizes = sizes_of(packaged_minilm())
     model, tokenizer = load(packaged_minilm())
     every, embedded = (sum(p.numel() for p in part.parameters()) for part in (model, model.embeddings))
-    assert weights == pytest.approx(every, rel=1e-3)  # the file holds a few numbers that are no weights
-    assert multiplied == pytest.approx(every - embedded, rel=1e-3)
+    assert sizes.weights == every
+    assert sizes.multiplied == every - embedded
+    assert (sizes.layers, sizes.hidden) == (6, 384)
     # Each step touches all 15 items of one domain; the validation reads both domains.
     texts = [text for name in "ab" for text in data().domains[name].catalogue.texts]
     a_text = np.mean([len(ids) for ids in tokenizer(texts)["input_ids"]])
     assert found.tokens == pytest.approx((10 * 15 + 30) * a_text, rel=0.3)
-    assert found.flops == pytest.approx(multiplied * (4 * 10 * 15 + 2 * 30) * a_text, rel=0.3)
-    assert 4 * weights / 1e9 < found.memory_gb < 1
+    assert found.flops == pytest.approx(sizes.multiplied * (4 * 10 * 15 + 2 * 30) * a_text, rel=0.3)
+    assert 4 * sizes.weights / 1e9 < found.memory_gb < 1
     accumulated = component(data(), ("a", "b"), replace(settings, accumulate=True), BUDGET, 0).estimate
     assert accumulated is not None
-    assert accumulated().flops == pytest.approx(multiplied * (6 * 10 * 15 + 2 * 30) * a_text, rel=0.3)
+    assert accumulated().flops == pytest.approx(sizes.multiplied * (6 * 10 * 15 + 2 * 30) * a_text, rel=0.3)

@@ -1,5 +1,7 @@
 """The ranker head on tiny random decoder-only models."""
 
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from harness.data.prepare import prepare
 from harness.errors import HarnessError
 from harness.evaluate import rank_candidates, rank_full, rank_retrieved
 from harness.method import DotProduct, FitContext, VectorScorer, make_method
-from harness.protocol.metrics import per_user
+from harness.protocol.metrics import ndcg, per_user
 from harness.protocol.ranking import MISSED
 from harness.protocol.scenario import Budget
 from harness.protocol.split import HeldOut, Histories, LeaveOneOut, SelectedOnTest, TrainingData
@@ -29,6 +31,7 @@ from weaverec.backbone import load
 from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker import FAULTS, Ranker, likelihoods, read_list
 from weaverec.ranking import Example, RankedMerge, RankerSettings, answer_loss, by_name, examples, ranker_component
+from weaverec.rules import TRIES
 
 TITLES = tuple(f"film number {i}" + " abc" * (i % 3) for i in range(12))
 CATALOGUE = Catalogue(tuple(map(str, range(12))), TITLES)
@@ -240,9 +243,9 @@ def test_nobody_trains_on_the_test_events(made) -> None:
         ranker_component(data, ("a",), replace(settings, train_on_validation=True), Budget(1, 1, 1), 0)
 
 
-def quick_ranker(made, **more: Any) -> RankedMerge:
+def quick_ranker(made, method: str = "weaverec", **more: Any) -> RankedMerge:
     steps = {"steps": 2, "batch": 4, "cap": 10, "validations": 1, "prompt.candidates": 4, "weights": "float32"}
-    return by_name("weaverec").tuned({"backbone": str(made[0].folder), **steps, **more})
+    return by_name(method).tuned({"backbone": str(made[0].folder), **steps, **more})
 
 
 def test_a_ranker_is_trained_merged_and_scored(made, tmp_path: Path) -> None:
@@ -253,6 +256,23 @@ def test_a_ranker_is_trained_merged_and_scored(made, tmp_path: Path) -> None:
     assert artefacts.records[0].steps == 2
     scores = scorer.score(toy_data().target_domain.validation.histories, None)
     assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("name", ["weaverec-chosen", "task-arithmetic", "ties", "dare", "pruned-merge"])
+def test_a_ranker_s_merge_is_chosen_by_its_own_validation(made, tmp_path: Path, name: str) -> None:
+    method = quick_ranker(made, name, validation_users=8, learning_rate=0.5)
+    artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
+    data, context = toy_data(), FitContext(Budget(1, 1, 1), 0, "cpu", artefacts)
+    served = method.fit(data, context)
+    *components, chosen = artefacts.records
+    assert [component.kind for component in components] == ["lora", "lora"]
+    assert chosen.kind == "merge"
+    assert len(chosen.validation) == len(chosen.notes["tried"]) == TRIES
+    assert len(set(chosen.validation)) > 1
+    # What is served scores on the validation events what the best of its choices scored when it was tried.
+    asked = data.target_domain.validation
+    reached = ndcg(rank_full(served, asked, len(data.target_domain.catalogue)), 10).mean()
+    assert reached == pytest.approx(max(chosen.validation), abs=1e-9)
 
 
 def test_a_ranker_s_diagnosis_is_of_its_own_validation(made, tmp_path: Path) -> None:
@@ -271,6 +291,42 @@ def test_a_ranker_s_diagnosis_is_of_its_own_validation(made, tmp_path: Path) -> 
     assert [name for name, *_ in distances.rows] == ["a", "a + b"]
 
 
+def test_a_ranker_can_be_planned_without_its_weights_but_not_run(made, tmp_path: Path) -> None:
+    few = ("*.json", "*.jinja")
+    for path in (path for kind in few for path in made[0].folder.glob(kind)):
+        shutil.copy(path, tmp_path)
+    whole, planned = (quick_ranker(made, backbone=str(folder)) for folder in (made[0].folder, tmp_path))
+    found = [method.artefacts(toy_data(), Budget(1, 1, 1), 0)[0].estimate for method in (whole, planned)]
+    assert all(found)
+    assert found[0]() == found[1]()
+    whole.check_files()
+    with pytest.raises(HarnessError, match="has no weights") as refused:
+        planned.check_files()
+    assert "hf download" in str(refused.value.mend)
+    # A download that stopped after the first of two parts.
+    shutil.copy(made[0].folder / "model.safetensors", tmp_path / "model-00001-of-00002.safetensors")
+    parts = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
+    with pytest.raises(HarnessError, match="no weights model-00002-of-00002"):
+        planned.check_files()
+
+
+def test_a_ranker_s_estimate_counts_weights_prompts_and_logits(made) -> None:
+    _, model, tokenizer = made
+    method = quick_ranker(made, validation_users=8)
+    estimate = method.artefacts(toy_data(), Budget(1, 1, 1), 0)[0].estimate
+    assert estimate is not None
+    found = estimate()
+    shown = list(examples(toy_data().target_domain, tokenizer, method.settings, np.random.default_rng(0)))
+    a_prompt = np.mean([len(example.prompt) + len(example.answer) for example in shown])
+    read = 10 + len(toy_data().target_domain.validation.targets)
+    assert found.tokens == pytest.approx(read * a_prompt, rel=0.3)
+    weights = sum(weight.numel() for weight in model.parameters())
+    logits = method.settings.most_tokens * np.mean([len(e.answer) for e in shown]) / a_prompt * len(tokenizer)
+    layers = method.settings.most_tokens * 20 * model.config.num_hidden_layers * model.config.hidden_size
+    assert found.memory_gb * 1e9 == pytest.approx(4 * (weights + layers + 4 * logits), rel=0.05)
+
+
 def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:
     with pytest.raises(HarnessError, match="is an encoder"):
         load(__import__("weaverec.backbone").backbone.packaged_minilm(), "tokens")
@@ -278,9 +334,9 @@ def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:
         make_method("ranker.weaverec").artefacts(toy_data(), Budget(1, 1, 1), 0)
     with pytest.raises(HarnessError, match="no method on the language model"):
         make_method("ranker.popularity")
-    for choosing in ("ranker.ties", "ranker.weaverec-chosen", "ranker.weaverec-adaptive"):
-        with pytest.raises(HarnessError, match="has fixed weights"):
-            make_method(choosing)
+    for by_entropy in ("ranker.adamerging", "ranker.weaverec-adaptive"):
+        with pytest.raises(HarnessError, match="several times its memory"):
+            make_method(by_entropy)
 
 
 def test_a_training_that_computes_activations_twice_is_validated_like_one_that_keeps_them(made, tmp_path: Path) -> None:
