@@ -63,7 +63,7 @@ class ReportsValidity(Protocol):
     """A scorer whose answers may be invalid, as a text generator's."""
 
     def validity(self) -> Mapping[str, float]:
-        """Shares of the answers given so far, by what was wrong with them, and `answers`, how many they were."""
+        """Of the answers given since it was last asked: `answers`, how many, and the share with each fault."""
         ...
 
 

@@ -88,10 +88,10 @@ class Ranker:
         return self.retriever.history_vectors(histories)
 
     def validity(self) -> Mapping[str, float]:
-        """Of the answers written so far: how many, and the share with each fault."""
-        answers = self._faults["answers"]
-        shares = {fault: self._faults[fault] / answers if answers else 0.0 for fault in FAULTS}
-        return {"answers": float(answers), **shares} if self.by_list else {"answers": 0.0}
+        """Of the answers written since it was last asked: how many, and the share with each fault."""
+        answers, found = self._faults["answers"], {fault: self._faults[fault] for fault in FAULTS}
+        self._faults.clear()
+        return {"answers": float(answers), **{fault: count / max(1, answers) for fault, count in found.items()}}
 
     def _user(self, histories: Histories, row: int, candidates: Ints) -> Floats32:
         with half_where_it_pays(next(self.model.parameters()).device.type):

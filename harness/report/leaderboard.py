@@ -290,11 +290,11 @@ def _validity(results: list[RunResult]) -> list[str]:
     """What was wrong with written answers."""
     lines = []
     for result in results:
-        if result.validity and result.validity["answers"]:
-            faults = [f"{name} {share:.1%}" for name, share in result.validity.items() if name != "answers"]
+        for candidates, found in (result.validity or {}).items():
+            faults = [f"{name} {share:.1%}" for name, share in found.items() if name != "answers"]
             lines.append(
-                f"- {result.method} on {result.scenario.name}, seed {result.seed}, wrote "
-                f"{result.validity['answers']:,.0f} answers: {', '.join(faults)}."
+                f"- {result.method} on {result.scenario.name}, {candidates}, seed {result.seed}, wrote "
+                f"{found['answers']:,.0f} answers: {', '.join(faults)}."
             )
     return lines
 

@@ -160,9 +160,9 @@ class RunResult(_Record):
     """Users of the target who take no part in the test: too short a history, or nothing after the split's instant."""
     slices: dict[str, int]
     """Users in each slice."""
-    validity: dict[str, float] | None = None
-    """Of a method that writes its answers: how many there were, and the shares of those with each fault. Such a user
-    scores 0, and is never left out."""
+    validity: dict[str, dict[str, float]] | None = None
+    """Of a method that writes its answers, by candidates: how many answers there were, and the shares of those with
+    each fault. Such a user scores 0, and is never left out."""
     training: tuple[ArtefactRecord, ...]
     ranks_sha256: str
     code: Code

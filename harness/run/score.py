@@ -69,7 +69,7 @@ def score(
         scorer = method.fit(training, context)
         fitted = time.perf_counter()
         test = open_test(suite, run.scenario, domains)
-        table, records = _rank(suite, run, training, test, scorer, store)
+        table, records, validity = _rank(suite, run, training, test, scorer, store)
         scored = time.perf_counter()
     ranks = table.to_parquet()
     with store.write("run", run.key, {}) as folder:
@@ -101,7 +101,7 @@ def score(
             candidates=records,
             left_out=len(training.target_domain.user_ids) - len(test.targets),
             slices={name: int(members.sum()) for name, members in table.slices.items()},
-            validity=dict(scorer.validity()) if isinstance(scorer, ReportsValidity) else None,
+            validity=validity or None,
             training=tuple(artefacts.records),
             ranks_sha256=file_digest(folder / "ranks.parquet"),
             code=Code(version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(run.method))),
@@ -130,13 +130,14 @@ def _rank(
     test: HeldOut,
     scorer: Scorer,
     store: Store,
-) -> tuple[RankTable, dict[str, CandidatesRecord]]:
+) -> tuple[RankTable, dict[str, CandidatesRecord], dict[str, dict[str, float]]]:
     target = training.target_domain
     n_items = len(target.catalogue)
     ranks: dict[str, Ranks] = {}
     digests: dict[str, str] = {}
     indexes: dict[str, IndexReport] = {}
     absent: dict[str, str] = {}
+    validity: dict[str, dict[str, float]] = {}
     for kind in suite.candidates:
         name = str(kind)
         if kind.kind == "sampled":
@@ -149,6 +150,8 @@ def _rank(
             ranks[name], indexes[name] = rank_retrieved(scorer, test, kind.size, suite.least_recall)
         else:
             absent[name] = "no item vectors to retrieve with"
+        if isinstance(scorer, ReportsValidity) and (found := scorer.validity())["answers"]:
+            validity[name] = dict(found)
     table = RankTable(ranks, slices_of(test, target))
     records = {
         name: CandidatesRecord(
@@ -160,7 +163,7 @@ def _rank(
         )
         for name in map(str, suite.candidates)
     }
-    return table, records
+    return table, records, validity
 
 
 def _learns_from(method: Method, run: Run) -> tuple[str, ...] | None:

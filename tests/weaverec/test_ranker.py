@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -141,16 +142,18 @@ def test_faiss_retrieves_and_the_ranker_reorders(made) -> None:
 def test_what_a_list_does_not_name_is_a_miss_and_every_user_stays(made) -> None:
     own = ranker(made, by_list=True)
     held_out = HeldOut(HISTORIES, np.array([5, 6, 7]), np.zeros(3, dtype=np.int64))
-    for ranks in (
-        rank_full(own, held_out, 12),
-        rank_candidates(own, held_out, np.array([[1, 5, 6, 7, 8]] * 3), 12),
+    for ranked in (
+        partial(rank_full, own, held_out, 12),
+        partial(rank_candidates, own, held_out, np.array([[1, 5, 6, 7, 8]] * 3), 12),
     ):
+        ranks = ranked()
         assert len(ranks.above) == 3
         # A random model's answer is gibberish.
         assert all((values == 0).all() for values in per_user(ranks).values())
-    validity = own.validity()
-    assert validity["answers"] == 6
-    assert validity["nothing usable"] == validity["outside the candidates"] == 1
+        validity = own.validity()
+        assert validity["answers"] == 3
+        assert validity["nothing usable"] == validity["outside the candidates"] == 1
+    assert own.validity()["answers"] == 0
 
 
 def test_lists_are_read_title_by_title_and_faults_are_named() -> None:

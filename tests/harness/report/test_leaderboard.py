@@ -228,6 +228,37 @@ def test_what_sources_are_worth_is_counted_user_by_user(toy) -> None:
         assert not [r for r in table.splitlines() if r.startswith(("| target-only", "| popularity"))]
 
 
+def test_faults_of_written_answers_are_told_for_each_kind_of_candidates(toy) -> None:
+    class Writer(DotProduct):
+        """Has written an answer for every user it was asked of, a quarter of them useless."""
+
+        asked = 0
+
+        def score(self, histories, candidates):
+            self.asked += len(histories)
+            return super().score(histories, candidates)
+
+        def validity(self):
+            asked, self.asked = self.asked, 0
+            return {"answers": float(asked), "nothing usable": 0.25 * bool(asked)}
+
+    class Writes(Fixed):
+        def fit(self, data, context):
+            found = super().fit(data, context)
+            return Writer(found._items, found._encode)
+
+    toy.add("writes", Writes)
+    board = collect(run_all(toy, ("popularity", "writes"), (0,)), "toy", 1)
+    text = leaderboard(board)
+    for scenario, entries in board.scenarios.items():
+        silent, written = (entry.results[0].validity for entry in sorted(entries, key=lambda entry: entry.method))
+        assert silent is None
+        assert list(written) == ["full", "sampled-10", "retrieved-15"]
+        for candidates, found in written.items():
+            assert found["answers"] == 30
+            assert f"writes on {scenario}, {candidates}, seed 0, wrote 30 answers: nothing usable 25.0%." in text
+
+
 def test_what_a_source_adds_is_the_difference_of_two_scenarios(toy) -> None:
     results = run_all(toy, ("popularity", "fixed"))
     board = collect(results, "toy", 1)
