@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.domain import Ints
-from harness.method import Scorer, VectorScorer
+from harness.method import Report, Scorer, VectorScorer, untold
 from harness.protocol.candidates import seen_mask
 from harness.protocol.metrics import ndcg
 from harness.protocol.ranking import MISSED, InvalidScoresError, Ranks, rank_among
@@ -19,7 +19,9 @@ _BLOCK_SCORES = 2**24
 _TUNED_ON = 256
 
 
-def rank_full(scorer: Scorer, held_out: HeldOut, n_items: int, keep_history: bool = False) -> Ranks:
+def rank_full(
+    scorer: Scorer, held_out: HeldOut, n_items: int, keep_history: bool = False, report: Report = untold
+) -> Ranks:
     """Ranks among the whole catalogue less the history; the held-out item always stays.
 
     Args:
@@ -27,6 +29,7 @@ def rank_full(scorer: Scorer, held_out: HeldOut, n_items: int, keep_history: boo
         held_out: n_users held-out events.
         n_items: size of the catalogue.
         keep_history: leave items of the history in, as RecBole does for sequential models.
+        report: told of how many users are ranked.
 
     Raises:
         InvalidScoresError: NaN, or scores of the wrong shape.
@@ -36,10 +39,13 @@ def rank_full(scorer: Scorer, held_out: HeldOut, n_items: int, keep_history: boo
         scores = scorer.score(histories, None)
         _check_shape(scores.shape, (len(rows), n_items))
         parts.append(rank_among(scores, held_out.targets[rows], None if keep_history else histories.sequences))
+        report(int(rows[-1]) + 1, len(held_out.targets))
     return _joined(parts)
 
 
-def rank_candidates(scorer: Scorer, held_out: HeldOut, candidates: Ints, n_items: int) -> Ranks:
+def rank_candidates(
+    scorer: Scorer, held_out: HeldOut, candidates: Ints, n_items: int, report: Report = untold
+) -> Ranks:
     """Ranks among given candidates.
 
     Args:
@@ -48,6 +54,7 @@ def rank_candidates(scorer: Scorer, held_out: HeldOut, candidates: Ints, n_items
         candidates: int64 [n_users, n_candidates]; each row should hold the user's held-out item once (where it
             is not there, the rank given means nothing).
         n_items: size of the catalogue: a scorer may score all of it to score a few, so blocks are cut for that.
+        report: told of how many users are ranked.
 
     Raises:
         InvalidScoresError: NaN, or scores of the wrong shape.
@@ -59,11 +66,17 @@ def rank_candidates(scorer: Scorer, held_out: HeldOut, candidates: Ints, n_items
         _check_shape(scores.shape, own.shape)
         columns = (own == held_out.targets[rows, None]).argmax(axis=1)
         parts.append(rank_among(scores, columns))
+        report(int(rows[-1]) + 1, len(held_out.targets))
     return _joined(parts)
 
 
 def rank_retrieved(
-    scorer: VectorScorer, held_out: HeldOut, size: int, least_recall: float = 0.99, exact_up_to: int = EXACT_UP_TO
+    scorer: VectorScorer,
+    held_out: HeldOut,
+    size: int,
+    least_recall: float = 0.99,
+    exact_up_to: int = EXACT_UP_TO,
+    report: Report = untold,
 ) -> tuple[Ranks, IndexReport]:
     """Ranks among the items outside the history that FAISS finds nearest; not among them is a miss.
 
@@ -75,6 +88,7 @@ def rank_retrieved(
         size: items retrieved a user, cut to what the catalogue has outside the longest history.
         least_recall: what an approximate index must find of what an exact one finds.
         exact_up_to: catalogues of more items get an approximate index.
+        report: told of how many users are ranked.
 
     Raises:
         HarnessError: an approximate index finds too little.
@@ -83,7 +97,7 @@ def rank_retrieved(
     candidates, index = _retrieve(scorer, held_out, size, least_recall, exact_up_to)
     found = (candidates == held_out.targets[:, None]).any(axis=1)
     # A user whose item was not found is scored like the others, and counted as a miss below.
-    ranks = rank_candidates(scorer, held_out, candidates, len(scorer.item_vectors()))
+    ranks = rank_candidates(scorer, held_out, candidates, len(scorer.item_vectors()), report)
     return Ranks(np.where(found, ranks.above, MISSED), np.where(found, ranks.tied, 0), ranks.candidates), index
 
 

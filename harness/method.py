@@ -27,6 +27,10 @@ FAMILIES = "cdsr_harness.method_families"
 Report = Callable[[int, int], None]
 
 
+def untold(done: int, total: int) -> None:
+    """A report to nobody."""
+
+
 class Scorer(Protocol):
     """A fitted method."""
 

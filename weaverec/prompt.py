@@ -11,6 +11,9 @@ from harness.data.domain import Ints
 #: Between the titles of an answer, and after the last.
 END_OF_TITLE = "\n"
 
+#: Stands for a title that the data lack.
+_UNTITLED = "(untitled)"
+
 _TASK = (
     "You recommend items. You are given the items that a user chose, oldest first, and a list of candidates. "
     "Answer with the titles of the {answers} candidates that the user is most likely to choose next, most likely "
@@ -26,13 +29,16 @@ class PromptSettings:
         history: the latest items of a history that are shown.
         candidates: candidates that a training prompt offers, the next item included.
         answers: titles that an answer lists.
-        max_tokens: a prompt of more tokens shows fewer items of the history, the latest last to go.
+        max_tokens: a prompt of more tokens shows fewer items of the history; the latest stays.
+        title_tokens: a title of more tokens is cut, in prompts and in answers: data sets have pages of description
+            where a title should be.
     """
 
     history: int = 20
     candidates: int = 30
     answers: int = 5
     max_tokens: int = 1200
+    title_tokens: int = 64
 
 
 def prompt_tokens(
@@ -50,7 +56,7 @@ def prompt_tokens(
     shown = history[-settings.history :]
     while True:
         tokens = _tokens(titles, shown, candidates, tokenizer, settings)
-        if len(tokens) <= settings.max_tokens or not len(shown):
+        if len(tokens) <= settings.max_tokens or len(shown) <= 1:
             return tokens
         shown = shown[1:]
 
@@ -60,10 +66,23 @@ def shuffled(candidates: Ints, user: int, seed: int) -> Ints:
     return np.random.default_rng([seed, user]).permutation(np.sort(candidates))
 
 
-def title_tokens(titles: Sequence[str], items: Ints, tokenizer: Any) -> list[list[int]]:
+def shown_titles(titles: Sequence[str], items: Ints, tokenizer: Any, settings: PromptSettings) -> list[str]:
+    """Items' titles as prompts and answers have them: not too long, and never a blank line."""
+    found = [titles[item] or _UNTITLED for item in items]
+    # A token is a byte at least.
+    long = [place for place, title in enumerate(found) if len(title.encode()) > settings.title_tokens]
+    for place in long:
+        tokens = tokenizer(found[place], add_special_tokens=False)["input_ids"]
+        if len(tokens) > settings.title_tokens:
+            # A letter of several bytes may have been cut through.
+            found[place] = tokenizer.decode(tokens[: settings.title_tokens]).strip("\ufffd ")
+    return found
+
+
+def title_tokens(titles: Sequence[str], items: Ints, tokenizer: Any, settings: PromptSettings) -> list[list[int]]:
     """The tokens of items' titles as they stand in an answer, each with the end of its line."""
     # Together, as a text is cut where it is written: some tokenizers have one token for `)` and a line break.
-    lines = [titles[item] + END_OF_TITLE for item in items]
+    lines = [title + END_OF_TITLE for title in shown_titles(titles, items, tokenizer, settings)]
     found: list[list[int]] = tokenizer(lines, add_special_tokens=False)["input_ids"]
     return found
 
@@ -72,7 +91,8 @@ def _tokens(
     titles: Sequence[str], history: Ints, candidates: Ints, tokenizer: Any, settings: PromptSettings
 ) -> list[int]:
     def listed(items: Ints) -> str:
-        return "\n".join(f"{number}. {titles[item]}" for number, item in enumerate(items, start=1))
+        shown = shown_titles(titles, items, tokenizer, settings)
+        return "\n".join(f"{number}. {title}" for number, title in enumerate(shown, start=1))
 
     messages = [
         {"role": "system", "content": _TASK.format(answers=settings.answers)},

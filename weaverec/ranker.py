@@ -1,6 +1,8 @@
 """A decoder-only model as a ranker of candidates, by likelihood or by the list it writes.
 
 *Likelihood*: a candidate's score is the mean log-probability of the tokens of its title as the answer's first line.
+(The mean, as the sum favours short titles. It favours long ones: once a title has begun, its tokens can be copied from
+the prompt, and are nearly sure. Bao et al., EMNLP 2024, call them ghost tokens.)
 Every candidate gets a score, and no answer can be lost to parsing. The prompt, which is nearly all of the tokens, goes
 through the model once a user, and its keys and values serve all candidates.
 
@@ -10,20 +12,21 @@ answer does not name is not recommended (-inf): held out, it is a miss. So is a 
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from harness.data.domain import Catalogue, Ints
 from harness.method import DotProduct, Floats32
 from harness.protocol.split import Histories
 from weaverec.backbone import half_where_it_pays
-from weaverec.batching import padded
-from weaverec.prompt import END_OF_TITLE, PromptSettings, prompt_tokens, shuffled, title_tokens
+from weaverec.batching import padded, token_batches
+from weaverec.prompt import END_OF_TITLE, PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
 
 #: What a written answer can be guilty of.
 FAULTS = ("outside the candidates", "named twice", "short", "nothing usable", "title of several candidates")
@@ -42,6 +45,7 @@ class Ranker:
         seed: of the order in which candidates are offered.
         by_list: read the list that the model writes, instead of likelihoods.
         max_new_tokens: of a written answer.
+        at_once: tokens of prompts that are answered together.
     """
 
     model: nn.Module
@@ -52,31 +56,33 @@ class Ranker:
     seed: int = 0
     by_list: bool = False
     max_new_tokens: int = 800
+    at_once: int = 65_536
     _faults: Counter[str] = field(default_factory=Counter)
 
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
         """Scores: float32 [n_users, n_candidates].
 
-        With candidates of None, the model ranks each user's `settings.candidates` best items outside the history by
-        the retriever. By likelihood they stand above all others, which keep the retriever's order; by list, only
-        what the list names is recommended. An item that is held out although the history holds it is not offered.
+        A prompt offers at most `settings.candidates` items. Of more, or with candidates of None, of each user's items
+        outside the history, the model ranks the retriever's best. By likelihood they stand above all others, which
+        keep the retriever's order; by list, only what the list names is recommended. An item that is held out although
+        the history holds it is not offered.
         """
-        if candidates is not None:
-            return np.stack([self._user(histories, row, own) for row, own in enumerate(candidates)])
-        scores = self.retriever.score(histories, None)
+        if candidates is not None and candidates.shape[1] <= self.settings.candidates:
+            return np.stack(self._ranked(histories, list(candidates)))
+        scores = self.retriever.score(histories, candidates)
         open_to = scores.copy()
-        open_to[histories.sequences.users, histories.sequences.items] = -np.inf
+        if candidates is None:
+            open_to[histories.sequences.users, histories.sequences.items] = -np.inf
         first = np.argsort(-open_to, axis=1, kind="stable")[:, : self.settings.candidates]
+        # A user may have fewer items left than are asked for, or none; it must not hang on who else is asked.
+        places = [np.sort(found[np.isfinite(open_to[row, found])]) for row, found in enumerate(first)]
+        offered = places if candidates is None else [candidates[row, found] for row, found in enumerate(places)]
         above = scores.max(axis=1)
-        for row, found in enumerate(first):
-            # A user may have fewer items left than are asked for; it must not hang on who else is asked.
-            own = np.sort(found[np.isfinite(open_to[row, found])])
-            if self.by_list:
-                scores[row] = -np.inf
-            if not len(own):  # the user has the whole catalogue, and there is nothing to ask
-                continue
-            ranked = self._user(histories, row, own)
-            scores[row, own] = ranked if self.by_list else above[row] + 1 + ranked - ranked.min()
+        if self.by_list:
+            scores[:] = -np.inf
+        for row, ranked in enumerate(self._ranked(histories, offered)):
+            if len(ranked):
+                scores[row, places[row]] = ranked if self.by_list else above[row] + 1 + ranked - ranked.min()
         return scores
 
     def item_vectors(self) -> Floats32:
@@ -93,41 +99,79 @@ class Ranker:
         self._faults.clear()
         return {"answers": float(answers), **{fault: count / max(1, answers) for fault, count in found.items()}}
 
-    def _user(self, histories: Histories, row: int, candidates: Ints) -> Floats32:
+    def _ranked(self, histories: Histories, candidates: Sequence[Ints]) -> list[Floats32]:
+        """Scores of each user's candidates, float32 of their number; who has none is asked nothing."""
+        found = [np.zeros(0, dtype=np.float32) for _ in candidates]
+        asked = [row for row, own in enumerate(candidates) if len(own)]
+        offered = [shuffled(candidates[row], int(histories.users[row]), self.seed) for row in asked]
+        prompts = [
+            prompt_tokens(self.catalogue.texts, histories.sequences[row], own, self.tokenizer, self.settings)
+            for row, own in zip(asked, offered, strict=True)
+        ]
         with half_where_it_pays(next(self.model.parameters()).device.type):
-            return self._asked(histories, row, candidates)
+            scores = self._by_list(prompts, offered) if self.by_list else self._by_likelihood(prompts, offered)
+            for row, own, ranked in zip(asked, offered, scores, strict=True):
+                place = {item: index for index, item in enumerate(own.tolist())}
+                found[row] = ranked[[place[item] for item in candidates[row].tolist()]].astype(np.float32)
+        return found
 
-    def _asked(self, histories: Histories, row: int, candidates: Ints) -> Floats32:
-        offered = shuffled(candidates, int(histories.users[row]), self.seed)
-        titles = self.catalogue.texts
-        prompt = prompt_tokens(titles, histories.sequences[row], offered, self.tokenizer, self.settings)
-        if self.by_list:
-            scores = self._read(self._write(prompt), offered)
-        else:
-            scores = likelihoods(self.model, prompt, title_tokens(titles, offered, self.tokenizer)).cpu().numpy()
-        place = {item: index for index, item in enumerate(offered.tolist())}
-        return scores[[place[item] for item in candidates.tolist()]].astype(np.float32)
+    def _by_likelihood(self, prompts: Sequence[list[int]], offered: Sequence[Ints]) -> Iterator[Floats32]:
+        for prompt, own in zip(prompts, offered, strict=True):
+            answers = title_tokens(self.catalogue.texts, own, self.tokenizer, self.settings)
+            yield likelihoods(self.model, prompt, answers).cpu().numpy()
 
-    def _write(self, prompt: list[int]) -> str:
-        device = next(self.model.parameters()).device
-        ids = torch.tensor([prompt], device=device)
+    def _by_list(self, prompts: Sequence[list[int]], offered: Sequence[Ints]) -> Iterator[Floats32]:
+        for answer, own in zip(self._write(prompts), offered, strict=True):
+            titles = shown_titles(self.catalogue.texts, own, self.tokenizer, self.settings)
+            scores, faults = read_list(answer, titles, self.settings.answers)
+            self._faults.update(["answers", *faults])
+            yield scores
+
+    def _write(self, prompts: Sequence[list[int]]) -> list[str]:
+        """The model's answers, up to as many lines as are asked for: prompts of like length are answered together."""
+        answers = [""] * len(prompts)
         model: Any = self.model
-        with torch.no_grad():
-            written = model.generate(
-                input_ids=ids,
-                attention_mask=torch.ones_like(ids),
-                do_sample=False,
-                # Chat models' own settings penalise what was written before: here, the candidates' titles.
-                repetition_penalty=1.0,
-                max_new_tokens=self.max_new_tokens,
-                pad_token_id=self.tokenizer.pad_token_id,
-            )
-        return str(self.tokenizer.decode(written[0, len(prompt) :], skip_special_tokens=True))
+        device = next(self.model.parameters()).device
+        for rows in token_batches(np.array([len(prompt) for prompt in prompts]), self.at_once):
+            own = [prompts[row] for row in rows]
+            ids, mask = (part.to(device) for part in padded(own, self.tokenizer.pad_token_id, left=True))
+            with torch.no_grad():
+                written = model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    do_sample=False,
+                    # Chat models' own settings penalise what was written before: here, the candidates' titles.
+                    repetition_penalty=1.0,
+                    max_new_tokens=self.max_new_tokens,
+                    pad_token_id=self.tokenizer.pad_token_id,
+                    stopping_criteria=StoppingCriteriaList(
+                        [_Listed(self.tokenizer, ids.shape[1], self.settings.answers)]
+                    ),
+                )
+            found = self.tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+            for row, answer in zip(rows, found, strict=True):
+                answers[row] = answer
+        return answers
 
-    def _read(self, answer: str, offered: Ints) -> Floats32:
-        scores, faults = read_list(answer, [self.catalogue.texts[item] for item in offered], self.settings.answers)
-        self._faults.update(["answers", *faults])
-        return scores
+
+class _Listed(StoppingCriteria):
+    """Ends each answer after so many lines."""
+
+    def __init__(self, tokenizer: Any, start: int, wanted: int) -> None:
+        self._tokenizer, self._start, self._wanted = tokenizer, start, wanted
+
+    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        """Whose answers have all their lines: bool [n]."""
+        latest = self._tokenizer.batch_decode(input_ids[:, -1:])
+        done = [
+            END_OF_TITLE in text and self._lines(row) >= self._wanted
+            for row, text in zip(input_ids, latest, strict=True)
+        ]
+        return torch.tensor(done, device=input_ids.device)
+
+    def _lines(self, row: torch.Tensor) -> int:
+        ended = self._tokenizer.decode(row[self._start :], skip_special_tokens=True).split(END_OF_TITLE)[:-1]
+        return sum(bool(line.strip()) for line in ended)
 
 
 def likelihoods(

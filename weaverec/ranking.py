@@ -44,6 +44,9 @@ from weaverec.ranker import Ranker
 from weaverec.retriever import RetrieverSettings, reading_of, retriever
 from weaverec.training import LoraSettings, adapted, check_selectable, estimate, train_adapter
 
+#: Validation is by NDCG at this.
+_CUT = 10
+
 
 @dataclass(frozen=True)
 class RankerSettings(LoraSettings):
@@ -63,7 +66,8 @@ class RankerSettings(LoraSettings):
         cap: training prompts of each domain.
         most_tokens: tokens that go through the model at once.
         weights: `bfloat16`, in which several billion of them fit a GPU, or `float32`.
-        validation_users: users of each domain that a validation asks, drawn with the seed.
+        validation_users: users of each domain that a validation asks, drawn with the seed from those whose item the
+            retriever finds: all others' NDCG@10 is 0, whatever the model would say.
     """
 
     learning_rate: float = 2e-4
@@ -119,8 +123,21 @@ class RankedMerge:
             find_backbone(name).check_weights()
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
-        """The components, each once."""
+        """The components, each once.
+
+        Raises:
+            HarnessError: they would be trained to answer otherwise than they are asked.
+        """
         mixes = self.retrieving.distinct_mixes(data)
+        own = self.settings
+        if own.answer not in ("target", "list"):
+            raise HarnessError.unknown("answer of a ranker", own.answer, ["target", "list"])
+        if mixes and own.by_list and own.answer == "target" and own.prompt.answers > 1:
+            raise HarnessError(
+                "A ranker that is taught to answer with one title (answer: target) cannot be read by_list of "
+                f"{own.prompt.answers}.",
+                "Set `answer: list`, or `prompt.answers: 1`, or leave by_list out.",
+            )
         return [ranker_component(data, mix, self.settings, budget, seed) for mix in mixes]
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
@@ -170,7 +187,8 @@ class RankedMerge:
         """The base model, and what validates it as it stands, by likelihoods."""
         model, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _weights(self.settings))
         ranker = _ranker(model.to(device), tokenizer, target, self.settings, seed, device)
-        return model, lambda: _validated(ranker, target, self.settings, seed, device, ALONE)
+        asked = _asked(ranker, target, self.settings, seed)
+        return model, lambda: _validated(ranker, asked, device, ALONE)
 
 
 def by_name(name: str) -> RankedMerge:
@@ -274,7 +292,7 @@ def examples(
         answered = np.array([target])
         if settings.answer == "list":
             answered = np.append(answered, rng.permutation(drawn)[: settings.prompt.answers - 1])
-        lines = title_tokens(titles, answered, tokenizer)
+        lines = title_tokens(titles, answered, tokenizer, settings.prompt)
         if tokenizer.eos_token_id is None:
             raise HarnessError("The backbone's tokenizer has no token that ends an answer.", "Use a chat model.")
         yield Example(prompt, [*(token for line in lines for token in line), tokenizer.eos_token_id])
@@ -307,8 +325,6 @@ def _train(
     making: MakeContext,
 ) -> TrainingRecord:
     device = making.device
-    if settings.answer not in ("target", "list"):
-        raise HarnessError.unknown("answer of a ranker", settings.answer, ["target", "list"])
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     check_selectable(domains)
@@ -335,15 +351,14 @@ def _train(
 
     # By likelihoods, whatever way answers are given when it serves.
     rankers = [
-        (domain, _ranker(model, tokenizer, domain, settings, seed, device))
+        (ranker, _asked(ranker, domain, settings, seed))
         for domain in domains
         if len(domain.validation.targets)
+        for ranker in [_ranker(model, tokenizer, domain, settings, seed, device)]
     ]
 
     def validate() -> float:
-        return float(
-            np.mean([_validated(ranker, domain, settings, seed, device, together) for domain, ranker in rankers])
-        )
+        return float(np.mean([_validated(ranker, asked, device, together) for ranker, asked in rankers]))
 
     record = train_adapter(model, settings, steps, budget.patience, iter(taken), gradients, validate, folder, making)
     return replace(record, notes={"prompts": len(known), "tokens": sum(len(e.prompt) + len(e.answer) for e in known)})
@@ -358,7 +373,17 @@ def _ranker(
     device: str,
     by_list: bool = False,
 ) -> Ranker:
-    return Ranker(model, tokenizer, domain.catalogue, _finder(domain, settings, device), settings.prompt, seed, by_list)
+    return Ranker(
+        model,
+        tokenizer,
+        domain.catalogue,
+        _finder(domain, settings, device),
+        settings.prompt,
+        seed,
+        by_list,
+        # Nothing but keys and values is kept of what is read for a list.
+        at_once=8 * settings.most_tokens,
+    )
 
 
 def _finder(domain: DomainTraining, settings: RankerSettings, device: str) -> DotProduct:
@@ -369,20 +394,38 @@ def _finder(domain: DomainTraining, settings: RankerSettings, device: str) -> Do
     return retriever(model.to(device), reading)
 
 
-def _validated(
-    ranker: Ranker, domain: DomainTraining, settings: RankerSettings, seed: int, device: str, together: Together
-) -> float:
-    """NDCG@10 on some of a domain's validation events; each process ranks its share of them."""
-    asked = _some(domain.validation, settings.validation_users, seed)
-    own = _rows(asked, together.share(len(asked.targets)))
+@dataclass(frozen=True)
+class _Asked:
+    """Validation events on which a ranker is asked.
+
+    Attributes:
+        events: some of those whose item can be among the first ten.
+        share: of all events, such as these.
+    """
+
+    events: HeldOut
+    share: float
+
+
+def _asked(ranker: Ranker, domain: DomainTraining, settings: RankerSettings, seed: int) -> _Asked:
+    """At most `validation_users` events, drawn with the seed.
+
+    The model reorders the retriever's best, all others keep their places. So with as many items nearer than are
+    reordered, and ten at least, an item is never among the first ten, and the model need not be asked.
+    """
+    nearer = rank_full(ranker.retriever, domain.validation, len(domain.catalogue)).above
+    can = np.flatnonzero(nearer < max(settings.prompt.candidates, _CUT))
+    drawn = can[np.random.default_rng(seed).permutation(len(can))[: settings.validation_users]]
+    return _Asked(_rows(domain.validation, np.sort(drawn)), len(can) / len(nearer))
+
+
+def _validated(ranker: Ranker, asked: _Asked, device: str, together: Together) -> float:
+    """NDCG@10 on validation events, estimated from those that are asked; each process ranks its share of them."""
+    events = len(asked.events.targets)
+    own = _rows(asked.events, together.share(events))
     with half_where_it_pays(device):
-        gained = ndcg(rank_full(ranker, own, len(domain.catalogue)), 10).sum() if len(own.targets) else 0.0
-    return together.total(float(gained)) / len(asked.targets)
-
-
-def _some(held_out: HeldOut, most: int, seed: int) -> HeldOut:
-    """At most so many of the held-out events, drawn with the seed."""
-    return _rows(held_out, np.sort(np.random.default_rng(seed).permutation(len(held_out.targets))[:most]))
+        gained = ndcg(rank_full(ranker, own, len(ranker.catalogue)), _CUT).sum() if len(own.targets) else 0.0
+    return asked.share * together.total(float(gained)) / max(1, events)
 
 
 def _rows(held_out: HeldOut, rows: Ints) -> HeldOut:

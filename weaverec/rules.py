@@ -6,11 +6,12 @@ Pruning, sign election and dropping are PEFT's own functions, given whole task v
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
-from weaverec.merge import TaskVector, weighted_sum
+from weaverec.merge import LayerByLayer, TaskVector, weighted_sum
 
 #: A rule's parameters, as JSON values.
 Parameters = Mapping[str, float | list[float]]
@@ -104,12 +105,20 @@ def _by_peft(name: str, vectors: Sequence[TaskVector], parameters: Parameters) -
 
     merge = getattr(merge_utils, name)
     weights = torch.full((len(vectors),), _number(parameters["scale"]))
+
+    def merged(layer: str) -> torch.Tensor:
+        found: torch.Tensor = merge(
+            [vector[layer].float() for vector in vectors], weights, _number(parameters["density"])
+        )
+        return found
+
+    if "dare" not in name:
+        return LayerByLayer({layer: partial(merged, layer) for layer in vectors[0]})
+    # What is dropped is drawn layer after layer, so all of them are merged here: of a large model, as many bytes as its
+    # layers have in float32.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return {
-            layer: merge([vector[layer].float() for vector in vectors], weights, _number(parameters["density"]))
-            for layer in vectors[0]
-        }
+        return {layer: merged(layer) for layer in vectors[0]}
 
 
 def _number(value: float | list[float]) -> float:

@@ -92,6 +92,7 @@ class ArtefactCost(_Record):
     key: str
     wall_s: float
     peak_memory_mb: float
+    peak_gpu_memory_mb: float | None = None
 
 
 class Code(_Record):
@@ -116,11 +117,13 @@ class Provenance(_Record):
 
 
 class Cost(_Record):
-    """What it took. Memory is the process's peak, in MB of 10^6 bytes; times are wall-clock seconds."""
+    """What it took. Memory is the peak of the process, and of torch on a GPU, in MB of 10^6 bytes; times are wall-clock
+    seconds."""
 
     fit_s: float
     score_s: float
     peak_memory_mb: float
+    peak_gpu_memory_mb: float | None = None
     artefacts: tuple[ArtefactCost, ...]
 
 

@@ -33,7 +33,7 @@ def train(artefact: Artefact, store: Store, device: str, report: Report, togethe
     key = artefact_key(artefact)
     notes: dict[str, Any] = {"label": artefact.label}
     checkpoint = store.checkpoint(artefact.kind, key)
-    with store.write(artefact.kind, key, notes) as folder, PeakMemory() as peak:
+    with store.write(artefact.kind, key, notes) as folder, PeakMemory(device) as peak:
         record = artefact.make(folder, MakeContext(device, report, checkpoint, together))
         if together.count > 1:
             record = dataclasses.replace(record, notes={**record.notes, "processes": together.count})
@@ -41,6 +41,7 @@ def train(artefact: Artefact, store: Store, device: str, report: Report, togethe
             "record": dataclasses.asdict(record),
             "wall_s": checkpoint.spent,
             "peak_memory_mb": peak.megabytes(),
+            "peak_gpu_memory_mb": peak.gpu_megabytes(),
         }
     checkpoint.remove()
 
@@ -75,6 +76,6 @@ class RunArtefacts:
         identity = {"label": artefact.label, "key": key}
         record = {"kind": artefact.kind, **identity, **stored.notes["record"]}
         self.records.append(ArtefactRecord.model_validate(record))
-        cost = {name: stored.notes[name] for name in ("wall_s", "peak_memory_mb")}
+        cost = {name: stored.notes.get(name) for name in ("wall_s", "peak_memory_mb", "peak_gpu_memory_mb")}
         self.costs.append(ArtefactCost.model_validate({**identity, **cost}))
         return stored.folder

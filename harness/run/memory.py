@@ -1,4 +1,4 @@
-"""Peak memory of this process while a block runs."""
+"""Peak memory of this process while a block runs, its own and the GPU's."""
 
 import threading
 from types import TracebackType
@@ -13,14 +13,18 @@ class PeakMemory:
     The operating system's own peak covers the process's whole life, and a worker does many things in its life.
     """
 
-    def __init__(self, every_s: float = 0.1) -> None:
-        self._every_s = every_s
+    def __init__(self, device: str = "cpu", every_s: float = 0.1) -> None:
+        self._device, self._every_s = device, every_s
         self._process = psutil.Process()
         self._done = threading.Event()
         self._peak = 0
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
+        if self._device != "cpu":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats()
         self._sample()
         self._thread.start()
         return self
@@ -35,6 +39,14 @@ class PeakMemory:
         """The highest so far, in MB of 10^6 bytes."""
         self._sample()
         return round(self._peak / 1e6, 1)
+
+    def gpu_megabytes(self) -> float | None:
+        """The most that torch held on the GPU so far, in MB of 10^6 bytes; None without one."""
+        if self._device == "cpu":
+            return None
+        import torch
+
+        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
 
     def _sample(self) -> None:
         self._peak = max(self._peak, self._process.memory_info().rss)

@@ -3,6 +3,7 @@
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 
 from harness import __version__
 from harness.evaluate import rank_candidates, rank_full, rank_retrieved
@@ -60,7 +61,7 @@ def score(
         InvalidScoresError: the method's scores hold NaN or have the wrong shape.
     """
     artefacts = RunArtefacts(store, device, report)
-    with PeakMemory() as peak:
+    with PeakMemory(device) as peak:
         started = time.perf_counter()
         training = open_training(suite, run.scenario, domains)
         context = FitContext(suite.budget, run.seed, device, artefacts)
@@ -69,7 +70,7 @@ def score(
         scorer = method.fit(training, context)
         fitted = time.perf_counter()
         test = open_test(suite, run.scenario, domains)
-        table, records, validity = _rank(suite, run, training, test, scorer, store)
+        table, records, validity = _rank(suite, run, training, test, scorer, store, report)
         scored = time.perf_counter()
     ranks = table.to_parquet()
     with store.write("run", run.key, {}) as folder:
@@ -117,6 +118,7 @@ def score(
                 fit_s=round(fitted - started, 3),
                 score_s=round(scored - fitted, 3),
                 peak_memory_mb=peak.megabytes(),
+                peak_gpu_memory_mb=peak.gpu_megabytes(),
                 artefacts=tuple(artefacts.costs),
             ),
         )
@@ -130,6 +132,7 @@ def _rank(
     test: HeldOut,
     scorer: Scorer,
     store: Store,
+    report: Report,
 ) -> tuple[RankTable, dict[str, CandidatesRecord], dict[str, dict[str, float]]]:
     target = training.target_domain
     n_items = len(target.catalogue)
@@ -138,16 +141,16 @@ def _rank(
     indexes: dict[str, IndexReport] = {}
     absent: dict[str, str] = {}
     validity: dict[str, dict[str, float]] = {}
-    for kind in suite.candidates:
-        name = str(kind)
+    for place, kind in enumerate(suite.candidates):
+        name, told = str(kind), partial(_part_of, report, place, len(suite.candidates))
         if kind.kind == "sampled":
             drawn = open_candidates(suite, run.scenario, target, test, kind, store)
             digests[name] = candidates_digest(drawn)
-            ranks[name] = rank_candidates(scorer, test, drawn, n_items)
+            ranks[name] = rank_candidates(scorer, test, drawn, n_items, told)
         elif kind.kind != "retrieved":
-            ranks[name] = rank_full(scorer, test, n_items, keep_history=kind.kind == "full-history-kept")
+            ranks[name] = rank_full(scorer, test, n_items, kind.kind == "full-history-kept", told)
         elif isinstance(scorer, VectorScorer):
-            ranks[name], indexes[name] = rank_retrieved(scorer, test, kind.size, suite.least_recall)
+            ranks[name], indexes[name] = rank_retrieved(scorer, test, kind.size, suite.least_recall, report=told)
         else:
             absent[name] = "no item vectors to retrieve with"
         if isinstance(scorer, ReportsValidity) and (found := scorer.validity())["answers"]:
@@ -164,6 +167,11 @@ def _rank(
         for name in map(str, suite.candidates)
     }
     return table, records, validity
+
+
+def _part_of(report: Report, place: int, parts: int, done: int, total: int) -> None:
+    """Tells of one of several parts that take as long as each other."""
+    report(place * total + done, parts * total)
 
 
 def _learns_from(method: Method, run: Run) -> tuple[str, ...] | None:

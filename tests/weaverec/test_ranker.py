@@ -29,8 +29,8 @@ from tests.conftest import toy_raw
 from tests.making import quietly
 from tests.weaverec.decoders import decoder
 from weaverec.backbone import load
-from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
-from weaverec.ranker import FAULTS, Ranker, likelihoods, read_list
+from weaverec.prompt import PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
+from weaverec.ranker import FAULTS, Ranker, _Listed, likelihoods, read_list
 from weaverec.ranking import Example, RankedMerge, RankerSettings, answer_loss, by_name, examples, ranker_component
 from weaverec.rules import TRIES
 
@@ -55,7 +55,7 @@ def ranker(made, by_list: bool = False) -> Ranker:
 def test_with_the_prompt_s_keys_kept_the_likelihoods_are_the_plain_ones(made) -> None:
     _, model, tokenizer = made
     prompt = prompt_tokens(TITLES, np.array([1, 2]), np.arange(5), tokenizer, PROMPT)
-    answers = [*title_tokens(TITLES, np.arange(12), tokenizer), [7]]
+    answers = [*title_tokens(TITLES, np.arange(12), tokenizer, PROMPT), [7]]
     kept = likelihoods(model, prompt, answers)
     torch.testing.assert_close(kept, likelihoods(model, prompt, answers, cached=False), atol=1e-5, rtol=0)
     one_by_one = torch.cat([likelihoods(model, prompt, [answer]) for answer in answers])
@@ -71,7 +71,7 @@ def test_with_the_prompt_s_keys_kept_the_likelihoods_are_the_plain_ones(made) ->
 def test_training_s_loss_is_the_likelihood_that_scoring_uses(made) -> None:
     _, model, tokenizer = made
     prompts = [prompt_tokens(TITLES, np.array(h), np.arange(5), tokenizer, PROMPT) for h in ([1, 2], [3])]
-    answers = title_tokens(TITLES, np.array([4, 2]), tokenizer)
+    answers = title_tokens(TITLES, np.array([4, 2]), tokenizer, PROMPT)
     batch = [Example(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     wanted = -sum(float(likelihoods(model, e.prompt, [e.answer])) for e in batch)
     assert float(answer_loss(model, batch, tokenizer.pad_token_id)) == pytest.approx(wanted, abs=1e-4)
@@ -120,6 +120,72 @@ def test_who_has_the_whole_catalogue_is_asked_nothing(made, by_list: bool) -> No
         scores[0], np.full(12, -np.inf) if by_list else own.retriever.score(everything, None)[0]
     )
     np.testing.assert_allclose(scores[1], own.score(everything.block(1, 2), None)[0], atol=1e-5)
+
+
+def test_of_more_candidates_than_a_prompt_offers_the_retriever_s_best_are_reordered(made) -> None:
+    own = ranker(made)
+    candidates = np.array([[0, 4, 5, 6, 7, 8, 9, 10]] * 3)
+    near = own.retriever.score(HISTORIES, candidates)
+    scores = own.score(HISTORIES, candidates)
+    for row in range(2):  # to one without a history, all items are equally near
+        best = np.sort(np.argsort(-near[row])[:5])
+        others = np.setdiff1d(np.arange(8), best)
+        assert scores[row, best].min() > scores[row, others].max()
+        np.testing.assert_array_equal(scores[row, others], near[row, others])
+        alone = own.score(HISTORIES.block(row, row + 1), candidates[row : row + 1, best])[0]
+        np.testing.assert_allclose(np.diff(scores[row, best]), np.diff(alone), atol=1e-4)
+
+
+def test_lists_that_are_written_together_are_those_written_alone(made) -> None:
+    own = replace(ranker(made, by_list=True), max_new_tokens=40)
+    prompts = [prompt_tokens(TITLES, np.arange(n), np.arange(5 + n), made[2], PROMPT) for n in (0, 1, 4, 1, 7, 0, 4)]
+    alone = [own._write([prompt])[0] for prompt in prompts]
+    assert own._write(prompts) == alone == replace(own, at_once=1)._write(prompts)
+    assert len(set(alone)) > 1
+
+
+def test_an_answer_ends_with_its_last_line(made) -> None:
+    tokenizer = made[2]
+    start = tokenizer("a prompt\n\n\n\n")["input_ids"]
+    texts = ["one\n\ntwo\nthree", "one\n\ntwo\nthree\n", "one\ntwo\n \n\n", "one\n<|end|>" + "<pad>" * 4]
+    ended = []
+    for text in texts:
+        row = torch.tensor([[*start, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
+        ended += _Listed(tokenizer, len(start), 3)(row, None).tolist()
+    assert ended == [False, True, False, False]
+
+
+def test_titles_are_cut_and_missing_ones_are_no_blank_lines(made) -> None:
+    tokenizer = made[2]
+    titles = ("abc", "", "film number " * 40, "été " * 40)
+    few = PromptSettings(title_tokens=10)
+    shown = shown_titles(titles, np.arange(4), tokenizer, few)
+    assert shown[:2] == ["abc", "(untitled)"]
+    assert titles[2].startswith(shown[2])
+    assert "été été" in shown[3] or shown[3].startswith("été")
+    assert "\ufffd" not in shown[3]
+    assert all(len(tokenizer(title, add_special_tokens=False)["input_ids"]) <= 12 for title in shown)
+    prompt = tokenizer.decode(prompt_tokens(titles, np.array([2]), np.array([1, 3]), tokenizer, few))
+    assert f"1. {shown[2]}\n\nCandidates:\n1. (untitled)\n2. {shown[3]}" in prompt
+    answers = [tokenizer.decode(answer) for answer in title_tokens(titles, np.arange(4), tokenizer, few)]
+    assert read_list("".join(answers), shown, 4) == (pytest.approx(np.array([4.0, 3, 2, 1])), [])
+
+
+def test_the_latest_item_is_shown_however_little_room_there_is(made) -> None:
+    prompt = prompt_tokens(TITLES, np.array([3, 8]), np.arange(5), made[2], PromptSettings(max_tokens=1))
+    chosen = made[2].decode(prompt).partition("Candidates:")[0]
+    assert TITLES[8] in chosen
+    assert TITLES[3] not in chosen
+
+
+def test_a_ranker_taught_one_title_is_not_read_by_lists(made) -> None:
+    method = quick_ranker(made, by_list=True)
+    with pytest.raises(HarnessError, match="cannot be read by_list of 5"):
+        method.artefacts(toy_data(), Budget(1, 1, 1), 0)
+    for more in ({"answer": "list"}, {"prompt.answers": 1}):
+        quick_ranker(made, by_list=True, **more).artefacts(toy_data(), Budget(1, 1, 1), 0)
+    with pytest.raises(HarnessError, match="'lists'"):
+        quick_ranker(made, answer="lists").artefacts(toy_data(), Budget(1, 1, 1), 0)
 
 
 def test_faiss_retrieves_and_the_ranker_reorders(made) -> None:
