@@ -97,7 +97,7 @@ def test_what_fills_the_places_that_an_index_left_empty_is_not_of_the_history(mo
     # The six lowest items outside the history {1, 2, 3}: the held-out item 9 is not among them.
     assert ranks.above.tolist() == [MISSED]
     asked = []
-    monkeypatch.setattr("harness.evaluate.rank_candidates", lambda s, h, c, n: asked.append(c) or ranks)
+    monkeypatch.setattr("harness.evaluate.rank_candidates", lambda s, h, c, *_: asked.append(c) or ranks)
     rank_retrieved(scorer, held_out, 6)
     assert asked[0].tolist() == [[0, 4, 5, 6, 7, 8]]
 
