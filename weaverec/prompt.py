@@ -53,12 +53,13 @@ def prompt_tokens(
         tokenizer: of the backbone.
         settings: what is shown.
     """
-    shown = history[-settings.history :]
+    chosen = shown_titles(titles, history[-settings.history :], tokenizer, settings)
+    offered = shown_titles(titles, candidates, tokenizer, settings)
     while True:
-        tokens = _tokens(titles, shown, candidates, tokenizer, settings)
-        if len(tokens) <= settings.max_tokens or len(shown) <= 1:
+        tokens = _tokens(chosen, offered, tokenizer, settings)
+        if len(tokens) <= settings.max_tokens or len(chosen) <= 1:
             return tokens
-        shown = shown[1:]
+        chosen = chosen[1:]
 
 
 def shuffled(candidates: Ints, user: int, seed: int) -> Ints:
@@ -87,16 +88,13 @@ def title_tokens(titles: Sequence[str], items: Ints, tokenizer: Any, settings: P
     return found
 
 
-def _tokens(
-    titles: Sequence[str], history: Ints, candidates: Ints, tokenizer: Any, settings: PromptSettings
-) -> list[int]:
-    def listed(items: Ints) -> str:
-        shown = shown_titles(titles, items, tokenizer, settings)
-        return "\n".join(f"{number}. {title}" for number, title in enumerate(shown, start=1))
+def _tokens(chosen: list[str], offered: list[str], tokenizer: Any, settings: PromptSettings) -> list[int]:
+    def listed(titles: list[str]) -> str:
+        return "\n".join(f"{number}. {title}" for number, title in enumerate(titles, start=1))
 
     messages = [
         {"role": "system", "content": _TASK.format(answers=settings.answers)},
-        {"role": "user", "content": f"The user chose:\n{listed(history)}\n\nCandidates:\n{listed(candidates)}"},
+        {"role": "user", "content": f"The user chose:\n{listed(chosen)}\n\nCandidates:\n{listed(offered)}"},
     ]
     if getattr(tokenizer, "chat_template", None):
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

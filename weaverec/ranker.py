@@ -1,8 +1,8 @@
 """A decoder-only model as a ranker of candidates, by likelihood or by the list it writes.
 
 *Likelihood*: a candidate's score is the mean log-probability of the tokens of its title as the answer's first line.
-(The mean, as the sum favours short titles. It favours long ones: once a title has begun, its tokens can be copied from
-the prompt, and are nearly sure. Bao et al., EMNLP 2024, call them ghost tokens.)
+(The sum would favour short titles. The mean favours long ones somewhat: once a title has begun, its other tokens can be
+copied from the prompt, and are nearly sure; Bao et al., EMNLP 2024, call them ghost tokens.)
 Every candidate gets a score, and no answer can be lost to parsing. The prompt, which is nearly all of the tokens, goes
 through the model once a user, and its keys and values serve all candidates.
 
