@@ -3,7 +3,8 @@
 Each is loaded in a process of its own, as who serves it would: the base and the merged model as plain Hugging Face
 folders with `AutoModel`, the adapter on top by PEFT. They encode the titles of a catalogue in turn, in another order
 each round, in float32 with one thread; ratios are taken round by round, so that what else the machine does weighs on
-both sides. Memory is the weights that are held, and the process's peak.
+both sides. Where its memory happens to lie makes a process a hundredth or two faster or slower for all its life, so
+all are started several times, in another order each time. Memory is the weights that are held, and the process's peak.
 
     python -m tests.benchmarks.serving leaderboards/speed/serving.json
 
@@ -34,7 +35,7 @@ from weaverec.backbone import Backbone, load, packaged_minilm
 from weaverec.merge import fold, save_model, task_vector, weighted_sum
 from weaverec.retriever import RetrieverSettings, catalogue_vectors, reading_of
 
-ROUNDS = 40
+STARTS, ROUNDS = 10, 6
 SERVED = ("base", "merged", "base again", "adapter")
 
 
@@ -90,48 +91,62 @@ def _loaded(name: str, folder: Path) -> tuple[torch.nn.Module, Callable[[], obje
 
 
 def measure() -> dict[str, Any]:
-    """Seconds of every round, and memory, of what is served."""
+    """Seconds of every round of every start, and memory at each, of what is served."""
+    seconds: dict[str, list[list[float]]] = {name: [] for name in SERVED}
+    memory: dict[str, list[dict[str, float]]] = {name: [] for name in SERVED}
+    order = np.random.default_rng(0)
     with TemporaryDirectory() as home:
         prepare_folders(Path(home))
-        processes = {
-            name: subprocess.Popen(
-                [sys.executable, "-m", "tests.benchmarks.serving", "--serve", name, home],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for name in SERVED
-        }
-        for process in processes.values():
-            assert process.stdout.readline() == "ready\n"
-        seconds: dict[str, list[float]] = {name: [] for name in SERVED}
-        order = np.random.default_rng(0)
-        for _ in range(ROUNDS):
-            for name in order.permutation(SERVED):
-                process = processes[name]
-                process.stdin.write("\n")
-                process.stdin.flush()
-                seconds[name].append(float(process.stdout.readline()))
-        memory = {name: json.loads(process.communicate()[0]) for name, process in processes.items()}
+        for _ in range(STARTS):
+            _one_start(home, order, seconds, memory)
     packages = {name: version(name) for name in ("torch", "transformers", "peft")}
     return {"seconds": seconds, "memory": memory, "hardware": hardware("cpu"), "packages": packages}
 
 
+def _one_start(
+    home: str,
+    order: np.random.Generator,
+    seconds: dict[str, list[list[float]]],
+    memory: dict[str, list[dict[str, float]]],
+) -> None:
+    processes = {}
+    for name in order.permutation(SERVED):
+        processes[name] = process = subprocess.Popen(
+            [sys.executable, "-m", "tests.benchmarks.serving", "--serve", name, home],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout.readline() == "ready\n"
+        seconds[name].append([])
+    for _ in range(ROUNDS):
+        for name in order.permutation(SERVED):
+            process = processes[name]
+            process.stdin.write("\n")
+            process.stdin.flush()
+            seconds[name][-1].append(float(process.stdout.readline()))
+    for name, process in processes.items():
+        memory[name].append(json.loads(process.communicate()[0]))
+
+
 def table(measured: dict[str, Any]) -> str:
     """The table of a measurement."""
-    seconds = {name: np.array(rounds) for name, rounds in measured["seconds"].items()}
+    seconds = {name: np.array(starts) for name, starts in measured["seconds"].items()}
+    held = {
+        name: {kind: float(np.median([start[kind] for start in starts])) for kind in ("weights_mb", "peak_mb")}
+        for name, starts in measured["memory"].items()
+    }
     body = []
     for name in SERVED:
-        ratios = seconds[name] / seconds["base"]
-        low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
-        memory = measured["memory"][name]
+        low, middle, high = np.quantile(np.median(seconds[name] / seconds["base"], axis=1), [0.25, 0.5, 0.75])
+        memory = held[name]
         body.append(
             [
                 name,
                 f"{np.median(seconds[name]):.3f} s",
                 f"{middle:.3f} ({low:.3f} to {high:.3f})",
                 *(
-                    f"{memory[kind]:.1f} MB ({memory[kind] / measured['memory']['base'][kind]:.3f})"
+                    f"{memory[kind]:.1f} MB ({memory[kind] / held['base'][kind]:.3f})"
                     for kind in ("weights_mb", "peak_mb")
                 ),
             ]
@@ -145,8 +160,8 @@ def main(target: Path) -> None:
     measured = measure()
     title, _, account = (__doc__ or "").partition("\n    python")[0].strip().partition("\n\n")
     remark = (
-        f"Rounds: {ROUNDS}. `base again` is a second process of the base model: its ratio is what the machine's noise "
-        "can do."
+        f"Starts: {STARTS}, of {ROUNDS} rounds each; a start's ratio is the median of its rounds'. `base again` is a "
+        "second process of the base model: its ratio is what the machine's noise can do."
     )
     about = f"{title.rstrip('.')}\n\n{account}"
     write_measured(target, measured, about, table(measured), remark, "tests.benchmarks.serving")
@@ -157,4 +172,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "--serve":
         serve(sys.argv[2], Path(sys.argv[3]))
     else:
-        main(Path(sys.argv[1]))
+        main(Path(*sys.argv[1:] or ["leaderboards/speed/serving.json"]))
