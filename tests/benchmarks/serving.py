@@ -8,7 +8,7 @@ all are started several times, in another order each time. Memory is the weights
 
     python -m tests.benchmarks.serving leaderboards/speed/serving.json
 
-writes that file and, beside it, the table `serving.md`. It takes some five minutes.
+writes that file and, beside it, the table `serving.md`. It takes some six minutes.
 """
 
 import json
@@ -169,7 +169,7 @@ def main(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--serve":
+    if "--serve" in sys.argv:
         serve(sys.argv[2], Path(sys.argv[3]))
     else:
         main(Path(*sys.argv[1:] or ["leaderboards/speed/serving.json"]))
