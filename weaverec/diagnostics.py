@@ -16,9 +16,9 @@ import numpy as np
 from torch import nn
 
 from harness.data.domain import Ints
-from harness.method import Figures, Floats32, Report, VectorScorer
+from harness.method import Artefact, Artefacts, Figures, Floats32, Report, VectorScorer
 from harness.protocol.split import DomainTraining, Histories, TrainingData
-from weaverec.merge import TaskVector, folded, weighted_sum
+from weaverec.merge import TaskVector, folded, task_vector, weighted_sum
 
 #: Places on a line between two components, and prefixes that the classifier of domains learns from, of each side.
 _PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -38,6 +38,13 @@ class Component:
     def name(self) -> str:
         """Such as `beauty + toys`."""
         return " + ".join(self.mix)
+
+
+def obtained(mixes: Sequence[tuple[str, ...]], needed: Sequence[Artefact], artefacts: Artefacts) -> list[Component]:
+    """The trained components of some mixes, whose artefacts come in the same order."""
+    return [
+        Component(mix, task_vector(artefacts.obtain(artefact))) for mix, artefact in zip(mixes, needed, strict=True)
+    ]
 
 
 def diagnose(

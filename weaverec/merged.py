@@ -22,7 +22,7 @@ from harness.tuning.tunable import with_settings
 from weaverec.adapters import ComponentSettings, component
 from weaverec.backbone import Head, find_backbone, half_where_it_pays, load, load_tokenizer
 from weaverec.choosing import chosen_by_entropy, merged_by, read_choice
-from weaverec.diagnostics import Component, diagnose, prefix_vectors
+from weaverec.diagnostics import diagnose, obtained, prefix_vectors
 from weaverec.merge import TaskVector, by_layer, fold, save_model, task_vector
 from weaverec.retriever import Reading, reading_of, retriever
 from weaverec.rules import Rule, equal_weights
@@ -107,10 +107,7 @@ class Merged:
     def diagnose(self, data: TrainingData, context: FitContext, report: Report) -> list[Figures]:
         """What can be measured of why the merge wins or loses."""
         needed = self.artefacts(data, context.budget, context.seed)
-        components = [
-            Component(mix, task_vector(context.artefacts.obtain(artefact)))
-            for mix, artefact in zip(self.distinct_mixes(data), needed, strict=True)
-        ]
+        components = obtained(self.distinct_mixes(data), needed, context.artefacts)
         model, validate = self._opened(data.target_domain, context.device)
 
         def vectors_of(name: str) -> Floats32:

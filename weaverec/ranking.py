@@ -36,8 +36,8 @@ from harness.tuning.tunable import with_settings
 from weaverec.backbone import PACKAGED, Backbone, find_backbone, half_where_it_pays, load, load_tokenizer
 from weaverec.batching import padded, token_batches
 from weaverec.choosing import merged_by
-from weaverec.diagnostics import Component, diagnose, prefix_vectors
-from weaverec.merge import fold, save_model, task_vector
+from weaverec.diagnostics import diagnose, obtained, prefix_vectors
+from weaverec.merge import fold, save_model
 from weaverec.merged import Merged, load_space
 from weaverec.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker import Ranker
@@ -162,10 +162,7 @@ class RankedMerge:
     def diagnose(self, data: TrainingData, context: FitContext, report: Report) -> list[Figures]:
         """What can be measured of why the merge wins or loses, by the likelihoods of the components and merges."""
         needed = self.artefacts(data, context.budget, context.seed)
-        components = [
-            Component(mix, task_vector(context.artefacts.obtain(artefact)))
-            for mix, artefact in zip(self.retrieving.distinct_mixes(data), needed, strict=True)
-        ]
+        components = obtained(self.retrieving.distinct_mixes(data), needed, context.artefacts)
         model, validate = self._opened(data.target_domain, context.seed, context.device)
 
         def vectors_of(name: str) -> Floats32:

@@ -74,7 +74,7 @@ def run(
 
     from harness.files import check_writable
     from harness.report.collect import results_in
-    from harness.run.execute import Workplace, default_jobs, execute, train_together
+    from harness.run.execute import Workplace, check_files, default_jobs, execute, train_together
     from harness.run.plan import make_plan
     from harness.run.progress import bars
     from harness.run.publish import publish
@@ -100,6 +100,8 @@ def run(
         plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store, there)
         _print_plan(console, chosen, plan)
         place = Workplace(chosen, domains, store.root, chosen_device, debug)
+        if not dry_run:
+            check_files(plan, chosen)
         if processes.count > 1 and not dry_run:
             with bars(console) as shown:
                 train_together(plan, place, processes, shown)

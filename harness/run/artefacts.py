@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import digest, source_digest
-from harness.method import Artefact, MakeContext, Report
+from harness.method import Artefact, MakeContext, Report, untold
 from harness.results.record import ArtefactCost, ArtefactRecord
 from harness.run.memory import PeakMemory
 from harness.run.provenance import TRAINING_CODE, package_versions
@@ -51,7 +51,7 @@ def train_along(artefact: Artefact, store: Store, device: str, together: Togethe
     with tempfile.TemporaryDirectory() as folder:
         # What it goes on from is told by the main process.
         checkpoint = store.checkpoint(artefact.kind, artefact_key(artefact))
-        artefact.make(Path(folder), MakeContext(device, lambda *_: None, checkpoint, together))
+        artefact.make(Path(folder), MakeContext(device, untold, checkpoint, together))
 
 
 class RunArtefacts:

@@ -71,7 +71,6 @@ def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
     """
     if not plan.missing:
         return
-    check_files(plan, place.suite)
     store = Store(place.store)
     # Less what several processes trained together, if they did.
     left = [training for training in plan.trainings if not store.has(training.kind, training.key)]
@@ -100,7 +99,6 @@ def train_together(plan: Plan, place: Workplace, together: Together, bars: Bars)
         HarnessError: the processes have different stores, or a training failed; with `place.debug`, the training's own
             exception.
     """
-    check_files(plan, place.suite)
     compute_with_one_thread()
     shared = [training for training in plan.trainings if training.shared]
     keys = [training.key for training in shared]

@@ -17,7 +17,7 @@ class PeakMemory:
         self._device, self._every_s = device, every_s
         self._process = psutil.Process()
         self._done = threading.Event()
-        self._peak = 0
+        self._peak, self._gpu_peak = 0, 0
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
@@ -42,14 +42,16 @@ class PeakMemory:
 
     def gpu_megabytes(self) -> float | None:
         """The most that torch held on the GPU so far, in MB of 10^6 bytes; None without one."""
-        if self._device == "cpu":
-            return None
-        import torch
-
-        return round(torch.cuda.max_memory_allocated() / 1e6, 1)
+        self._sample()
+        return None if self._device == "cpu" else round(self._gpu_peak / 1e6, 1)
 
     def _sample(self) -> None:
         self._peak = max(self._peak, self._process.memory_info().rss)
+        if self._device != "cpu":
+            import torch
+
+            # Looked up again and again, as a block within this one begins torch's count anew.
+            self._gpu_peak = max(self._gpu_peak, torch.cuda.max_memory_allocated())
 
     def _watch(self) -> None:
         while not self._done.wait(self._every_s):
