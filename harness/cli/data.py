@@ -239,11 +239,12 @@ def _pins(spec: "DomainSpec") -> dict[str, str]:
     from harness.suites import load_suite, suite_names, suite_versions
 
     pins = {"its suite": spec.fingerprint} if spec.fingerprint else {}
+    unpinned = replace(spec, fingerprint=None).definition
     for name in suite_names():
         for version in suite_versions(name):
             suite = load_suite(f"{name}/v{version}")
             for other in suite.domains:
-                if other.fingerprint and (other.source, other.k_core) == (spec.source, spec.k_core):
+                if other.fingerprint and replace(other, fingerprint=None).definition == unpinned:
                     pins[suite.id] = other.fingerprint
     return pins
 

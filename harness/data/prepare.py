@@ -1,4 +1,4 @@
-"""Raw interactions -> Domain: deduplication, k-core, stable order, dense indices. Out of core, by DuckDB.
+"""Raw interactions -> Domain: deduplication, k-core, order in time, dense indices. Out of core, by DuckDB.
 
 What does not fit into memory goes to a scratch folder, so a dump may be larger than memory; only ids of items that
 stay, and their texts, are held as a whole.
@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from harness.data.domain import Domain, Fingerprint
 from harness.data.raw import Findings, RawDomain, Report, silent
+from harness.data.ties import HASHED, TIE_KEY_SQL, TieOrder
 from harness.errors import HarnessError
 
 #: What DuckDB may take before it uses the disk.
@@ -65,17 +66,21 @@ class Preparation:
         return asdict(self)
 
 
-def prepare_into(folder: Path, raw: RawDomain, k_core: int = 5, report: Report = silent) -> Preparation:
+def prepare_into(
+    folder: Path, raw: RawDomain, k_core: int = 5, report: Report = silent, ties: TieOrder = HASHED
+) -> Preparation:
     """Prepares one domain as the protocol says, into Parquet files that `harness.data.store` reads.
 
-    Exact duplicate rows go (repeat interactions at another time stay); then the k-core; then a stable sort by
-    time, so that ties keep the input's order. Users and items are numbered in the order of their ids' UTF-8 bytes.
+    Exact duplicate rows go (repeat interactions at another time stay); then the k-core; then a sort by time, in which
+    ties are ordered by a keyed hash or as the input has them. Users and items are numbered in the order of their ids'
+    UTF-8 bytes.
 
     Args:
         folder: an empty folder.
         raw: what a source reads.
         k_core: least number of interactions of every user and item that stays.
         report: told how far it is.
+        ties: how events of one user at one instant are ordered.
 
     Raises:
         HarnessError: nothing is left, the source's files are unusable, or the disk is full.
@@ -92,7 +97,7 @@ def prepare_into(folder: Path, raw: RawDomain, k_core: int = 5, report: Report =
                 "Lower k_core, or check the source.",
             )
         report("sorting", 0, None)
-        users, items = _write(db, folder)
+        users, items = _write(db, folder, ties)
     _write_catalogue(folder, raw, items, report)
     report("taking the fingerprint", 0, None)
     fingerprint = _fingerprint(folder, users, raw.timed)
@@ -111,7 +116,7 @@ def prepare_into(folder: Path, raw: RawDomain, k_core: int = 5, report: Report =
     )
 
 
-def prepare(raw: RawDomain, k_core: int = 5) -> Domain:
+def prepare(raw: RawDomain, k_core: int = 5, ties: TieOrder = HASHED) -> Domain:
     """Prepares one domain in memory's reach, and gives it back.
 
     Raises:
@@ -120,7 +125,7 @@ def prepare(raw: RawDomain, k_core: int = 5) -> Domain:
     from harness.data.store import read_domain
 
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
-        made = prepare_into(Path(folder), raw, k_core)
+        made = prepare_into(Path(folder), raw, k_core, ties=ties)
         return read_domain(Path(folder), raw.name, made.timed)
 
 
@@ -196,7 +201,7 @@ def _to_core(db: duckdb.DuckDBPyConnection, k: int, report: Report) -> int:
     return rounds
 
 
-def _write(db: duckdb.DuckDBPyConnection, folder: Path) -> tuple[int, list[str]]:
+def _write(db: duckdb.DuckDBPyConnection, folder: Path, ties: TieOrder) -> tuple[int, list[str]]:
     """Numbers who stayed anew, without gaps and in the same order, and writes users and interactions."""
     for kind in ("user", "item"):
         db.execute(
@@ -204,14 +209,36 @@ def _write(db: duckdb.DuckDBPyConnection, folder: Path) -> tuple[int, list[str]]
             f'FROM {kind}s WHERE number IN (SELECT "{kind}" FROM core)'
         )
     db.execute(_copy('SELECT id AS user_id FROM users_left ORDER BY "index"', folder / "users.parquet"))
+    tied, key = "", "place"
+    if ties.rule == "hashed":
+        _hash_ties(db, ties.seed)
+        tied, key = 'LEFT JOIN tied USING ("user", item, timestamp) ', "tie_key, item"
     events = (
-        'SELECT u."index" AS "user", i."index" AS item, timestamp '
+        'SELECT u."index" AS "user", i."index" AS item, timestamp '  # noqa: S608 - our own tables
         'FROM core JOIN users_left u ON core."user" = u.number JOIN items_left i ON core.item = i.number '
-        'ORDER BY u."index", timestamp, place'
+        f'{tied}ORDER BY u."index", timestamp, {key}'
     )
     db.execute(_copy(events, folder / "interactions.parquet"))
     items = db.execute('SELECT id FROM items_left ORDER BY "index"').fetchall()
     return _count(db, "users_left"), [item for (item,) in items]
+
+
+def _hash_ties(db: duckdb.DuckDBPyConnection, seed: int) -> None:
+    """Makes the table `tied`: a key to sort by for each event that shares its instant with another of its user."""
+    db.execute('CREATE TEMP TABLE instants AS SELECT "user", timestamp FROM core GROUP BY ALL HAVING count(*) > 1')
+    db.execute(
+        "CREATE TEMP TABLE tied AS "  # noqa: S608 - our own expression
+        'WITH pairs AS (SELECT DISTINCT "user", item FROM core SEMI JOIN instants USING ("user", timestamp)), '
+        # An occurrence is counted over all events of a user with an item, tied or not.
+        'counted AS (SELECT "user", item, timestamp, '
+        'row_number() OVER (PARTITION BY "user", item ORDER BY timestamp) AS occurrence '
+        'FROM core SEMI JOIN pairs USING ("user", item)) '
+        f'SELECT "user", item, timestamp, {TIE_KEY_SQL} AS tie_key '
+        'FROM counted SEMI JOIN instants USING ("user", timestamp) '
+        'JOIN (SELECT number AS "user", id AS user_id FROM users) USING ("user") '
+        "JOIN (SELECT number AS item, id AS item_id FROM items) USING (item)",
+        {"seed": seed},
+    )
 
 
 def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Report) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from harness.data.prepare import Preparation, prepare_into
 from harness.data.raw import Report, silent
 from harness.data.reading import missing_file
 from harness.data.sources import Source
+from harness.data.ties import HASHED, TieOrder
 from harness.errors import HarnessError
 from harness.files import check_writable, digest, folder_atomically, source_digest, write_atomically
 
@@ -39,7 +40,15 @@ class DomainStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def prepare(self, source: Source, name: str, k_core: int, folder: Path, report: Report = silent) -> Prepared:
+    def prepare(
+        self,
+        source: Source,
+        name: str,
+        k_core: int,
+        folder: Path,
+        report: Report = silent,
+        ties: TieOrder = HASHED,
+    ) -> Prepared:
         """Reads, prepares and stores a domain, unless that was done with the same files and the same code.
 
         Files are the same if path, size and time of change are: to hash a large dump takes longer than to use it.
@@ -50,17 +59,18 @@ class DomainStore:
             k_core: see `prepare_into`.
             folder: the data folder.
             report: told how far it is.
+            ties: see `prepare_into`.
 
         Raises:
             HarnessError: a file is missing or broken, nothing is left, or the store cannot be written to.
         """
-        note = self.root / "prepared" / f"{_origin(source, k_core, folder)}.json"
+        note = self.root / "prepared" / f"{_origin(source, k_core, ties, folder)}.json"
         known = _read_note(note)
         if known is not None and (self.root / known.fingerprint).is_dir():
             return Prepared(known, fresh=False)
         check_writable(self.root)
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".preparing-") as scratch:
-            made = prepare_into(Path(scratch), source.open(name, folder, report), k_core, report)
+            made = prepare_into(Path(scratch), source.open(name, folder, report), k_core, report, ties)
             self._keep(Path(scratch), made)
         write_atomically(note, json.dumps(made.as_json(), indent=1))
         return Prepared(made, fresh=True)
@@ -118,7 +128,7 @@ def read_domain(folder: Path, name: str, timed: bool) -> Domain:
     )
 
 
-def _origin(source: Source, k_core: int, folder: Path) -> str:
+def _origin(source: Source, k_core: int, ties: TieOrder, folder: Path) -> str:
     """What a domain is prepared from: equal for equal options, files and code."""
     stats = []
     for path in source.files(folder):
@@ -131,6 +141,7 @@ def _origin(source: Source, k_core: int, folder: Path) -> str:
         {
             "source": source.model_dump(mode="json"),
             "k_core": k_core,
+            "ties": asdict(ties),
             "files": stats,
             "code": source_digest("harness.data"),
         }

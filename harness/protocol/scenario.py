@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.sources import Source
+from harness.data.ties import HASHED, TieOrder
 from harness.files import digest
 from harness.protocol.candidates import CandidateSet
 from harness.protocol.metrics import CUTOFFS, METRICS
@@ -49,6 +50,7 @@ class DomainSpec:
         k_core: see `harness.data.prepare`.
         fingerprint: expected SHA-256 of the prepared content, or None where the suite does not pin it.
         folder: its data folder, or None for that of the command.
+        ties: how events of one user at one instant are ordered.
     """
 
     name: str
@@ -56,6 +58,15 @@ class DomainSpec:
     k_core: int
     fingerprint: str | None
     folder: Path | None = None
+    ties: TieOrder = HASHED
+
+    @property
+    def definition(self) -> list[object]:
+        """All of it that decides the content, as JSON values."""
+        content: list[object] = [self.source.model_dump(mode="json"), self.k_core, self.fingerprint]
+        # File order is what there was before there was this entry; without timestamps there are no ties.
+        hashed = self.ties.rule == "hashed" and self.source.timed
+        return content + [asdict(self.ties)] * hashed
 
 
 @dataclass(frozen=True)
@@ -127,9 +138,7 @@ class Suite:
         """All that can move a score, as JSON values. Which methods and seeds are run moves none, nor do titles."""
         return {
             "suite": self.id,
-            "domains": {
-                spec.name: [spec.source.model_dump(mode="json"), spec.k_core, spec.fingerprint] for spec in self.domains
-            },
+            "domains": {spec.name: spec.definition for spec in self.domains},
             "scenarios": [asdict(scenario) for scenario in self.scenarios],
             "candidates": [str(kind) for kind in self.candidates],
             "candidate_seed": self.candidate_seed,

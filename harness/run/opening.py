@@ -48,7 +48,7 @@ def prepare_domain(spec: DomainSpec, store: DomainStore, folder: Path, report: R
     Raises:
         HarnessError: a file is missing or broken, or the content is not what the suite was made with.
     """
-    prepared = store.prepare(spec.source, spec.name, spec.k_core, spec.folder or folder, report)
+    prepared = store.prepare(spec.source, spec.name, spec.k_core, spec.folder or folder, report, spec.ties)
     if spec.fingerprint not in (None, prepared.made.fingerprint):
         raise HarnessError(
             f"Domain {spec.name!r} has the fingerprint {prepared.made.fingerprint}, not {spec.fingerprint} as its "

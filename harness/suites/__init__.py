@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.data.sources import Source, make_source
+from harness.data.ties import TieOrder, TieRule
 from harness.datasets import load_dataset
 from harness.errors import HarnessError
 from harness.protocol.candidates import CandidateSet
@@ -35,6 +36,8 @@ class _DomainFile(_File):
     dataset: str | None = None
     data_dir: Path | None = None
     k_core: _Positive = 5
+    ties: TieRule = "hashed"
+    tie_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     fingerprint: _Sha256 | None = None
 
     def source(self) -> Source:
@@ -51,7 +54,10 @@ class _DomainFile(_File):
     def spec(self, folder: Path) -> DomainSpec:
         """The domain; its data folder, if it names one, is taken from the suite file's folder."""
         own = None if self.data_dir is None else folder / self.data_dir
-        return DomainSpec(self.name, self.source(), self.k_core, self.fingerprint, own)
+        if self.ties == "file" and "tie_seed" in self.model_fields_set:
+            raise ValueError(f"domain {self.name!r}: tie_seed is for ties: hashed, not for ties: file")
+        ties = TieOrder(self.ties, self.tie_seed)
+        return DomainSpec(self.name, self.source(), self.k_core, self.fingerprint, own, ties)
 
 
 class _ScenarioFile(_File):

@@ -28,6 +28,11 @@ class SequenceJson(Source):
     folder: Path
     text: tuple[str, ...] = ("title",)
 
+    @property
+    def timed(self) -> bool:
+        """No: see the module."""
+        return False
+
     def files(self, folder: Path) -> Sequence[Path]:
         """The six files."""
         return tuple(folder / self.folder / f"{name}.json" for name in (*_PARTS, "umap", "smap", "meta_data"))

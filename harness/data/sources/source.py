@@ -23,6 +23,11 @@ class Source(BaseModel, ABC):
     source: str
     users: str | None = None
 
+    @property
+    def timed(self) -> bool:
+        """Whether it has timestamps, so that two events of a user can have the same."""
+        return True
+
     @abstractmethod
     def files(self, folder: Path) -> Sequence[Path]:
         """The files it is read from.

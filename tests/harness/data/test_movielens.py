@@ -30,7 +30,7 @@ def test_every_film_is_in_at_most_one_domain() -> None:
 
 def test_the_suite_s_domains_have_the_pinned_content_and_size() -> None:
     for spec in load_suite("cdsr").domains:
-        domain = prepare(spec.source.open(spec.name, Path()), spec.k_core)
+        domain = prepare(spec.source.open(spec.name, Path()), spec.k_core, spec.ties)
         assert domain.fingerprint == spec.fingerprint
         assert 500 <= len(domain.user_ids) <= 900
 

@@ -1,4 +1,5 @@
 from collections import Counter
+from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from harness.data.domain import Domain
 from harness.data.prepare import prepare
 from harness.data.raw import RawDomain
+from harness.data.ties import TieOrder, tie_key
 from harness.errors import HarnessError
 
 rows = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 5)), max_size=80)
@@ -45,25 +47,31 @@ def brute_core(events: list[tuple[int, int, int]], k: int) -> list[tuple[int, in
         left.remove(bad)
 
 
-def reference(events: list[tuple[int, int, int]], k: int) -> list[tuple[str, list[str], list[int]]]:
+def reference(events: list[tuple[int, int, int]], k: int, ties: TieOrder) -> list[tuple[str, list[str], list[int]]]:
     """What preparing should give, in plain Python: user, items and instants in order."""
     core = brute_core(list(dict.fromkeys(events)), k)
+
+    def key(event: tuple[int, int, int]) -> tuple[int, str]:
+        user, item, time = event
+        occurrence = sum((u, i) == (user, item) and t <= time for u, i, t in core)
+        return time, tie_key(ties.seed, str(user), str(item), occurrence) if ties.rule == "hashed" else ""
+
     found = []
     for user in sorted({u for u, _, _ in core}, key=str):
-        mine = sorted((e for e in core if e[0] == user), key=lambda event: event[2])  # stable
+        mine = sorted((e for e in core if e[0] == user), key=key)  # stable
         found.append((str(user), [str(i) for _, i, _ in mine], [t for _, _, t in mine]))
     return found
 
 
 @settings(max_examples=40, deadline=None)
-@given(rows, st.integers(1, 4))
-def test_preparing_is_what_plain_python_makes_of_it(events: list[tuple[int, int, int]], k: int) -> None:
-    wanted = reference(events, k)
+@given(rows, st.integers(1, 4), st.sampled_from([TieOrder("file"), TieOrder(), TieOrder(seed=1)]))
+def test_preparing_is_what_plain_python_makes_of_it(events: list[tuple[int, int, int]], k: int, ties: TieOrder) -> None:
+    wanted = reference(events, k, ties)
     if not wanted:
         with pytest.raises(HarnessError, match="no interaction is left"):
-            prepare(raw(events), k)
+            prepare(raw(events), k, ties)
         return
-    domain = prepare(raw(events), k)
+    domain = prepare(raw(events), k, ties)
     found = [
         (
             user,
@@ -90,12 +98,31 @@ def test_the_k_core_is_a_fixed_point(events: list[tuple[int, int, int]], k: int)
 
 @settings(max_examples=20, deadline=None)
 @given(rows.filter(bool), st.randoms())
-def test_line_order_matters_only_for_ties(events: list[tuple[int, int, int]], random: object) -> None:
-    # One instant an event: no ties.
-    distinct = [(u, i, t) for t, (u, i, _) in enumerate(events)]
-    shuffled = distinct.copy()
+def test_the_order_of_lines_decides_nothing(events: list[tuple[int, int, int]], random: object) -> None:
+    shuffled = events.copy()
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert prepare(raw(distinct), 1).fingerprint == prepare(raw(shuffled), 1).fingerprint
+    assert prepare(raw(events), 1).fingerprint == prepare(raw(shuffled), 1).fingerprint
+
+
+def test_ties_keep_the_order_of_lines_where_that_is_asked_for() -> None:
+    events = [(0, item, 5) for item in (3, 1, 2)]
+    domain = prepare(raw(events), 1, TieOrder("file"))
+    assert [domain.catalogue.item_ids[item] for item in domain.interactions[0]] == ["3", "1", "2"]
+
+
+def test_hashed_ties_follow_neither_ids_nor_lines() -> None:
+    events = [(user, item, 5) for user in range(2000) for item in range(7)]
+    domain = prepare(raw(events), 1)
+    items = domain.interactions.items.reshape(2000, 7)
+    # Under random order each has mean 1/2 and a standard error below .005, and each item comes last as often.
+    assert abs((np.diff(items) > 0).mean() - 0.5) < 0.02
+    assert np.abs(np.bincount(items[:, -1]) / 2000 - 1 / 7).max() < 0.04
+
+
+def test_the_tie_key_is_the_start_of_sha_256_over_the_event() -> None:
+    assert tie_key(0, "u1", "i1", 1) == sha256(b"0:2:u1:2:i1:1").hexdigest()[:16] == "1f65d3f65773c25d"
+    assert tie_key(7, "\u00e9", "b", 2) == sha256(b"7:2:\xc3\xa9:1:b:2").hexdigest()[:16] == "c0c34ebf08ec2cd6"
+    assert tie_key(0, "u:1", "", 10) == sha256(b"0:3:u:1:0::10").hexdigest()[:16] == "ae0dc31400494eec"
 
 
 def test_duplicate_rows_go_and_repeats_stay() -> None:
