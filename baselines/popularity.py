@@ -71,7 +71,7 @@ class RecentPopularity:
         domain = data.target_domain
         train = domain.train
         n_items = len(domain.catalogue)
-        # Age: seconds before the end, or interactions of the same user that came after.
+        # Age: nanoseconds before the end, or interactions of the same user that came after.
         age = train.timestamps.max() - train.timestamps if domain.timed else train.from_end
         kept = max(1, round(share * len(age)))
         late = age <= np.partition(age, kept - 1)[kept - 1]

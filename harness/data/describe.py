@@ -26,7 +26,7 @@ class Description:
         mean_tokens: words and punctuation marks an item text.
         without_text: items whose text is empty.
         duplicate_texts: items whose text another item has too (empty ones aside).
-        first, last: Unix seconds of the first and last interaction; None where there are no timestamps.
+        first, last: Unix seconds of the first and last interaction, rounded down; None where there are no timestamps.
     """
 
     name: str
@@ -79,8 +79,8 @@ def describe(domain: Domain) -> Description:
         mean_tokens=float(np.mean([len(_WORD.findall(text)) for text in texts])),
         without_text=sum(not text for text in texts),
         duplicate_texts=sum(count for count in counts.values() if count > 1),
-        first=int(events.timestamps.min()) if domain.timed else None,
-        last=int(events.timestamps.max()) if domain.timed else None,
+        first=int(events.timestamps.min() // 10**9) if domain.timed else None,
+        last=int(events.timestamps.max() // 10**9) if domain.timed else None,
     )
 
 

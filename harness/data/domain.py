@@ -9,6 +9,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.times import NANOSECONDS, coarsest_unit
+
 Ints = NDArray[np.int64]
 
 
@@ -26,7 +28,7 @@ class Sequences:
     Attributes:
         offsets: int64 [n_users + 1]; user u owns items[offsets[u]:offsets[u + 1]].
         items: int64 [n_interactions], dense item indices, oldest first within a user.
-        timestamps: int64 [n_interactions], Unix seconds.
+        timestamps: int64 [n_interactions], Unix nanoseconds; without instants, see `Domain.timed`.
     """
 
     offsets: Ints
@@ -125,11 +127,14 @@ class Fingerprint:
         """Takes an array, or the next part of one."""
         self._sha.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
 
-    def hexdigest(self, timed: bool) -> str:
-        """The fingerprint of all that was taken."""
+    def hexdigest(self, unit: str) -> str:
+        """The fingerprint of all that was taken; `unit` is of the timestamps that were, `untimed` where they are none.
+
+        Whole seconds add nothing, so that a domain of such has the fingerprint it had before there were other units.
+        """
         sha = self._sha.copy()
-        if not timed:
-            sha.update(b"untimed")
+        if unit != "s":
+            sha.update(unit.encode())
         return sha.hexdigest()
 
 
@@ -153,10 +158,15 @@ class Domain:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the content: ids, texts, and every interaction in order; not over the name."""
+        """SHA-256 (hex) over the content: ids, texts, and every interaction in order; not over the name.
+
+        Timestamps count in the coarsest of s, ms, us and ns in which all are whole, which is named if it is not s.
+        """
         sha = Fingerprint()
         for strings in (self.user_ids, self.catalogue.item_ids, self.catalogue.texts):
             sha.strings(strings)
-        for array in (self.interactions.offsets, self.interactions.items, self.interactions.timestamps):
+        unit = coarsest_unit(self.interactions.timestamps) if self.timed else "untimed"
+        times = self.interactions.timestamps // NANOSECONDS.get(unit, 1)
+        for array in (self.interactions.offsets, self.interactions.items, times):
             sha.integers(array)
-        return sha.hexdigest(self.timed)
+        return sha.hexdigest(unit)

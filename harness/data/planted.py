@@ -121,7 +121,7 @@ def planted_tables(part: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
         seed: of all its draws.
 
     Returns:
-        Interactions (user_id, item_id, timestamp) and items (item_id, text).
+        Interactions (user_id, item_id, timestamp in Unix seconds) and items (item_id, text).
 
     Raises:
         HarnessError: no such part.

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from harness.data.domain import Domain, Fingerprint
 from harness.data.raw import Findings, RawDomain, Report, silent
 from harness.data.ties import HASHED, TIE_KEY_SQL, TieOrder
+from harness.data.times import NANOSECONDS, coarsest_unit
 from harness.errors import HarnessError
 
 #: What DuckDB may take before it uses the disk.
@@ -88,7 +89,7 @@ def prepare_into(
     with _database(folder) as db:
         read = _read(db, raw)
         report("removing duplicates", 0, None)
-        events = _number(db)
+        events = _number(db, raw.timed)
         rounds = _to_core(db, k_core, report)
         left = _count(db, "core")
         if left == 0:
@@ -161,12 +162,20 @@ def _read(db: duckdb.DuckDBPyConnection, raw: RawDomain) -> int:
     return read
 
 
-def _number(db: duckdb.DuckDBPyConnection) -> int:
-    """Ids become integers in the order of their text; of equal rows the first stays."""
+def _number(db: duckdb.DuckDBPyConnection, timed: bool) -> int:
+    """Ids become integers in the order of their text; of equal rows the first stays.
+
+    Without instants, timestamps become each user's places 0, 1, 2, ...
+    """
     for kind in ("user", "item"):
         db.execute(
             f"CREATE TABLE {kind}s AS SELECT id, (row_number() OVER (ORDER BY id) - 1)::INTEGER AS number "  # noqa: S608
             f"FROM (SELECT DISTINCT {kind}_id AS id FROM raw)"
+        )
+    if not timed:
+        db.execute(
+            "CREATE OR REPLACE TABLE raw AS SELECT user_id, item_id, "
+            "row_number() OVER (PARTITION BY user_id ORDER BY timestamp, place) - 1 AS timestamp, place FROM raw"
         )
     db.execute(
         'CREATE TABLE core AS SELECT u.number AS "user", i.number AS item, timestamp, min(place) AS place '
@@ -242,7 +251,7 @@ def _hash_ties(db: duckdb.DuckDBPyConnection, seed: int) -> None:
 
 
 def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Report) -> None:
-    """The items that stayed, with the first text that the source has for each."""
+    """The items that stayed, each with the source's text for it; of several, with the first by its UTF-8 bytes."""
     report("reading the items' texts", 0, None)
     texts: dict[str, str] = {}
     wanted = frozenset(items)
@@ -251,9 +260,10 @@ def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Rep
             if item not in wanted:
                 continue
             if item in texts:
-                raw.findings.note("items described twice; the first description stands", 1, item)
-            else:
+                raw.findings.note("items described twice; the text that sorts first stands", 1, item)
+            if text and (not texts.get(item) or text < texts[item]):  # whichever line comes first
                 texts[item] = text
+            texts.setdefault(item, "")
     silent_ones = [item for item in items if not texts.get(item)]
     if len(silent_ones) == len(items):
         raise HarnessError(
@@ -268,6 +278,10 @@ def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Rep
 
 def _fingerprint(folder: Path, users: int, timed: bool) -> str:
     """The fingerprint of a prepared domain without holding it in memory; equals `Domain.fingerprint`."""
+    unit = "untimed"
+    if timed:
+        units = {coarsest_unit(part.to_numpy()) for part in _batches(folder / "interactions.parquet", "timestamp")}
+        unit = min(units, key=NANOSECONDS.__getitem__)
     sha = Fingerprint()
     for file, column in (("users", "user_id"), ("catalogue", "item_id"), ("catalogue", "text")):
         sha.strings(text for part in _batches(folder / f"{file}.parquet", column) for text in part.to_pylist())
@@ -275,10 +289,10 @@ def _fingerprint(folder: Path, users: int, timed: bool) -> str:
     for part in _batches(folder / "interactions.parquet", "user"):
         lengths += np.bincount(part.to_numpy(), minlength=users)
     sha.integers(np.concatenate([[0], np.cumsum(lengths)]))
-    for column in ("item", "timestamp"):
+    for column, factor in (("item", 1), ("timestamp", NANOSECONDS.get(unit, 1))):
         for part in _batches(folder / "interactions.parquet", column):
-            sha.integers(part.to_numpy())
-    return sha.hexdigest(timed)
+            sha.integers(part.to_numpy() // factor)
+    return sha.hexdigest(unit)
 
 
 def _batches(path: Path, column: str) -> Iterator[pa.Array]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-#: Columns of a chunk of interactions, in the input's order.
+#: Columns of a chunk of interactions, in the input's order. Timestamps are Unix nanoseconds.
 INTERACTIONS = pa.schema([("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())])
 #: Columns of a chunk of items.
 ITEMS = pa.schema([("item_id", pa.string()), ("text", pa.string())])
@@ -70,10 +70,10 @@ class RawDomain:
 
     Attributes:
         name: the domain's name in suites and results.
-        interactions: chunks with the columns of `INTERACTIONS`; timestamps are Unix seconds.
+        interactions: chunks with the columns of `INTERACTIONS`; timestamps are Unix nanoseconds.
         items: given the item ids that are wanted, chunks with the columns of `ITEMS`, which may hold others too.
         findings: what reading met; complete once both were read.
-        timed: whether timestamps are instants; if not, they are each user's places 0, 1, 2, ... in the source.
+        timed: whether timestamps are instants; if not, they rise in the order of each user's events.
     """
 
     name: str

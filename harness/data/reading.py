@@ -354,7 +354,9 @@ def _is_utf8(value: bytes | None) -> bool:
 
 def _as_text(column: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(column.type):
-        column = column.cast(pa.timestamp("s"), safe=False).cast(pa.int64())
+        # As ISO 8601, which is read for what it is whatever the unit of time is said to be; without a zone, UTC.
+        zone = "UTC" if column.type.tz else None
+        return column.cast(pa.timestamp(column.type.unit, zone)).cast(pa.string())
     if pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         return pc.binary_join(column.cast(pa.list_(pa.string())), " ")
     return column.cast(pa.string())

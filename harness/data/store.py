@@ -1,6 +1,7 @@
 """Prepared domains on disk: Parquet and a manifest, written whole, verified by fingerprint when read."""
 
 import json
+import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from harness.errors import HarnessError
 from harness.files import check_writable, digest, folder_atomically, source_digest, write_atomically
 
 _MANIFEST = "manifest.json"
+#: Of stored timestamps; earlier versions stored seconds and did not say so.
+_TIME_UNIT = "ns"
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class DomainStore:
         """
         note = self.root / "prepared" / f"{_origin(source, k_core, ties, folder)}.json"
         known = _read_note(note)
-        if known is not None and (self.root / known.fingerprint).is_dir():
+        if known is not None and _is_current(self.root / known.fingerprint):
             return Prepared(known, fresh=False)
         check_writable(self.root)
         with tempfile.TemporaryDirectory(dir=self.root, prefix=".preparing-") as scratch:
@@ -78,11 +81,11 @@ class DomainStore:
     def _keep(self, scratch: Path, made: Preparation) -> None:
         """Moves what was prepared to the folder of its fingerprint, where it may stand already."""
         final = self.root / made.fingerprint
-        if final.exists():
+        if _is_current(final):
             return
-        (scratch / _MANIFEST).write_text(
-            json.dumps({"fingerprint": made.fingerprint, "timed": made.timed}), encoding="utf-8"
-        )
+        shutil.rmtree(final, ignore_errors=True)
+        manifest = {"fingerprint": made.fingerprint, "timed": made.timed, "time_unit": _TIME_UNIT}
+        (scratch / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         with folder_atomically(final) as place:
             for file in list(scratch.iterdir()):
                 file.rename(place / file.name)
@@ -146,6 +149,14 @@ def _origin(source: Source, k_core: int, ties: TieOrder, folder: Path) -> str:
             "code": source_digest("harness.data"),
         }
     )
+
+
+def _is_current(folder: Path) -> bool:
+    """Whether a domain is stored there, as this version stores it."""
+    try:
+        return bool(json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["time_unit"] == _TIME_UNIT)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
 
 
 def _read_note(note: Path) -> Preparation | None:

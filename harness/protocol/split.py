@@ -7,6 +7,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from harness.data.domain import Catalogue, Domain, Ints, Sequences
+from harness.data.times import as_seconds
 from harness.errors import HarnessError
 
 
@@ -39,7 +40,7 @@ class HeldOut:
     Attributes:
         histories: everything before the event.
         targets: int64 [n], the item of the event.
-        times: int64 [n], when it happened, in Unix seconds; a place in the sequence where the domain is not timed.
+        times: int64 [n], when it happened, in Unix nanoseconds; a place in the sequence where the domain is not timed.
     """
 
     histories: Histories
@@ -183,8 +184,8 @@ class Temporal:
     event before the held-out one has no history to predict from and takes no part.
 
     Attributes:
-        validation_from: Unix seconds.
-        test_from: Unix seconds.
+        validation_from: Unix nanoseconds.
+        test_from: Unix nanoseconds.
     """
 
     validation_from: int
@@ -207,15 +208,15 @@ class Temporal:
         if not times.min() < first < second:
             raise HarnessError(
                 f"Domain {target.name!r}: the {validation:.0%} and {test:.0%} quantiles of its timestamps are "
-                f"{first} and {second}, which leaves a part empty.",
+                f"{as_seconds(first)} and {as_seconds(second)}, which leaves a part empty.",
                 "Use leave-one-out.",
             )
         return cls(first, second)
 
     @property
     def identity(self) -> str:
-        """The rule's name and its instants."""
-        return f"temporal/{self.validation_from}/{self.test_from}"
+        """The rule's name and its instants, in Unix seconds."""
+        return f"temporal/{as_seconds(self.validation_from)}/{as_seconds(self.test_from)}"
 
     def training(self, domain: Domain) -> DomainTraining:
         """What happened before the first instant, and each user's first event between the two.

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from tabulate import tabulate
 
 from harness.data.describe import Description, Shared, lengths, popularity
 from harness.data.domain import Domain
+from harness.data.times import as_day
 from harness.errors import HarnessError
 from harness.files import write_atomically
 
@@ -30,7 +30,7 @@ def description_table(descriptions: Sequence[Description]) -> str:
             f"{d.mean_tokens:.1f}",
             f"{d.without_text:,}",
             f"{d.duplicate_texts:,}",
-            "none" if d.first is None or d.last is None else f"{_day(d.first)} to {_day(d.last)}",
+            "none" if d.first is None or d.last is None else f"{as_day(d.first)} to {as_day(d.last)}",
         ]
         for d in descriptions
     ]
@@ -79,10 +79,6 @@ def plot_distributions(domains: Sequence[Domain], path: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, format=path.suffix[1:], dpi=150)
     write_atomically(path, drawn.getvalue())
-
-
-def _day(seconds: int) -> str:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"
 
 
 def _count(number: int | None) -> str:

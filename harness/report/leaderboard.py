@@ -1,11 +1,11 @@
 """The markdown leaderboard: a pure function of result files."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 from tabulate import tabulate
 
+from harness.data.times import as_day
 from harness.files import digest
 from harness.protocol.metrics import Floats
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
@@ -191,7 +191,7 @@ def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
 
 def _split(result: RunResult) -> str:
     name, *instants = result.scenario.split.split("/")
-    days = [f"{datetime.fromtimestamp(int(t), UTC):%Y-%m-%d}" for t in instants]
+    days = [as_day(instant) for instant in instants]
     return f"{name} (validation from {days[0]}, test from {days[1]})" if days else name
 
 

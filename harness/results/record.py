@@ -27,7 +27,8 @@ class ScenarioRecord(_Record):
     target: str
     sources: tuple[str, ...]
     split: str
-    """With its instants, where it has some: `temporal/<validation from>/<test from>`, in Unix seconds."""
+    """With its instants, where it has some: `temporal/<validation from>/<test from>`, in Unix seconds (with a
+    fraction where they have one)."""
     overlap: str
     overlap_seed: int
     k_core: dict[str, int]

@@ -22,4 +22,6 @@ class PlantedDomain(Source):
 
     def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
         """See `Source.open`."""
-        return RawDomain.of(name, *planted_tables(self.part, self.seed))
+        interactions, items = planted_tables(self.part, self.seed)
+        nanoseconds = interactions["timestamp"] * 10**9
+        return RawDomain.of(name, interactions.assign(timestamp=nanoseconds), items)

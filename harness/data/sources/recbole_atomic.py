@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from harness.data.cleaning import TimeUnit
 from harness.data.raw import RawDomain, Report, silent
 from harness.data.sources.source import Source
 from harness.data.sources.table import Columns, ItemColumns, Layout, from_tables
+from harness.data.times import TimeUnit
 
 
 class RecBoleAtomic(Source):

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from harness.data import cleaning
-from harness.data.cleaning import TimeUnit
 from harness.data.raw import Findings, RawDomain, Report, silent
 from harness.data.reading import LineParser, Reader, parse_json, parse_literal, read_records
 from harness.data.sources.source import Source
+from harness.data.times import TimeUnit
 
 #: How the lines of a file are written.
 Written = Literal["json", "literal"]

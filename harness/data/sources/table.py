@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from harness.data import cleaning
-from harness.data.cleaning import TimeUnit
 from harness.data.raw import Findings, RawDomain, Report, silent
 from harness.data.reading import Chunk, Reader, TextFormat, read_parquet, read_text
-from harness.data.sources.source import Source
+from harness.data.sources.source import Source, added
+from harness.data.times import TimeUnit
 
 
 class Columns(BaseModel):
@@ -49,7 +50,10 @@ class Layout(BaseModel):
 
 
 class Table(Source):
-    """One file of interactions and one of items."""
+    """One file of interactions and one of items.
+
+    Events are in the order of their times; where there is no time column, `order: row` says that the rows are.
+    """
 
     source: Literal["table"] = "table"
     interactions: Path
@@ -59,6 +63,31 @@ class Table(Source):
     time_unit: TimeUnit = "s"
     layout: Layout = Layout()
     items_layout: Layout | None = None
+    time_format: str = added("")
+    order: Literal["time", "row"] = added("time")
+
+    @model_validator(mode="after")
+    def _times_are_told_once(self) -> Self:
+        if self.order == "row":
+            told = self.model_fields_set & {"time_unit", "time_format"}
+            told |= {f"columns.{name}" for name in self.columns.model_fields_set & {"timestamp"}}
+            if told:
+                raise ValueError(f"order: row reads no times, but {min(told)} is given")
+        if self.time_format:
+            if "time_unit" in self.model_fields_set and self.time_unit != "date":
+                raise ValueError(
+                    f"time_format: {self.time_format} and time_unit: {self.time_unit} contradict each other"
+                )
+            try:
+                pd.to_datetime(["1"], format=self.time_format, errors="coerce")
+            except ValueError as error:
+                raise ValueError(f"time_format: {error}") from error
+        return self
+
+    @property
+    def timed(self) -> bool:
+        """Whether the order is that of times."""
+        return self.order == "time"
 
     def files(self, folder: Path) -> Sequence[Path]:
         """The two files."""
@@ -70,7 +99,7 @@ class Table(Source):
         items_form = (self.items_layout or self.layout).form(catalogue)
         return from_tables(
             name, events, self.layout.form(events), self.columns, catalogue, items_form, self.item_columns,
-            self.time_unit, report,
+            self.time_unit, report, self.time_format, self.order,
         )  # fmt: skip
 
 
@@ -84,14 +113,18 @@ def from_tables(
     item_columns: ItemColumns,
     unit: TimeUnit,
     report: Report,
+    time_format: str = "",
+    order: Literal["time", "row"] = "time",
 ) -> RawDomain:
     """A domain from a table of interactions and a table of items."""
     findings = Findings()
     reader = Reader(findings, report)
-    names = (columns.user, columns.item, columns.timestamp)
+    ids, names = (columns.user, columns.item), (columns.user, columns.item, columns.timestamp)
     return RawDomain(
         name,
-        cleaning.interactions(_read(events, names, events_form, reader), names, unit, findings),
+        cleaning.interactions(_read(events, names, events_form, reader), names, unit, findings, time_format)
+        if order == "time"
+        else cleaning.rows_in_order(_read(events, ids, events_form, reader), ids, findings),
         lambda wanted: cleaning.items(
             _read(catalogue, (item_columns.item, *item_columns.text), items_form, reader),
             item_columns.item,
@@ -99,6 +132,7 @@ def from_tables(
             findings,
         ),
         findings,
+        timed=order == "time",
     )
 
 

@@ -172,7 +172,7 @@ WHOLE: list[tuple[str, Callable[[Path], dict], str]] = [
     ("no header", lambda f: table(f, b"a,a,1\nb,a,2\n"), "events.csv.*'user_id'"),
     ("a column twice", lambda f: table(f, b"user_id,item_id,user_id,timestamp\na,a,b,1\n"), "row 1: two columns"),
     ("tabs for commas", lambda f: table(f, b"user_id\titem_id\ttimestamp\na\ta\t1\n"), "events.csv.*'user_id'"),
-    ("the wrong unit", lambda f: table(f, HEAD + b"a,a,1500000000000\nb,a,1500000000000\n"), "row 2.*unit of time"),
+    ("the wrong unit", lambda f: table(f, HEAD + b"a,a,1500000000000\nb,a,1500000000000\n"), "events.csv: read as s, 2 of 2.*Say time_unit: ms"),
     ("mostly rubbish", lambda f: table(f, HEAD + b"a,a,1\nx\ny\nz\n"), "3 of 4 rows are unusable.*row 3"),
     ("one-interaction users", lambda f: table(f, HEAD + b"a,a,1\nb,a,2\nc,a,3\n"), ""),
     ("items without text", lambda f: table(f, HEAD + b"a,a,1\na,b,2\n"), ""),

@@ -27,7 +27,7 @@ def check(domain: Domain, events: list[tuple[str, str, int]], texts: dict[str, s
     found = [
         (domain.user_ids[user], domain.catalogue.item_ids[item], int(time))
         for user, item, time in zip(
-            domain.interactions.users, domain.interactions.items, domain.interactions.timestamps, strict=True
+            domain.interactions.users, domain.interactions.items, domain.interactions.timestamps // 10**9, strict=True
         )
     ]
     assert found == sorted(events, key=lambda event: (event[0], event[2]))

@@ -118,7 +118,8 @@ def test_no_training_is_later_than_any_test(times: list[list[int]], first: int, 
 def test_the_instants_are_quantiles_of_the_target() -> None:
     domain = timed([list(range(0, 50)), list(range(50, 100))])
     assert Temporal.of(domain) == Temporal(79, 89)
-    assert split_for("temporal", domain).identity == "temporal/79/89"
+    assert split_for("temporal", domain).identity == "temporal/0.000000079/0.000000089"
+    assert Temporal(1_500_000_000 * 10**9, 1_600_000_000_090 * 10**6).identity == "temporal/1500000000/1600000000.09"
     with pytest.raises(HarnessError, match="leaves a part empty"):
         Temporal.of(timed([[1] * 8, [1, 1]]))
     with pytest.raises(HarnessError, match="has no timestamps"):
