@@ -3,6 +3,7 @@
 import json
 import time
 from dataclasses import asdict, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +28,18 @@ OfSuite = Annotated[
     typer.Option("--suite", help="All domains of a suite, by its name or file.", autocompletion=complete_suites),
 ]
 KCore = Annotated[int, typer.Option(help="Least interactions of every user and item that stays.", min=1)]
+
+
+class Rule(StrEnum):
+    """See `harness.data.ties.TieRule`."""
+
+    hashed = "hashed"
+    file = "file"
+
+
+Ties = Annotated[
+    Rule, typer.Option(help="Order of a named data set's events at one instant: hashed, or as its file has them.")
+]
 
 
 @app.command("list")
@@ -94,6 +107,7 @@ def prepare(
     names: Names = None,
     suite: OfSuite = None,
     k_core: KCore = 5,
+    ties: Ties = Rule.hashed,
     data_dir: DataDir = DATA,
     cache_dir: CacheDir = CACHE,
     as_json: Json = False,
@@ -105,12 +119,13 @@ def prepare(
     from rich.console import Console
 
     from harness.data.store import DomainStore
+    from harness.report.ties import tie_table
     from harness.run.opening import prepare_domain
     from harness.run.progress import meter
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     made = []
-    for spec in _specs(names, suite, k_core):
+    for spec in _specs(names, suite, k_core, ties):
         started = time.perf_counter()
         with meter(console) as report:
             prepared = prepare_domain(spec, DomainStore(cache_dir / "domains"), data_dir, report)
@@ -125,6 +140,7 @@ def prepare(
         typer.echo(f"  {core}, {seconds:.1f} s{'' if prepared.fresh else ', prepared before from the same files'}")
         for line in m.lines():
             typer.echo(f"  {line}")
+        typer.echo(tie_table({spec.name: m.ties}))
     if as_json:
         typer.echo(json.dumps(made, indent=1))
 
@@ -134,6 +150,7 @@ def describe(
     names: Names = None,
     suite: OfSuite = None,
     k_core: KCore = 5,
+    ties: Ties = Rule.hashed,
     plot: Annotated[Path | None, typer.Option(help="Draw length and popularity into this .png, .svg or .pdf.")] = None,
     data_dir: DataDir = DATA,
     cache_dir: CacheDir = CACHE,
@@ -149,10 +166,11 @@ def describe(
     from harness.data.describe import describe as describe_domain
     from harness.data.describe import shared
     from harness.report.data import check_plot, description_table, plot_distributions, shared_table
+    from harness.report.ties import tie_table, tie_warnings
 
     if plot is not None:
         check_plot(plot)
-    specs = _specs(names, suite, k_core)
+    specs = _specs(names, suite, k_core, ties)
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     store = prepare_shown(console, specs, cache_dir, data_dir)
     domains = [store.load(spec.name) for spec in specs]
@@ -161,11 +179,15 @@ def describe(
     if plot is not None:
         plot_distributions(domains, plot)
     if as_json:
-        typer.echo(json.dumps({"domains": list(map(asdict, described)), "shared": list(map(asdict, pairs))}, indent=1))
+        rows = [asdict(figures) | {"ties": asdict(store.ties[figures.name])} for figures in described]
+        typer.echo(json.dumps({"domains": rows, "shared": list(map(asdict, pairs))}, indent=1))
         return
     typer.echo(description_table(described))
     if pairs:
         typer.echo("\n" + shared_table(pairs))
+    typer.echo("\n" + tie_table(store.ties))
+    for line in tie_warnings(store.ties):
+        typer.echo(line)
     typer.echo("\nText tokens are words and punctuation marks. A dash: ids of the two cannot be compared.")
     if plot is None:
         typer.echo("Add --plot FILE.png to draw how long histories are and how popular items.")
@@ -173,7 +195,12 @@ def describe(
 
 @app.command()
 def verify(
-    names: Names = None, suite: OfSuite = None, k_core: KCore = 5, data_dir: DataDir = DATA, as_json: Json = False
+    names: Names = None,
+    suite: OfSuite = None,
+    k_core: KCore = 5,
+    ties: Ties = Rule.hashed,
+    data_dir: DataDir = DATA,
+    as_json: Json = False,
 ) -> None:
     """Check that fetched files are unchanged and that domains have the content that suites were made with.
 
@@ -198,11 +225,11 @@ def verify(
             found += [
                 _finding(f"file {folder / c.name}", c.state, "its hash when fetched") for c in verify_files(folder)
             ]
-    specs = [replace(spec, fingerprint=None) for spec in _specs(names, suite, k_core)]
+    specs = [replace(spec, fingerprint=None) for spec in _specs(names, suite, k_core, ties)]
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         domains = prepare_shown(console, specs, Path(scratch), data_dir)
-        for spec, pinned in zip(specs, _specs(names, suite, k_core), strict=True):
+        for spec, pinned in zip(specs, _specs(names, suite, k_core, ties), strict=True):
             found.append(_compared(f"domain {spec.name}", domains.fingerprints[spec.name], _pins(pinned)))
         for scenario in load_suite(suite).scenarios if suite else ():
             drawn = candidate_digests(load_suite(suite or ""), scenario, domains)
@@ -249,14 +276,16 @@ def _pins(spec: "DomainSpec") -> dict[str, str]:
     return pins
 
 
-def _specs(names: list[str] | None, suite: str | None, k_core: int) -> "list[DomainSpec]":
+def _specs(names: list[str] | None, suite: str | None, k_core: int, ties: Rule) -> "list[DomainSpec]":
+    from harness.data.ties import TieOrder
     from harness.protocol.scenario import DomainSpec
     from harness.suites import load_suite
 
     _one_of(names, suite)
     if suite:
         return list(load_suite(suite).domains)
-    return [DomainSpec(d.name, d.source, k_core, None) for d in _datasets(names, None)]
+    order = TieOrder(ties.value)
+    return [DomainSpec(d.name, d.source, k_core, None, ties=order) for d in _datasets(names, None)]
 
 
 def _datasets(names: list[str] | None, suite: str | None) -> "list[Dataset]":

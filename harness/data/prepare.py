@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from harness.data.domain import Domain, Fingerprint
 from harness.data.raw import Findings, RawDomain, Report, silent
-from harness.data.ties import HASHED, TIE_KEY_SQL, TieOrder
+from harness.data.ties import HASHED, TIE_KEY_SQL, Counts, ItemOrder, TieAudit, TieOrder, audit_of, count
 from harness.data.times import NANOSECONDS, coarsest_unit
 from harness.errors import HarnessError
 
@@ -40,6 +40,7 @@ class Preparation:
         rounds: passes until the k-core's fixed point.
         dropped: reason -> [rows, the first of them].
         noted: oddity -> [how often, the first].
+        ties: the audit of the order of ties.
     """
 
     fingerprint: str
@@ -52,6 +53,7 @@ class Preparation:
     rounds: int
     dropped: dict[str, tuple[int, str]]
     noted: dict[str, tuple[int, str]]
+    ties: TieAudit
 
     def lines(self) -> list[str]:
         """For people: what was lost on the way, and what is odd."""
@@ -60,7 +62,8 @@ class Preparation:
         ]
         if self.duplicates:
             lines.append(f"dropped {self.duplicates:,} rows: exact duplicates")
-        return lines + [f"{count:,} {oddity} (first: {first})" for oddity, (count, first) in self.noted.items()]
+        lines += [f"{count:,} {oddity} (first: {first})" for oddity, (count, first) in self.noted.items()]
+        return lines + [f"order of ties: {warning}" for warning in self.ties.warnings()]
 
     def as_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -98,7 +101,7 @@ def prepare_into(
                 "Lower k_core, or check the source.",
             )
         report("sorting", 0, None)
-        users, items = _write(db, folder, ties)
+        users, items, audit = _write(db, folder, ties, raw.timed)
     _write_catalogue(folder, raw, items, report)
     report("taking the fingerprint", 0, None)
     fingerprint = _fingerprint(folder, users, raw.timed)
@@ -114,6 +117,7 @@ def prepare_into(
         rounds=rounds,
         dropped={reason: (f.count, f.first) for reason, f in findings.dropped.items()},
         noted={oddity: (f.count, f.first) for oddity, f in findings.noted.items()},
+        ties=audit,
     )
 
 
@@ -210,31 +214,62 @@ def _to_core(db: duckdb.DuckDBPyConnection, k: int, report: Report) -> int:
     return rounds
 
 
-def _write(db: duckdb.DuckDBPyConnection, folder: Path, ties: TieOrder) -> tuple[int, list[str]]:
-    """Numbers who stayed anew, without gaps and in the same order, and writes users and interactions."""
+def _write(db: duckdb.DuckDBPyConnection, folder: Path, ties: TieOrder, timed: bool) -> tuple[int, list[str], TieAudit]:
+    """Numbers who stayed anew, without gaps and in the same order, writes users and interactions, and audits these."""
     for kind in ("user", "item"):
         db.execute(
             f'CREATE TABLE {kind}s_left AS SELECT id, number, (row_number() OVER (ORDER BY number) - 1) AS "index" '  # noqa: S608
             f'FROM {kind}s WHERE number IN (SELECT "{kind}" FROM core)'
         )
     db.execute(_copy('SELECT id AS user_id FROM users_left ORDER BY "index"', folder / "users.parquet"))
+    items = [item for (item,) in db.execute('SELECT id FROM items_left ORDER BY "index"').fetchall()]
+    db.execute('CREATE TEMP TABLE instants AS SELECT "user", timestamp FROM core GROUP BY ALL HAVING count(*) > 1')
     tied, key = "", "place"
     if ties.rule == "hashed":
         _hash_ties(db, ties.seed)
-        tied, key = 'LEFT JOIN tied USING ("user", item, timestamp) ', "tie_key, item"
-    events = (
-        'SELECT u."index" AS "user", i."index" AS item, timestamp '  # noqa: S608 - our own tables
-        'FROM core JOIN users_left u ON core."user" = u.number JOIN items_left i ON core.item = i.number '
-        f'{tied}ORDER BY u."index", timestamp, {key}'
+        tied, key = 'LEFT JOIN tied USING ("user", item, timestamp)', "tie_key, item"
+    ids = ItemOrder.of(items)
+    counts: list[Counts] = []
+    schema = pa.schema([(name, pa.int64()) for name in ("user", "item", "timestamp")])
+    with pq.ParquetWriter(folder / "interactions.parquet", schema) as writer:
+        for events in _in_order(db, folder, tied, key):
+            writer.write_table(events.select(schema.names).cast(schema))
+            counts.append(_count_order(events, ids, timed))
+    ties_in_file = _in_order(db, folder, 'SEMI JOIN instants USING ("user", timestamp)', "place")
+    in_file = [_count_order(events, ids, timed) for events in ties_in_file]
+    return _count(db, "users_left"), items, audit_of(counts, in_file, ids, timed, ties)
+
+
+def _in_order(db: duckdb.DuckDBPyConnection, folder: Path, join: str, key: str) -> Iterator[pa.Table]:
+    """The events of `core` in the order of time, and of `key` within ties; each user's in one of the tables."""
+    path = folder / "ordered.parquet"
+    query = (
+        'SELECT u."index" AS "user", i."index" AS item, timestamp, place '  # noqa: S608 - our own tables
+        f'FROM core {join} JOIN users_left u ON core."user" = u.number JOIN items_left i ON core.item = i.number '
+        f'ORDER BY u."index", timestamp, {key}'
     )
-    db.execute(_copy(events, folder / "interactions.parquet"))
-    items = db.execute('SELECT id FROM items_left ORDER BY "index"').fetchall()
-    return _count(db, "users_left"), [item for (item,) in items]
+    db.execute(_copy(query, path))
+    rest: pa.Table | None = None
+    for batch in pq.ParquetFile(path).iter_batches(_BATCH):
+        table = pa.Table.from_batches([batch])
+        table = table if rest is None else pa.concat_tables([rest, table])
+        users = table["user"].to_numpy()
+        last_user = int(np.searchsorted(users, users[-1]))
+        if last_user:
+            yield table.slice(0, last_user)
+        rest = table.slice(last_user)
+    if rest is not None:
+        yield rest
+    path.unlink()
+
+
+def _count_order(events: pa.Table, ids: ItemOrder, timed: bool) -> Counts:
+    users, items, times, places = (events[name].to_numpy() for name in ("user", "item", "timestamp", "place"))
+    return count(users, items, times, ids, timed, places)
 
 
 def _hash_ties(db: duckdb.DuckDBPyConnection, seed: int) -> None:
     """Makes the table `tied`: a key to sort by for each event that shares its instant with another of its user."""
-    db.execute('CREATE TEMP TABLE instants AS SELECT "user", timestamp FROM core GROUP BY ALL HAVING count(*) > 1')
     db.execute(
         "CREATE TEMP TABLE tied AS "  # noqa: S608 - our own expression
         'WITH pairs AS (SELECT DISTINCT "user", item FROM core SEMI JOIN instants USING ("user", timestamp)), '

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.prepare import Preparation, prepare_into
@@ -20,6 +21,7 @@ from harness.errors import HarnessError
 from harness.files import check_writable, digest, folder_atomically, source_digest, write_atomically
 
 _MANIFEST = "manifest.json"
+_NOTE = TypeAdapter(Preparation)
 #: Of stored timestamps; earlier versions stored seconds and did not say so.
 _TIME_UNIT = "ns"
 
@@ -162,9 +164,6 @@ def _is_current(folder: Path) -> bool:
 def _read_note(note: Path) -> Preparation | None:
     """What was noted about an earlier preparation; None if there was none, or its note is of no use."""
     try:
-        fields = json.loads(note.read_text(encoding="utf-8"))
-        for findings in ("dropped", "noted"):
-            fields[findings] = {reason: (count, first) for reason, (count, first) in fields[findings].items()}
-        return Preparation(**fields)
-    except (OSError, ValueError, TypeError, KeyError):
+        return _NOTE.validate_json(note.read_bytes())
+    except (OSError, ValueError):
         return None

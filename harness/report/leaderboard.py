@@ -13,6 +13,7 @@ from harness.protocol.split import SelectedOnTest
 from harness.report.collect import Board, Entry
 from harness.report.merging import merging
 from harness.report.published import beside_published
+from harness.report.ties import order_of_ties
 from harness.report.training import training
 from harness.report.transfer import transfer
 from harness.results.record import LeakageRecord, RunResult
@@ -47,6 +48,7 @@ def leaderboard(board: Board) -> str:
     parts = [
         _title(board),
         _overview(ordered),
+        order_of_ties(board),
         _tables(ordered),
         transfer(board),
         beside_published(board),

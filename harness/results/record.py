@@ -7,8 +7,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.data.ties import TieAudit
 from harness.errors import HarnessError
 from harness.files import digest, file_digest, write_atomically
 from harness.protocol.metrics import per_user
@@ -46,6 +47,8 @@ class DomainRecord(_Record):
     items: int
     training_interactions: int
     validation_users: int
+    ties: TieAudit | None = Field(default=None, exclude_if=lambda audit: audit is None)
+    """The audit of the order of its events; results from before there was one have none."""
 
 
 class LeakageRecord(_Record):

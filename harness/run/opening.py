@@ -4,7 +4,7 @@ The two parts are opened by two functions at two times. While a method fits, no 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from harness.data.domain import Domain, Ints
 from harness.data.raw import Report, silent
 from harness.data.store import DomainStore, Prepared
+from harness.data.ties import TieAudit
 from harness.errors import HarnessError
 from harness.files import digest, source_digest
 from harness.protocol.candidates import CandidateSet, candidates_digest, sample_candidates
@@ -28,10 +29,12 @@ class Domains:
     Attributes:
         store: the folder of prepared domains.
         fingerprints: by domain name, of what was prepared.
+        ties: by domain name, the audit of the order of its ties.
     """
 
     store: Path
     fingerprints: Mapping[str, str]
+    ties: Mapping[str, TieAudit] = field(default_factory=dict)
 
     def load(self, name: str) -> Domain:
         """A domain, verified.
@@ -79,13 +82,13 @@ def prepare_domains(
         HarnessError: see `prepare_domain`.
     """
     store = DomainStore(root)
-    fingerprints = {}
+    fingerprints, ties = {}, {}
     for spec in specs:
         prepared = prepare_domain(spec, store, folder, report(spec) if report else silent)
         if told:
             told(spec, prepared)
-        fingerprints[spec.name] = prepared.made.fingerprint
-    return Domains(root, fingerprints)
+        fingerprints[spec.name], ties[spec.name] = prepared.made.fingerprint, prepared.made.ties
+    return Domains(root, fingerprints, ties)
 
 
 def open_training(suite: Suite, scenario: Scenario, domains: Domains) -> TrainingData:

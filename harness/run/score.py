@@ -97,7 +97,7 @@ def score(
             learns_from=_learns_from(method, run),
             seed=run.seed,
             budget=asdict(suite.budget),
-            data={name: _domain_record(suite, domain) for name, domain in training.domains.items()},
+            data={name: _domain_record(suite, domain, domains) for name, domain in training.domains.items()},
             leakage=_leakage_record(training, test),
             candidates=records,
             left_out=len(training.target_domain.user_ids) - len(test.targets),
@@ -179,7 +179,7 @@ def _learns_from(method: Method, run: Run) -> tuple[str, ...] | None:
     return tuple(named(run.scenario.target, run.scenario.sources)) if named else None
 
 
-def _domain_record(suite: Suite, domain: DomainTraining) -> DomainRecord:
+def _domain_record(suite: Suite, domain: DomainTraining, domains: Domains) -> DomainRecord:
     return DomainRecord(
         fingerprint=domain.fingerprint,
         source=suite.spec(domain.name).source.model_dump(mode="json", exclude_none=True),
@@ -188,6 +188,7 @@ def _domain_record(suite: Suite, domain: DomainTraining) -> DomainRecord:
         items=len(domain.catalogue),
         training_interactions=len(domain.train.items),
         validation_users=len(domain.validation.targets),
+        ties=domains.ties.get(domain.name),
     )
 
 

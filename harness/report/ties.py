@@ -1,0 +1,67 @@
+"""Tables of the order of ties: what an order of events rests on, domain by domain."""
+
+from collections.abc import Mapping
+
+from tabulate import tabulate
+
+from harness.data.ties import Neighbours, TieAudit
+from harness.report.collect import Board
+
+
+def order_of_ties(board: Board) -> list[str]:
+    """The audits that a board's results hold; nothing where none does."""
+    audits: dict[str, TieAudit] = {}
+    for result in board.results:
+        for name, record in result.data.items():
+            if record.ties is not None:
+                audits.setdefault(name, record.ties)
+    if not audits:
+        return []
+    warnings = [f"- **{line}**" for line in tie_warnings(audits)]
+    return ["", "## Order of ties", "", tie_table(audits), *([""] * bool(warnings)), *warnings]
+
+
+def tie_table(audits: Mapping[str, TieAudit]) -> str:
+    """A row a domain; columns that say nothing of any are left out."""
+    rows = [_row(name, audit) for name, audit in audits.items()]
+    headings = [heading for heading in rows[0] if any(row[heading] != "–" for row in rows)]
+    body = [[row[heading] for heading in headings] for row in rows]
+    align = ["left", *["right"] * (len(headings) - 1)]
+    return tabulate(body, headings, tablefmt="pipe", disable_numparse=True, colalign=align)
+
+
+def tie_warnings(audits: Mapping[str, TieAudit]) -> list[str]:
+    """What is far from chance, a sentence each."""
+    return [f"{name}: {warning}" for name, audit in audits.items() for warning in audit.warnings()]
+
+
+def _row(name: str, audit: TieAudit) -> dict[str, str]:
+    last = audit.last_numbers if audit.id_kind == "numbers" and audit.last_numbers else audit.last_ids
+    return {
+        "domain": name,
+        "ties": audit.order or "no timestamps",
+        "events tied": _percent(audit.tied),
+        "tied with the one before": _percent(audit.tied_with_previous),
+        "validation in a tie": _percent(audit.validation_tied),
+        "test in a tie": _percent(audit.test_tied),
+        "ids compared as": audit.id_kind,
+        "ids rise within ties, in the file": _rising(audit.file_within, audit.id_kind),
+        "within ties, here": _rising(audit.within, audit.id_kind),
+        "outside ties": _rising(audit.outside, audit.id_kind),
+        "lines rise within ties": _rising(audit.within, "places"),
+        "lines rise outside ties": _rising(audit.outside, "places"),
+        "test item has the largest id": _percent(last.largest if last else None),
+        "the smallest": _percent(last.smallest if last else None),
+        "either by chance": _percent(audit.last_chance),
+    }
+
+
+def _rising(neighbours: Neighbours | None, kind: str) -> str:
+    if neighbours is None:
+        return "–"
+    rising = {"text": neighbours.ids, "numbers": neighbours.numbers, "places": neighbours.places}[kind]
+    return _percent(rising.share if rising else None)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.1%}"
