@@ -164,7 +164,7 @@ class TieAudit:
         if self.file_within is not None and self.file_within.telling[1].far:
             return [
                 f"within ties of the file, {_rise(self.file_within)}: its lines are in no random order there. Here ties "
-                f"{_percent(self.within.telling[1].share if self.within else None)}."
+                f"are {self.order}: {_percent(self.within.telling[1].share if self.within else None)}."
             ]
         return []
 
