@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from harness.data.markup import without_html
 from harness.data.raw import INTERACTIONS, ITEMS, Findings
-from harness.data.reading import Chunk, kept, one_line
+from harness.data.readers import Chunk, kept, one_line
 from harness.errors import HarnessError
 
 TimeUnit = Literal["s", "ms", "date"]
@@ -37,7 +38,7 @@ def interactions(
     now = int(time.time()) + _AHEAD
     read = used = 0
     last: Chunk | None = None
-    before = sum(finding.count for finding in findings.dropped.values())
+    before = findings.unusable
     for last in chunks:
         chunk = last
         read += len(chunk.table)
@@ -56,9 +57,9 @@ def interactions(
         used += len(table)
         columns_out = [table[user], table[item], pa.array(np.floor(instants[good]).astype(np.int64))]
         yield pa.table([column.combine_chunks() for column in map(_plain, columns_out)], schema=INTERACTIONS)
-    lost = sum(finding.count for finding in findings.dropped.values()) - before
+    lost = findings.unusable - before
     if last is not None and lost > used:
-        reasons = {reason: finding for reason, finding in findings.dropped.items() if finding.count}
+        reasons = {reason: finding for reason, finding in findings.dropped.items() if not finding.wished}
         worst = max(reasons, key=lambda reason: reasons[reason].count)
         raise HarnessError(
             f"{last.path}: {lost:,} of {lost + used:,} rows are unusable, most for {worst}; "
@@ -67,17 +68,28 @@ def interactions(
         )
 
 
-def items(chunks: Iterable[Chunk], key: str, text: tuple[str, ...], findings: Findings) -> Iterator[pa.Table]:
+def items(
+    chunks: Iterable[Chunk], key: str, text: tuple[str, ...], findings: Findings, clean_html: bool = False
+) -> Iterator[pa.Table]:
     """Chunks of items; an item's text is its text fields in order, joined by spaces, on one line.
 
-    A row without id is dropped and counted. Rows without text stay: whether that matters is known when the
-    catalogue is made.
+    HTML is taken out of texts if that is asked for. A row without id is dropped and counted. Rows without text stay:
+    whether that matters is known when the catalogue is made.
     """
     for chunk in chunks:
         sound = _without(chunk, _blank(chunk.table[key]), "no item id", findings)
         fields = [sound.table[name].to_pylist() for name in text]
-        texts = [one_line(" ".join(part for part in parts if part)) for parts in zip(*fields, strict=True)]
+        texts = [joined(parts, findings, clean_html) for parts in zip(*fields, strict=True)]
         yield pa.table([_plain(sound.table[key]).combine_chunks(), pa.array(texts, pa.string())], schema=ITEMS)
+
+
+def joined(fields: Iterable[str | None], findings: Findings, clean_html: bool) -> str:
+    """An item's text of its fields, on one line; texts that change when HTML is taken out are noted."""
+    text = one_line(" ".join(field for field in fields if field))
+    if clean_html and (plain := one_line(without_html(text))) != text:
+        findings.note("texts with HTML, which was taken out", 1, text)
+        return plain
+    return text
 
 
 def _blank(column: pa.ChunkedArray) -> NDArray[np.bool_]:

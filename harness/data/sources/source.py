@@ -3,10 +3,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.raw import RawDomain, Report, silent
+
+
+def added(default: Any) -> Any:
+    """The default of an option that suites were published before: left out where it stands, so that a suite which does
+    not name the option is what it was."""
+    return Field(default=default, exclude_if=lambda value: value == default)
 
 
 class Source(BaseModel, ABC):
