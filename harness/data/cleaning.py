@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.data.markup import without_html
 from harness.data.raw import INTERACTIONS, ITEMS, Findings
-from harness.data.readers import Chunk, kept, one_line
+from harness.data.readers import Chunk, kept, numbers_of, one_line
 from harness.errors import HarnessError
 
 TimeUnit = Literal["s", "ms", "date"]
@@ -119,7 +119,7 @@ def _instants(column: pa.ChunkedArray, unit: TimeUnit) -> NDArray[np.float64]:
     try:
         numbers: NDArray[np.float64] = column.cast(pa.int64()).to_numpy().astype(np.float64)
     except pa.ArrowInvalid:
-        numbers = pd.to_numeric(column.to_pandas(), errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        numbers = numbers_of(column)
     return numbers / 1000 if unit == "ms" else numbers
 
 

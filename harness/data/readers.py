@@ -30,6 +30,8 @@ from harness.errors import HarnessError
 _RECORDS = 100_000
 #: Stands for a delimiter of several bytes while text is parsed: ASCII's own separator of units.
 _UNIT = b"\x1f"
+#: Stands for a byte that is no text while text is parsed: Unicode's own for the inside of programs.
+_NO_TEXT = "\ufdd0"
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,7 @@ def read_text(path: Path, columns: Sequence[str], form: TextFormat, reader: Read
                 f"{path} rows {row} to {row + rows - 1}: {read:,} rows were read where {rows:,} are.",
                 "Say in its layout whether fields are quoted.",
             )
-        yield _decoded(_without_empty(chunk, reader.findings), reader.findings)
+        yield _without_marked(_without_empty(chunk, reader.findings), reader.findings)
         row += rows
         reader.report(f"reading {path.name}", position, path.stat().st_size)
 
@@ -225,18 +227,19 @@ def _parsed(
         if not found.text.strip():
             findings.note(_EMPTY, 1, f"{path} row {place}")
             return "skip"
-        shown = found.text.replace(_UNIT.decode(), " ")
+        shown = found.text.replace(_UNIT.decode(), " ").replace(_NO_TEXT, "\ufffd")
         what = f"{found.actual_columns} fields where {found.expected_columns} are named"
         findings.drop("wrong number of fields", 1, path, place, f"{what}: {shown}")
         return "skip"
 
     # By number, as the file may name columns that are not read twice, or with bytes that are no text.
     wanted = {str(layout.names.index(name)): name for name in columns}
+    marked = _marked(text)
     table = pyarrow.csv.read_csv(
-        pa.py_buffer(text),
+        pa.py_buffer(marked),
         read_options=pyarrow.csv.ReadOptions(
             use_threads=False,  # only then are malformed rows numbered
-            block_size=len(text) + 1,
+            block_size=len(marked) + 1,
             column_names=[str(number) for number in range(len(layout.names))],
         ),
         parse_options=pyarrow.csv.ParseOptions(
@@ -250,7 +253,6 @@ def _parsed(
             column_types=dict.fromkeys(wanted, pa.string()),
             include_columns=list(wanted),
             strings_can_be_null=False,
-            check_utf8=False,  # a bad byte should cost its row, not the file
         ),
     )
     places = np.delete(np.arange(row, row + len(table) + len(skipped)), skipped)
@@ -402,8 +404,22 @@ def _at(places: NDArray[np.int64]) -> Callable[[int], int]:
     return lambda index: int(places[index])
 
 
+def _marked(text: bytes) -> bytes:
+    """The same text; where bytes are no UTF-8, each as `_NO_TEXT`, so that a bad byte costs its row and not the file."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return re.sub("[\udc80-\udcff]", _NO_TEXT, text.decode(errors="surrogateescape")).encode()
+    return text
+
+
+def _without_marked(chunk: Chunk, findings: Findings) -> Chunk:
+    marks = [np.asarray(pc.match_substring(column, _NO_TEXT)) for column in chunk.table.columns]
+    return _readable(chunk, ~np.logical_or.reduce(marks), findings)
+
+
 def _decoded(chunk: Chunk, findings: Findings) -> Chunk:
-    """Drops the rows with bytes that are no UTF-8."""
+    """The chunk with strings in place of bytes; rows with bytes that are no UTF-8 are dropped."""
     good = np.ones(len(chunk.table), dtype=bool)
     for column in chunk.table.columns:
         raw = column.cast(pa.binary())
@@ -411,14 +427,17 @@ def _decoded(chunk: Chunk, findings: Findings) -> Chunk:
             raw.cast(pa.string())
         except pa.ArrowInvalid:
             good &= [_is_utf8(value) for value in raw.to_pylist()]
-    if not good.all():
-        first = int(good.argmin())
-        findings.drop(
-            "bytes that are not text in the file's encoding", int((~good).sum()), chunk.path, chunk.row(first)
-        )  # fmt: skip
-        chunk = kept(chunk, pa.array(good))
+    chunk = _readable(chunk, good, findings)
     strings = pa.schema([(name, pa.string()) for name in chunk.table.column_names])
     return Chunk(chunk.path, chunk.table.cast(strings), chunk.row)
+
+
+def _readable(chunk: Chunk, good: NDArray[np.bool_], findings: Findings) -> Chunk:
+    if good.all():
+        return chunk
+    first = chunk.row(int(good.argmin()))
+    findings.drop("bytes that are not text in the file's encoding", int((~good).sum()), chunk.path, first)
+    return kept(chunk, pa.array(good))
 
 
 def kept(chunk: Chunk, mask: pa.BooleanArray) -> Chunk:
@@ -498,6 +517,21 @@ def text_of(value: Any) -> str | None:
     if isinstance(value, set | frozenset):  # in no order that stays
         return " ".join(sorted(str(part) for part in value))
     return str(value)
+
+
+def numbers_of(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Texts as float64 [n], NaN where one is no number; pandas' own parser dies of exponents with many digits."""
+    try:
+        return np.asarray(column.cast(pa.float64()))
+    except pa.ArrowInvalid:
+        return np.array([_number(text) for text in column.to_pylist()], dtype=np.float64)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")
 
 
 _SPACE = re.compile(r"\s+")

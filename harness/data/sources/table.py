@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from harness.data import cleaning
 from harness.data.cleaning import TimeUnit
 from harness.data.raw import Findings, RawDomain, Report, silent
-from harness.data.readers import Chunk, Reader, TextFormat, is_parquet, kept, read_parquet, read_text
+from harness.data.readers import Chunk, Reader, TextFormat, is_parquet, kept, numbers_of, read_parquet, read_text
 from harness.data.sources.source import Source, added
 from harness.data.streams import check_encoding
 
@@ -169,7 +168,7 @@ def _read(files: Written, columns: Sequence[str], reader: Reader) -> Iterable[Ch
 def _rated(chunks: Iterable[Chunk], column: str, least: float, findings: Findings) -> Iterator[Chunk]:
     """The rows with at least that rating."""
     for chunk in chunks:
-        ratings = pd.to_numeric(chunk.table[column].to_pandas(), errors="coerce").to_numpy(np.float64, na_value=np.nan)
+        ratings = numbers_of(chunk.table[column])
         for bad, reason, wished in (
             (np.isnan(ratings), "a rating that is none", False),
             (ratings < least, f"a rating below {least:g}", True),
