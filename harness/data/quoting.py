@@ -33,7 +33,8 @@ class QuoteScanner:
         self._one_line = re.compile(inside + rb"(?=[" + d + rb"\n])")
         self._lines = re.compile(rb'"(?:[^"]++|"")*+"(?=[' + d + rb"\n])")
         self._plain = re.compile(rb"[^" + d + rb"\n]*+")
-        self._sound = re.compile(rb"(?:(?:" + inside + rb'|[^"' + d + rb"\n]*+)[" + d + rb"\n])*+")
+        field = rb"(?:" + inside + rb'|[^"' + d + rb"\n]*+)"
+        self._sound = re.compile(rb"(?:(?:" + field + d + rb"){%d}" % (fields - 1) + field + rb"\n)*+")
         self._certain = re.compile(rb"(?:\A|[\n" + d + rb'])"[^"\n' + d + rb"]*+(?:" + d + rb'|""[^' + d + rb"\n])")
         self._line = line
         self.certain = self.literal = self.first = 0
@@ -101,8 +102,12 @@ class QuoteScanner:
             parts.append(field)
             if text[at - 1] != ord("\n"):
                 continue
-            if spans and not self._holds(text[start : at - 1], len(parts)):
+            raw = text[start : at - 1]
+            if spans and not self._holds(raw, len(parts)):
                 return self._record(text, start, last, several=False)
+            if len(parts) != self._fields == raw.count(self._delimiter) + 1:  # right only as it stands
+                cells = [b'"' + cell.replace(b'"', b'""') + b'"' for cell in raw.split(self._delimiter)]
+                return self._delimiter.join(cells) + b"\n", at, True, False
             return self._delimiter.join(parts) + b"\n", at, literal, certain or spans
 
     def _holds(self, record: bytes, fields: int) -> bool:

@@ -111,7 +111,7 @@ def read_text(path: Path, columns: Sequence[str], form: TextFormat, reader: Read
     _check_columns(path, columns, layout.names)
     row = layout.lines + 1
     for text, rows, quoted, position in _records(path, form, layout, reader.findings):
-        chunk, read = _parsed(path, text, columns, layout, quoted, row, reader.findings)
+        chunk, read = _parsed(path, text, columns, form.delimiter, layout, quoted, row, reader.findings)
         if read != rows:
             raise HarnessError(
                 f"{path} rows {row} to {row + rows - 1}: {read:,} rows were read where {rows:,} are.",
@@ -216,7 +216,14 @@ def _is_quoted(path: Path, form: TextFormat, layout: _Layout) -> bool:
 
 
 def _parsed(
-    path: Path, text: bytes, columns: Sequence[str], layout: _Layout, quoted: bool, row: int, findings: Findings
+    path: Path,
+    text: bytes,
+    columns: Sequence[str],
+    delimiter: str,
+    layout: _Layout,
+    quoted: bool,
+    row: int,
+    findings: Findings,
 ) -> tuple[Chunk, int]:
     """The records of a text whose first is at a row, and how many were met, malformed ones among them."""
     skipped: list[int] = []
@@ -227,7 +234,7 @@ def _parsed(
         if not found.text.strip():
             findings.note(_EMPTY, 1, f"{path} row {place}")
             return "skip"
-        shown = found.text.replace(_UNIT.decode(), " ").replace(_NO_TEXT, "\ufffd")
+        shown = found.text.replace(_UNIT.decode(), delimiter).replace(_NO_TEXT, "\ufffd")
         what = f"{found.actual_columns} fields where {found.expected_columns} are named"
         findings.drop("wrong number of fields", 1, path, place, f"{what}: {shown}")
         return "skip"
@@ -255,6 +262,9 @@ def _parsed(
             strings_can_be_null=False,
         ),
     )
+    if layout.delimiter == _UNIT and quoted:  # quoted fields may hold it
+        cells = [pc.replace_substring(column, _UNIT.decode(), delimiter) for column in table.columns]
+        table = pa.table(cells, names=table.column_names)
     places = np.delete(np.arange(row, row + len(table) + len(skipped)), skipped)
     return Chunk(path, table.rename_columns(list(wanted.values())), _at(places)), len(places) + len(skipped)
 

@@ -121,7 +121,7 @@ def text_blocks(path: Path, encoding: str = "utf-8") -> Iterator[tuple[bytes, in
             if only_cr:
                 text = text.replace(b"\r", b"\n")
             if not data:
-                if text:
+                if text := text.rstrip(b"\r"):
                     yield _plain_lines(text if text.endswith(b"\n") else text + b"\n"), position()
                 return
             end = text.rfind(b"\n") + 1

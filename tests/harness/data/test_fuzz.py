@@ -168,7 +168,10 @@ def physical_lines(data: bytes) -> list[bytes]:
 def read_all(options: dict, folder: Path) -> tuple[int, Findings]:
     raw = make_source(options).open("toy", folder)
     tables = list(raw.interactions)
-    rows, findings = sum(map(len, tables)), Findings({r: f for r, f in raw.findings.dropped.items()}, dict(raw.findings.noted))
+    rows, findings = (
+        sum(map(len, tables)),
+        Findings({r: f for r, f in raw.findings.dropped.items()}, dict(raw.findings.noted)),
+    )
     counts = Findings()
     for reason, finding in findings.dropped.items():
         counts.drop(reason, finding.count, folder, 0)
