@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from harness.data.markup import without_html
 from harness.data.raw import INTERACTIONS, ITEMS, Findings
-from harness.data.reading import Chunk, kept, one_line
+from harness.data.readers import Chunk, kept, one_line
 from harness.data.times import NANOSECONDS, Instants, TimeUnit, fitting_unit, read_times, unit_by_size
 from harness.errors import HarnessError
 
@@ -42,7 +43,7 @@ def interactions(
     read = used = 0
     other_units: Counter[str] = Counter()
     last: Chunk | None = None
-    before = sum(finding.count for finding in findings.dropped.values())
+    before = findings.unusable
     for last in chunks:
         chunk = last
         read += len(chunk.table)
@@ -66,7 +67,7 @@ def interactions(
         used += len(table)
         columns_out = [table[user], table[item], pa.array(instants.nanoseconds[instants.usable])]
         yield pa.table([column.combine_chunks() for column in map(_plain, columns_out)], schema=INTERACTIONS)
-    lost = sum(finding.count for finding in findings.dropped.values()) - before
+    lost = findings.unusable - before
     if last is not None:
         _check_unit(last, unit, other_units, read)
         _check_usable(last, lost, used, findings)
@@ -85,28 +86,30 @@ def rows_in_order(chunks: Iterable[Chunk], columns: tuple[str, str], findings: F
     """
     used = 0
     last: Chunk | None = None
-    before = sum(finding.count for finding in findings.dropped.values())
+    before = findings.unusable
     for last in chunks:
         user, item = columns
         table = _with_ids(last, user, item, findings).table
         columns_out = [table[user], table[item], pa.array(np.arange(used, used + len(table)))]
         used += len(table)
         yield pa.table([column.combine_chunks() for column in map(_plain, columns_out)], schema=INTERACTIONS)
-    lost = sum(finding.count for finding in findings.dropped.values()) - before
+    lost = findings.unusable - before
     if last is not None:
         _check_usable(last, lost, used, findings)
 
 
-def items(chunks: Iterable[Chunk], key: str, text: tuple[str, ...], findings: Findings) -> Iterator[pa.Table]:
+def items(
+    chunks: Iterable[Chunk], key: str, text: tuple[str, ...], findings: Findings, clean_html: bool = False
+) -> Iterator[pa.Table]:
     """Chunks of items; an item's text is its text fields in order, joined by spaces, on one line.
 
-    A row without id is dropped and counted. Rows without text stay: whether that matters is known when the
-    catalogue is made.
+    HTML is taken out of texts if that is asked for. A row without id is dropped and counted. Rows without text stay:
+    whether that matters is known when the catalogue is made.
     """
     for chunk in chunks:
         sound = _without(chunk, _blank(chunk.table[key]), "no item id", findings)
         fields = [sound.table[name].to_pylist() for name in text]
-        texts = [one_line(" ".join(part for part in parts if part)) for parts in zip(*fields, strict=True)]
+        texts = [joined(parts, findings, clean_html) for parts in zip(*fields, strict=True)]
         yield pa.table([_plain(sound.table[key]).combine_chunks(), pa.array(texts, pa.string())], schema=ITEMS)
 
 
@@ -118,7 +121,7 @@ def _with_ids(chunk: Chunk, user: str, item: str, findings: Findings) -> Chunk:
 
 def _check_usable(last: Chunk, lost: int, used: int, findings: Findings) -> None:
     if lost > used:
-        reasons = {reason: finding for reason, finding in findings.dropped.items() if finding.count}
+        reasons = {reason: finding for reason, finding in findings.dropped.items() if not finding.wished}
         worst = max(reasons, key=lambda reason: reasons[reason].count)
         raise HarnessError(
             f"{last.path}: {lost:,} of {lost + used:,} rows are unusable, most for {worst}; "
@@ -145,6 +148,15 @@ def _check_unit(last: Chunk, unit: TimeUnit, other_units: Counter[str], read: in
             f"{'the future' if finer else 'January 1970'}; read as {best}, they lie between 1980 and today.",
             f"Say time_unit: {best}.",
         )
+
+
+def joined(fields: Iterable[str | None], findings: Findings, clean_html: bool) -> str:
+    """An item's text of its fields, on one line; texts that change when HTML is taken out are noted."""
+    text = one_line(" ".join(field for field in fields if field))
+    if clean_html and (plain := one_line(without_html(text))) != text:
+        findings.note("texts with HTML, which was taken out", 1, text)
+        return plain
+    return text
 
 
 def _blank(column: pa.ChunkedArray) -> NDArray[np.bool_]:

@@ -108,6 +108,11 @@ class Catalogue:
         """Number of items."""
         return len(self.item_ids)
 
+    @property
+    def has_text(self) -> bool:
+        """Whether any item has a text."""
+        return any(self.texts)
+
 
 class Fingerprint:
     """SHA-256 over a domain's content, taken piece by piece."""
@@ -126,6 +131,12 @@ class Fingerprint:
     def integers(self, array: NDArray[np.integer[Any]]) -> None:
         """Takes an array, or the next part of one."""
         self._sha.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
+
+    def train_only(self, users: Iterable[int]) -> None:
+        """Takes the users of whom nothing is held out, if there are any."""
+        if marked := list(users):
+            self.strings(["train only"])
+            self.integers(np.array(marked))
 
     def hexdigest(self, unit: str) -> str:
         """The fingerprint of all that was taken; `unit` is of the timestamps that were, `untimed` where they are none.
@@ -148,6 +159,7 @@ class Domain:
         user_ids: original ids, in the order of the dense user index.
         interactions: each user's, in time order.
         timed: whether timestamps are instants; if not, they are each user's places 0, 1, 2, ...
+        train_only: dense indices of users of whom nothing is held out, as the source holds nothing out; rising.
     """
 
     name: str
@@ -155,6 +167,17 @@ class Domain:
     user_ids: tuple[str, ...]
     interactions: Sequences
     timed: bool = True
+    train_only: tuple[int, ...] = ()
+
+    @property
+    def tested(self) -> Ints:
+        """Users of whom events can be held out: three or more events, and not train only; int64 [n], rising."""
+        return np.setdiff1d(np.flatnonzero(self.interactions.lengths >= 3), self.train_only)
+
+    def without_last(self, n: int) -> Sequences:
+        """The interactions of all users without the last n of each, but with all of who is train only."""
+        events = self.interactions
+        return events.where((events.from_end >= n) | np.isin(events.users, self.train_only))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -169,4 +192,5 @@ class Domain:
         times = self.interactions.timestamps // NANOSECONDS.get(unit, 1)
         for array in (self.interactions.offsets, self.interactions.items, times):
             sha.integers(array)
+        sha.train_only(self.train_only)
         return sha.hexdigest(unit)

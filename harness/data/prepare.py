@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.data.domain import Domain, Fingerprint
@@ -102,9 +103,10 @@ def prepare_into(
             )
         report("sorting", 0, None)
         users, items, audit = _write(db, folder, ties, raw.timed)
+    train_only = _mark_train_only(folder / "users.parquet", raw)
     _write_catalogue(folder, raw, items, report)
     report("taking the fingerprint", 0, None)
-    fingerprint = _fingerprint(folder, users, raw.timed)
+    fingerprint = _fingerprint(folder, users, raw.timed, train_only)
     findings: Findings = raw.findings
     return Preparation(
         fingerprint=fingerprint,
@@ -285,12 +287,27 @@ def _hash_ties(db: duckdb.DuckDBPyConnection, seed: int) -> None:
     )
 
 
+def _mark_train_only(path: Path, raw: RawDomain) -> list[int]:
+    """Marks the users of whom nothing is held out in the users' file, if there are any; gives their indices."""
+    users = pq.read_table(path)
+    marks = pc.is_in(users["user_id"], pa.array(sorted(raw.train_only), pa.string()))
+    indices: list[int] = pc.indices_nonzero(marks).to_pylist()
+    if indices:
+        pq.write_table(users.append_column("train_only", marks), path)
+        raw.findings.note(
+            "users without a validation or test event: they only train",
+            len(indices),
+            users["user_id"][indices[0]].as_py(),
+        )
+    return indices
+
+
 def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Report) -> None:
     """The items that stayed, each with the source's text for it; of several, with the first by its UTF-8 bytes."""
     report("reading the items' texts", 0, None)
     texts: dict[str, str] = {}
     wanted = frozenset(items)
-    for chunk in raw.items(wanted):
+    for chunk in raw.items(wanted) if raw.has_text else ():
         for item, text in zip(chunk["item_id"].to_pylist(), chunk["text"].to_pylist(), strict=True):
             if item not in wanted:
                 continue
@@ -300,7 +317,7 @@ def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Rep
                 texts[item] = text
             texts.setdefault(item, "")
     silent_ones = [item for item in items if not texts.get(item)]
-    if len(silent_ones) == len(items):
+    if raw.has_text and len(silent_ones) == len(items):
         raise HarnessError(
             f"Domain {raw.name!r}: none of its {len(items):,} items has a text, the first is {items[0]!r}.",
             "Check that the items file belongs to the interactions, and the columns that are named.",
@@ -311,7 +328,7 @@ def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Rep
     pq.write_table(table, folder / "catalogue.parquet")
 
 
-def _fingerprint(folder: Path, users: int, timed: bool) -> str:
+def _fingerprint(folder: Path, users: int, timed: bool, train_only: list[int]) -> str:
     """The fingerprint of a prepared domain without holding it in memory; equals `Domain.fingerprint`."""
     unit = "untimed"
     if timed:
@@ -327,6 +344,7 @@ def _fingerprint(folder: Path, users: int, timed: bool) -> str:
     for column, factor in (("item", 1), ("timestamp", NANOSECONDS.get(unit, 1))):
         for part in _batches(folder / "interactions.parquet", column):
             sha.integers(part.to_numpy() // factor)
+    sha.train_only(train_only)
     return sha.hexdigest(unit)
 
 

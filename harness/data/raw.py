@@ -22,10 +22,11 @@ def silent(what: str, done: int, total: int | None) -> None:
 
 @dataclass
 class Finding:
-    """One kind of trouble: how often it was met, and where first."""
+    """One kind of trouble: how often it was met, where first, and whether it was asked for."""
 
     count: int = 0
     first: str = ""
+    wished: bool = False
 
 
 @dataclass
@@ -40,9 +41,15 @@ class Findings:
     dropped: dict[str, Finding] = field(default_factory=dict)
     noted: dict[str, Finding] = field(default_factory=dict)
 
-    def drop(self, reason: str, count: int, path: Path, row: int, detail: str = "") -> None:
+    def drop(self, reason: str, count: int, path: Path, row: int, detail: str = "", wished: bool = False) -> None:
         """Counts rows left out; keeps the place of the first for each reason."""
         self._count(self.dropped, reason, count, f"{path} row {row}{f': {_short(detail)}' if detail else ''}")
+        self.dropped[reason].wished = wished
+
+    @property
+    def unusable(self) -> int:
+        """Rows left out that nobody asked to leave out."""
+        return sum(finding.count for finding in self.dropped.values() if not finding.wished)
 
     def note(self, oddity: str, count: int, first: str) -> None:
         """Counts an oddity that loses nothing."""
@@ -74,6 +81,8 @@ class RawDomain:
         items: given the item ids that are wanted, chunks with the columns of `ITEMS`, which may hold others too.
         findings: what reading met; complete once both were read.
         timed: whether timestamps are instants; if not, they rise in the order of each user's events.
+        has_text: whether items have texts; if not, `items` is not asked.
+        train_only: users of whom the source holds no event out; complete once the interactions were read.
     """
 
     name: str
@@ -81,6 +90,8 @@ class RawDomain:
     items: Callable[[frozenset[str]], Iterable[pa.Table]]
     findings: Findings = field(default_factory=Findings)
     timed: bool = True
+    has_text: bool = True
+    train_only: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, name: str, interactions: pd.DataFrame, items: pd.DataFrame) -> "RawDomain":

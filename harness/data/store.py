@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.prepare import Preparation, prepare_into
 from harness.data.raw import Report, silent
-from harness.data.reading import missing_file
 from harness.data.sources import Source
+from harness.data.streams import missing_file
 from harness.data.ties import HASHED, TieOrder
 from harness.errors import HarnessError
 from harness.files import check_writable, digest, folder_atomically, source_digest, write_atomically
@@ -116,7 +116,9 @@ def read_domain(folder: Path, name: str, timed: bool) -> Domain:
     Raises:
         OSError, KeyError, ValueError, pa.ArrowException: they are not there or not whole.
     """
-    users = pq.read_table(folder / "users.parquet")["user_id"].to_pylist()
+    people = pq.read_table(folder / "users.parquet")
+    users = people["user_id"].to_pylist()
+    marks = people["train_only"].to_numpy() if "train_only" in people.column_names else np.zeros(len(users), bool)
     catalogue = pq.read_table(folder / "catalogue.parquet")
     events = pq.read_table(folder / "interactions.parquet")
     lengths = np.bincount(events["user"].to_numpy(), minlength=len(users))
@@ -130,6 +132,7 @@ def read_domain(folder: Path, name: str, timed: bool) -> Domain:
             events["timestamp"].to_numpy(),
         ),
         timed=timed,
+        train_only=tuple(np.flatnonzero(marks).tolist()),
     )
 
 

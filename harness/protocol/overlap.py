@@ -58,10 +58,12 @@ def _only(domain: Domain, stays: NDArray[np.bool_]) -> Domain:
     if stays.all():
         return domain
     left = np.flatnonzero(stays)
+    train_only = np.flatnonzero(np.isin(left, domain.train_only))
     return Domain(
         domain.name,
         domain.catalogue,
         tuple(domain.user_ids[user] for user in left),
         domain.interactions.select(left),
         domain.timed,
+        tuple(train_only.tolist()),
     )

@@ -130,7 +130,8 @@ class LeaveOneOut:
     """A user's last event is test, the last but one validation, the rest train.
 
     A user with fewer than three events has nothing to train on, validate and test, and takes no part in
-    validation or test; the 5-core leaves no such user.
+    validation or test; the 5-core leaves no such user. Nor does a user of whom the source holds nothing out: all
+    events of such a user train.
     """
 
     @property
@@ -140,16 +141,12 @@ class LeaveOneOut:
 
     def training(self, domain: Domain) -> DomainTraining:
         """All but the last two events train, the last but one validates."""
-        users = np.flatnonzero(domain.interactions.lengths >= 3)
-        seen = domain.interactions.without_last(1)
-        return _training(
-            self, domain, domain.interactions.without_last(2), _held_out(seen, users, seen.offsets[1:] - 1)
-        )
+        seen = domain.without_last(1)
+        return _training(self, domain, domain.without_last(2), _held_out(seen, domain.tested, seen.offsets[1:] - 1))
 
     def test(self, domain: Domain) -> HeldOut:
         """The last event of each user, with everything before it as history."""
-        users = np.flatnonzero(domain.interactions.lengths >= 3)
-        return _held_out(domain.interactions, users, domain.interactions.offsets[1:] - 1)
+        return _held_out(domain.interactions, domain.tested, domain.interactions.offsets[1:] - 1)
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ class SelectedOnTest:
 
     def training(self, domain: Domain) -> DomainTraining:
         """All but the last event train; the last one, the test event, validates."""
-        return _training(self, domain, domain.interactions.without_last(1), self.test(domain))
+        return _training(self, domain, domain.without_last(1), self.test(domain))
 
     def test(self, domain: Domain) -> HeldOut:
         """The last event of each user, with everything before it as history."""

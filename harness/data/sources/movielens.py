@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from harness.data import cleaning
 from harness.data.raw import Findings, RawDomain, Report, silent
-from harness.data.reading import Chunk, Reader, TextFormat, kept, read_text
+from harness.data.readers import Chunk, Reader, TextFormat, kept, read_text
 from harness.data.sources.source import Source
 from harness.data.sources.table import Columns, ItemColumns, from_tables
 from harness.errors import HarnessError
@@ -97,11 +97,9 @@ class MovieLens1M(Source):
         ratings, films = self.files(folder)
         return from_tables(
             name,
-            ratings,
-            TextFormat("::", quoted=False, encoding="latin-1", names=("user", "film", "rating", "timestamp")),
+            [(ratings, TextFormat("::", False, "latin-1", ("user", "film", "rating", "timestamp")))],
             Columns(user="user", item="film"),
-            films,
-            TextFormat("::", quoted=False, encoding="latin-1", names=("film", "title", "genres")),
+            [(films, TextFormat("::", False, "latin-1", ("film", "title", "genres")))],
             ItemColumns(item="film", text=self.text),
             "s",
             report,
@@ -125,11 +123,9 @@ class MovieLens25M(Source):
         ratings, films = self.files(folder)
         return from_tables(
             name,
-            ratings,
-            TextFormat(),
+            [(ratings, TextFormat())],
             Columns(user="userId", item="movieId"),
-            films,
-            TextFormat(),
+            [(films, TextFormat())],
             ItemColumns(item="movieId", text=self.text),
             "s",
             report,

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.data.raw import RawDomain, Report, silent
-from harness.data.sources.source import Source
+from harness.data.sources.source import Source, added
 from harness.data.sources.table import Columns, ItemColumns, Layout, from_tables
 from harness.data.times import TimeUnit
 
@@ -19,6 +19,8 @@ class RecBoleAtomic(Source):
     columns: Columns = Columns()
     item_columns: ItemColumns = ItemColumns()
     time_unit: TimeUnit = "s"
+    least_rating: float | None = added(None)
+    clean_html: bool = added(False)
 
     def files(self, folder: Path) -> Sequence[Path]:
         """The two files."""
@@ -30,5 +32,6 @@ class RecBoleAtomic(Source):
         events, catalogue = self.files(folder)
         form = Layout(delimiter="\t", quoted=False).form(events, typed_header=True)
         return from_tables(
-            name, events, form, self.columns, catalogue, form, self.item_columns, self.time_unit, report
+            name, [(events, form)], self.columns, [(catalogue, form)], self.item_columns, self.time_unit, report,
+            self.least_rating, self.clean_html,
         )  # fmt: skip

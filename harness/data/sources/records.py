@@ -14,8 +14,8 @@ from typing import ClassVar, Literal
 
 from harness.data import cleaning
 from harness.data.raw import Findings, RawDomain, Report, silent
-from harness.data.reading import LineParser, Reader, parse_json, parse_literal, read_records
-from harness.data.sources.source import Source
+from harness.data.readers import LineParser, Reader, parse_json, parse_literal, read_records
+from harness.data.sources.source import Source, added
 from harness.data.times import TimeUnit
 
 #: How the lines of a file are written.
@@ -29,6 +29,7 @@ class _Records(Source):
     reviews: Path
     meta: Path
     text: tuple[str, ...]
+    clean_html: bool = added(False)
 
     event_fields: ClassVar[tuple[str, str, str]]
     item_field: ClassVar[str]
@@ -60,8 +61,10 @@ class _Records(Source):
                 self.item_field,
                 self.text,
                 findings,
+                self.clean_html,
             ),
             findings,
+            has_text=bool(self.text),
         )
 
 

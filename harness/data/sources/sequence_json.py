@@ -1,10 +1,12 @@
 """Sequences as JSON, already split: `train/val/test.json` map a user's index to item indices in time order, `umap` and
 `smap.json` map original ids to indices, `meta_data.json` maps original item ids to their fields.
 
-The file's own split is kept: each user's events in the order train, val, test, one event in val and one in test, is
-exactly leave-one-out, and anything else is refused. There are no timestamps.
+The files' own split is kept: each user's events in the order train, val, test, one event in val and one in test, is
+exactly leave-one-out. A user without a validation or a test event only trains; anything else is refused. There are no
+timestamps.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +15,11 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from harness.data.cleaning import joined
 from harness.data.raw import INTERACTIONS, ITEMS, Findings, RawDomain, Report, silent
-from harness.data.reading import missing_file, one_line
-from harness.data.sources.source import Source
+from harness.data.readers import text_of
+from harness.data.sources.source import Source, added
+from harness.data.streams import read_document
 from harness.errors import HarnessError
 
 _PARTS = ("train", "val", "test")
@@ -27,6 +31,7 @@ class SequenceJson(Source):
     source: Literal["sequence-json"] = "sequence-json"
     folder: Path
     text: tuple[str, ...] = ("title",)
+    clean_html: bool = added(False)
 
     @property
     def timed(self) -> bool:
@@ -41,28 +46,39 @@ class SequenceJson(Source):
         """See `Source.open`."""
         paths = dict(zip((*_PARTS, "umap", "smap", "meta_data"), self.files(folder), strict=True))
         findings = Findings()
+        train_only: set[str] = set()
         return RawDomain(
             name,
-            _interactions(paths, report),
-            lambda wanted: _items(paths["meta_data"], self.text, findings),
+            _interactions(paths, findings, train_only, report),
+            lambda wanted: _items(paths["meta_data"], self.text, findings, self.clean_html),
             findings,
             timed=False,
+            has_text=bool(self.text),
+            train_only=train_only,
         )
 
 
-def _interactions(paths: dict[str, Path], report: Report) -> Iterable[pa.Table]:
+def _interactions(
+    paths: dict[str, Path], findings: Findings, train_only: set[str], report: Report
+) -> Iterable[pa.Table]:
     users, items = _ids(paths["umap"]), _ids(paths["smap"])
     parts = {}
     for done, part in enumerate(_PARTS):
         parts[part] = _sequences(paths[part], users, items)
         report(f"reading {paths[part].name}", done + 1, len(_PARTS))
-    _check_split(parts, paths)
-    lengths = np.array([sum(len(parts[part][user]) for part in _PARTS) for user in parts["train"]], dtype=np.int64)
-    flat = [item for user in parts["train"] for part in _PARTS for item in parts[part][user]]
+    for user in _check_split(parts, paths):
+        train_only.add(users[user])
+        for row, part in enumerate(("val", "test"), start=1):
+            if events := parts[part].pop(user, []):
+                reason = "held out of a user without the other held-out event"
+                findings.drop(reason, len(events), paths[part], row, f"user {user}")
+    sequences = {user: [item for part in _PARTS for item in parts[part].get(user, [])] for user in parts["train"]}
+    lengths = np.array([len(sequence) for sequence in sequences.values()], dtype=np.int64)
+    flat = [item for sequence in sequences.values() for item in sequence]
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     yield pa.table(
         [
-            pa.array(np.repeat(np.array([users[user] for user in parts["train"]], dtype=object), lengths), pa.string()),
+            pa.array(np.repeat(np.array([users[user] for user in sequences], dtype=object), lengths), pa.string()),
             pa.array([items[item] for item in flat], pa.string()),
             pa.array(np.arange(len(flat)) - starts),
         ],
@@ -70,7 +86,7 @@ def _interactions(paths: dict[str, Path], report: Report) -> Iterable[pa.Table]:
     )
 
 
-def _items(path: Path, text: tuple[str, ...], findings: Findings) -> Iterable[pa.Table]:
+def _items(path: Path, text: tuple[str, ...], findings: Findings, clean_html: bool) -> Iterable[pa.Table]:
     meta = _object(path)
     known = {field for record in meta.values() if isinstance(record, dict) for field in record}
     for field in text:
@@ -78,10 +94,15 @@ def _items(path: Path, text: tuple[str, ...], findings: Findings) -> Iterable[pa
             raise HarnessError.unknown(f"field (in {path})", field, known)
     texts = []
     for row, (item, record) in enumerate(meta.items(), start=1):
-        if not isinstance(record, dict):
+        fields: list[str | None] = []
+        if isinstance(record, dict):
+            try:
+                fields = [text_of(record.get(field)) for field in text]
+            except ValueError as error:
+                findings.note("items whose text cannot be read", 1, f"{item}: {error}")
+        else:
             findings.drop("no record for the item", 1, path, row, item)
-            record = {}
-        texts.append(one_line(" ".join(str(record[field]) for field in text if record.get(field))))
+        texts.append(joined(fields, findings, clean_html))
     yield pa.table([pa.array(list(meta), pa.string()), pa.array(texts, pa.string())], schema=ITEMS)
 
 
@@ -100,7 +121,8 @@ def _ids(path: Path) -> dict[int, str]:
 def _sequences(path: Path, users: dict[int, str], items: dict[int, str]) -> dict[int, list[int]]:
     sequences: dict[int, list[int]] = {}
     for row, (user, sequence) in enumerate(_object(path).items(), start=1):
-        if not user.isdecimal() or int(user) not in users:
+        # "0" and "00" would be one user.
+        if not (user.isascii() and user.isdecimal() and str(int(user[:20])) == user) or int(user) not in users:
             raise HarnessError(f"{path} entry {row}: user {user!r} is not in umap.json.", "Mend the files.")
         if not isinstance(sequence, list):
             raise HarnessError(f"{path} entry {row}: user {user} has no list of items.", "Mend the file.")
@@ -111,35 +133,55 @@ def _sequences(path: Path, users: dict[int, str], items: dict[int, str]) -> dict
     return sequences
 
 
-def _check_split(parts: dict[str, dict[int, list[int]]], paths: dict[str, Path]) -> None:
-    """The split is leave-one-out: one event of each user in val, one in test, the others before them in train."""
-    for part in _PARTS:
-        for user in parts["train"].keys() ^ parts[part].keys():
-            raise HarnessError(f"{paths[part]}: user {user} is not in all of train, val and test.", "Mend the files.")
-    for user, sequence in parts["train"].items():
-        for part, found, wanted in (
-            ("train", len(sequence) > 0, "at least one event"),
-            ("val", len(parts["val"][user]) == 1, "exactly one event"),
-            ("test", len(parts["test"][user]) == 1, "exactly one event"),
-        ):
-            if not found:
+def _check_split(parts: dict[str, dict[int, list[int]]], paths: dict[str, Path]) -> list[int]:
+    """Checks that the split is leave-one-out: one event of each user in val, one in test, the others before them in
+    train. Gives the users without the one or the other.
+
+    Raises:
+        HarnessError: it is not.
+    """
+    for part in ("val", "test"):
+        for user, events in parts[part].items():
+            if len(events) > 1:
                 raise HarnessError(
-                    f"{paths[part]}: user {user} has not {wanted}: the split is not leave-one-out.",
+                    f"{paths[part]}: user {user} has {len(events)} events, not one: the split is not leave-one-out.",
                     "Use a source that keeps no split, or mend the files.",
                 )
+            if events and not parts["train"].get(user):
+                raise HarnessError(
+                    f"{paths['train']}: user {user} of {paths[part].name} has no event.", "Mend the files."
+                )
+    train_only = [u for u in parts["train"] if not (parts["val"].get(u) and parts["test"].get(u))]
+    if len(train_only) == len(parts["train"]):
+        raise HarnessError(
+            f"{paths['test']}: no user has a validation and a test event.", "Check that the files belong together."
+        )
+    return train_only
 
 
 def _object(path: Path) -> dict[str, Any]:
+    """A JSON object, with no key twice.
+
+    Raises:
+        HarnessError: no such file, or it holds something else.
+    """
+    data = read_document(path)
     try:
-        value = orjson.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise missing_file(path) from error
-    except OSError as error:
-        raise HarnessError(f"{path} cannot be read: {error.strerror}.", "Check its permissions.") from error
-    except orjson.JSONDecodeError as error:
+        value = orjson.loads(data)
+        json.loads(data, object_pairs_hook=_check_keys)  # orjson keeps the last of equal keys, without a word
+    except json.JSONDecodeError as error:
         raise HarnessError(
             f"{path} line {error.lineno}: no valid JSON: {error.msg}.", "Fetch the file again."
         ) from error
+    except (ValueError, RecursionError) as error:
+        raise HarnessError(f"{path}: no valid JSON: {str(error)[:200]}.", "Mend the file.") from error
     if not isinstance(value, dict):
         raise HarnessError(f"{path} holds no JSON object.", "Fetch the file again.")
     return value
+
+
+def _check_keys(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice[:40]!r} stands twice in one object")
