@@ -3,13 +3,15 @@
 import gzip
 import json
 import random
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -205,13 +207,12 @@ def test_the_same_ratings_as_made_and_as_shipped_are_one_domain(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("ties", [TieOrder(), FILE])
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.integers(0, 3)), min_size=1, max_size=40))
-def test_preparing_audits_as_the_prepared_domain_is_audited(ties: TieOrder, tmp_path: Path, events: list) -> None:
-    folder = tmp_path / str(random.getrandbits(64))
-    folder.mkdir()
-    prepared = prepare_into(folder, raw(events), 1, ties=ties).ties
-    audit = tie_audit(read_domain(folder, "toy", True), ties)
+def test_preparing_audits_as_the_prepared_domain_is_audited(ties: TieOrder, events: list) -> None:
+    with TemporaryDirectory() as folder:
+        prepared = prepare_into(Path(folder), raw(events), 1, ties=ties).ties
+        audit = tie_audit(read_domain(Path(folder), "toy", True), ties)
     for name in ("order", "events", "tied", "tied_with_previous", "users", "validation_tied", "test_tied"):
         assert getattr(prepared, name) == getattr(audit, name)
     assert (prepared.within.ids, prepared.within.numbers) == (audit.within.ids, audit.within.numbers)
@@ -254,20 +255,18 @@ def write_records(folder: Path, events: list, items: list) -> dict:
 
 
 @pytest.mark.parametrize("kind", ["csv", "tsv", "csv.gz", "parquet", "jsonl"])
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None)
 @given(rows, texts, st.randoms(use_true_random=False))
 def test_the_order_of_lines_changes_no_prepared_domain(
-    kind: str, tmp_path: Path, events: list, items: list, rng: random.Random
+    kind: str, events: list, items: list, rng: random.Random
 ) -> None:
     items = [(item, "Thing") for item in ITEMS] + items
+    write = write_records if kind == "jsonl" else partial(write_table, kind=kind)
     fingerprints = set()
-    for shuffled in (False, True):
-        folder = tmp_path / str(random.getrandbits(64))
-        folder.mkdir()
-        if shuffled:
-            events, items = rng.sample(events, len(events)), rng.sample(items, len(items))
-        options = write_records(folder, events, items) if kind == "jsonl" else write_table(folder, kind, events, items)
-        fingerprints.add(prepare(make_source(options).open("toy", folder), 1).fingerprint)
+    for lines, described in ((events, items), (rng.sample(events, len(events)), rng.sample(items, len(items)))):
+        with TemporaryDirectory() as folder:
+            source = make_source(write(Path(folder), events=lines, items=described))
+            fingerprints.add(prepare(source.open("toy", Path(folder)), 1).fingerprint)
     assert len(fingerprints) == 1
 
 
