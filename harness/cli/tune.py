@@ -20,9 +20,9 @@ there.
 
 Examples:
 
-- `harness tune --suite cdsr-amazon` tunes everything, or what is missing of it
+- `harness tune --suite cdsr-amazon/v1` tunes everything, or what is missing of it
 
-- `harness tune --suite cdsr-amazon --method sasrec --scenario beauty-from-sports` tunes a part
+- `harness tune --suite cdsr-amazon/v1 --method sasrec --scenario beauty-from-sports` tunes a part
 
 - `harness tune --suite my-suite.yaml --method markov --again` tunes anew
 """

@@ -59,10 +59,7 @@ def interactions(
         ):
             _count(chunk, bad, reason, when, findings)
         if unit == "auto":
-            for u, count in Counter(
-                unit_by_size(instants.numbers[instants.usable & instants.is_number]).tolist()
-            ).items():
-                findings.note(f"timestamps read as {u}, by their size", count, str(last.path))
+            _note_units(chunk, instants, findings)
         table = chunk.table.filter(pa.array(instants.usable))
         used += len(table)
         columns_out = [table[user], table[item], pa.array(instants.nanoseconds[instants.usable])]
@@ -137,6 +134,12 @@ def _count_fitting(instants: Instants, unit: TimeUnit, latest: int, other_units:
     fits = np.where(instants.suspicious, fitting_unit(instants.numbers, latest), "")
     other_units.update(fits[fits != ""].tolist())
     return fits
+
+
+def _note_units(chunk: Chunk, instants: Instants, findings: Findings) -> None:
+    numbers = instants.numbers[instants.usable & instants.is_number]
+    for unit, count in Counter(unit_by_size(numbers).tolist()).items():
+        findings.note(f"timestamps read as {unit}, by their size", count, str(chunk.path))
 
 
 def _check_unit(last: Chunk, unit: TimeUnit, other_units: Counter[str], read: int) -> None:

@@ -163,8 +163,8 @@ class TieAudit:
             ]
         if self.file_within is not None and self.file_within.telling[1].far:
             return [
-                f"within ties of the file, {_rise(self.file_within)}: its lines are in no random order there. Here ties "
-                f"are {self.order}: {_percent(self.within.telling[1].share if self.within else None)}."
+                f"within ties of the file, {_rise(self.file_within)}: its lines are in no random order there. Here "
+                f"ties are {self.order}: {_percent(self.within.telling[1].share if self.within else None)}."
             ]
         return []
 

@@ -12,7 +12,7 @@ _AS_PUBLISHED = ("leave-one-out", "kept")
 def beside_published(board: Board) -> list[str]:
     """A section with a row for each published figure that the board has a row for; nothing where there is none."""
     body = []
-    for row in published(board.suite):
+    for row in published(board.suite, board.version):
         entry = _same(board, row)
         if entry is None:
             continue

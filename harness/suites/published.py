@@ -27,12 +27,14 @@ class Published:
     by: str
 
 
-def published(suite: str) -> list[Published]:
-    """What is known of a suite of the harness's own; nothing of a user's."""
+def published(suite: str, version: int) -> list[Published]:
+    """What is known of a suite of the harness's own, in the version whose data others used; nothing of a user's."""
     path = _FOLDER / suite / "published.yaml"
     if not path.is_file():
         return []
     file = yaml.safe_load(path.read_bytes())
+    if file["version"] != version:
+        return []
     return [
         Published(
             row.pop("method"),

@@ -104,13 +104,16 @@ def test_prepare_and_describe_and_verify(place: Path, harness) -> None:
     code, out, _ = harness("data", "prepare", "--suite", "shops.yaml", "--json")
     prepared = {domain["name"]: domain for domain in json.loads(out)}
     assert not prepared["left"]["fresh"]
+    assert prepared["left"]["ties"]["order"] == "hashed, seed 0"
     code, out, _ = harness("data", "describe", "--suite", "shops.yaml", "--plot", "d.svg")
     assert code == 0
     assert "| left     |      40 |      20 |            240 |          6.00 |" in out
     assert "| left, right |             40 |             20 |             20 |" in out
+    assert "| left     | hashed, seed 0 |" in out
     assert (place / "d.svg").read_text().startswith("<?xml")
     code, out, _ = harness("data", "describe", "--suite", "shops.yaml", "--json")
     assert json.loads(out)["domains"][0]["density"] == pytest.approx(240 / 800)
+    assert json.loads(out)["domains"][0]["ties"] == prepared["left"]["ties"]
     pin = prepared["left"]["fingerprint"]
     text = SUITE.replace("users: shop, k_core: 1}", f"users: shop, k_core: 1, fingerprint: {pin}}}", 1)
     (place / "shops.yaml").write_text(text)
@@ -193,6 +196,8 @@ def test_fetch_then_prepare(place: Path, harness, monkeypatch: pytest.MonkeyPatc
     assert harness("data", "fetch", "shop")[1].count("was here") == 2
     code, out, _ = harness("data", "prepare", "shop", "--k-core", "1")
     assert (code, "shop: 40 users" in out) == (0, True)
+    code, out, _ = harness("data", "prepare", "shop", "--k-core", "1", "--ties", "file", "--json")
+    assert (code, json.loads(out)[0]["ties"]["order"]) == (0, "file")
     code, out, _ = harness("data", "verify", "shop", "--k-core", "1")
     assert (code, out.count(": ok (its hash when fetched)")) == (0, 2)
     (place / "data" / "shop" / "items.csv").write_text("item_id,title\ni1,other\n")

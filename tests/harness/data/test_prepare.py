@@ -1,5 +1,4 @@
 from collections import Counter
-from hashlib import sha256
 
 import numpy as np
 import pandas as pd
@@ -108,21 +107,6 @@ def test_ties_keep_the_order_of_lines_where_that_is_asked_for() -> None:
     events = [(0, item, 5) for item in (3, 1, 2)]
     domain = prepare(raw(events), 1, TieOrder("file"))
     assert [domain.catalogue.item_ids[item] for item in domain.interactions[0]] == ["3", "1", "2"]
-
-
-def test_hashed_ties_follow_neither_ids_nor_lines() -> None:
-    events = [(user, item, 5) for user in range(2000) for item in range(7)]
-    domain = prepare(raw(events), 1)
-    items = domain.interactions.items.reshape(2000, 7)
-    # Under random order each has mean 1/2 and a standard error below .005, and each item comes last as often.
-    assert abs((np.diff(items) > 0).mean() - 0.5) < 0.02
-    assert np.abs(np.bincount(items[:, -1]) / 2000 - 1 / 7).max() < 0.04
-
-
-def test_the_tie_key_is_the_start_of_sha_256_over_the_event() -> None:
-    assert tie_key(0, "u1", "i1", 1) == sha256(b"0:2:u1:2:i1:1").hexdigest()[:16] == "1f65d3f65773c25d"
-    assert tie_key(7, "\u00e9", "b", 2) == sha256(b"7:2:\xc3\xa9:1:b:2").hexdigest()[:16] == "c0c34ebf08ec2cd6"
-    assert tie_key(0, "u:1", "", 10) == sha256(b"0:3:u:1:0::10").hexdigest()[:16] == "ae0dc31400494eec"
 
 
 def test_duplicate_rows_go_and_repeats_stay() -> None:

@@ -1,0 +1,298 @@
+"""Times are read exactly, in whatever form files write them, and a wrong unit is named."""
+
+import json
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.data.domain import Domain, Sequences
+from harness.data.prepare import Preparation
+from harness.data.sources import make_source
+from harness.data.store import DomainStore
+from harness.data.times import (
+    NANOSECONDS,
+    as_day,
+    as_seconds,
+    coarsest_unit,
+    fitting_unit,
+    read_times,
+)
+from harness.errors import HarnessError
+from tests.conftest import domain_of
+
+LATEST = 1_800_000_000 * 10**9  # 2027-01-15
+
+#: What is written, the unit that is named, and Unix nanoseconds, or why there are none.
+WRITTEN: list[tuple[str | None, str, int | str]] = [
+    ("1500000000", "s", 1_500_000_000_000_000_000),
+    (" 1500000000 ", "s", 1_500_000_000_000_000_000),
+    ("+1500000000", "s", 1_500_000_000_000_000_000),
+    ("1500000000.0", "s", 1_500_000_000_000_000_000),
+    ("1505000000.090", "s", 1_505_000_000_090_000_000),
+    ("1505000000.123456789", "s", 1_505_000_000_123_456_789),
+    ("1505000000.1234567899", "s", 1_505_000_000_123_456_789),
+    ("1.5e9", "s", 1_500_000_000_000_000_000),
+    ("1.50500000009E+09", "s", 1_505_000_000_090_000_000),
+    ("1500000000123", "ms", 1_500_000_000_123_000_000),
+    ("1500000000123.25", "ms", 1_500_000_000_123_250_000),
+    ("1500000000123456", "us", 1_500_000_000_123_456_000),
+    ("1500000000123456789", "ns", 1_500_000_000_123_456_789),
+    ("1500000000", "auto", 1_500_000_000_000_000_000),
+    ("1500000000123", "auto", 1_500_000_000_123_000_000),
+    ("1500000000123456", "auto", 1_500_000_000_123_456_000),
+    ("1500000000123456789", "auto", 1_500_000_000_123_456_789),
+    ("1500000000.5", "auto", 1_500_000_000_500_000_000),
+    ("0", "s", 0),
+    ("-0.0", "s", 0),
+    ("2017-07-14", "date", 1_499_990_400_000_000_000),
+    ("20170714", "date", 1_499_990_400_000_000_000),
+    ("2017-07-14", "s", 1_499_990_400_000_000_000),
+    ("2017-07-14 02:40:00", "ms", 1_500_000_000_000_000_000),
+    ("2017-07-14T02:40:00Z", "s", 1_500_000_000_000_000_000),
+    ("2017-07-14T02:40:00.123456789Z", "auto", 1_500_000_000_123_456_789),
+    ("2017-07-14T02:40:00,5", "date", 1_500_000_000_500_000_000),
+    ("2017-07-14 04:40:00.09+02:00", "date", 1_500_000_000_090_000_000),
+    ("2017-07-13T19:40:00-0700", "s", 1_500_000_000_000_000_000),
+    ("2017-07-14 02:40:00.5 UTC", "s", 1_500_000_000_500_000_000),
+    ("1500000000", "date", "missing"),
+    ("now", "date", "missing"),
+    ("yesterday", "s", "missing"),
+    ("", "s", "missing"),
+    (None, "s", "missing"),
+    ("nan", "s", "missing"),
+    ("1_500_000_000", "s", "missing"),
+    ("0x10", "s", "missing"),
+    ("2017-13-01", "s", "missing"),
+    ("-1", "s", "negative"),
+    ("-0.001", "s", "negative"),
+    ("1969-12-31", "s", "negative"),
+    ("1900000000", "s", "future"),
+    ("1500000000000", "s", "future"),
+    ("9" * 40, "s", "future"),
+    ("1e300", "ms", "future"),
+    ("2199-01-01", "date", "future"),
+]
+
+
+@pytest.mark.parametrize(("written", "unit", "expected"), WRITTEN)
+@pytest.mark.parametrize("beside", ["1500000000", "x", "2017-07-14", "1.5"])
+def test_a_time_is_read_exactly_whatever_stands_in_its_column(written, unit, expected, beside) -> None:
+    instants = read_times(pa.array([beside, written, beside], pa.string()), unit, LATEST)
+    problems = {name for name in ("missing", "negative", "future") if getattr(instants, name)[1]}
+    assert problems == ({expected} if isinstance(expected, str) else set())
+    assert instants.nanoseconds[1] == (0 if isinstance(expected, str) else expected)
+    assert instants.usable[1] == (not problems)
+
+
+@pytest.mark.parametrize(
+    ("written", "time_format", "seconds"),
+    [
+        ("14.07.2017 02:40", "%d.%m.%Y %H:%M", "1500000000"),
+        ("07/14/17", "%m/%d/%y", "1499990400"),
+        ("14 Jul 2017 02:40:00.25 +0000", "%d %b %Y %H:%M:%S.%f %z", "1500000000.25"),
+        ("20170714024000", "%Y%m%d%H%M%S", "1500000000"),
+        ("2017-07-14", "%d.%m.%Y", None),
+        ("1500000000", "%d.%m.%Y", None),
+    ],
+)
+def test_a_format_of_one_s_own(written: str, time_format: str, seconds: str | None) -> None:
+    instants = read_times(pa.array([written]), "s", LATEST, time_format)
+    assert bool(instants.missing[0]) == (seconds is None)
+    assert seconds is None or as_seconds(int(instants.nanoseconds[0])) == seconds
+
+
+@given(st.integers(0, LATEST), st.sampled_from(list(NANOSECONDS)))
+def test_a_decimal_is_read_as_it_is_written(nanoseconds: int, unit: str) -> None:
+    written = f"{Decimal(nanoseconds) / NANOSECONDS[unit]:f}"
+    assert read_times(pa.array([written]), unit, LATEST).nanoseconds.tolist() == [nanoseconds]
+
+
+@given(st.integers(0, LATEST))
+def test_seconds_are_written_without_loss(nanoseconds: int) -> None:
+    written = as_seconds(nanoseconds)
+    assert int(Decimal(written) * 10**9) == nanoseconds
+    assert ("." in written) == (nanoseconds % 10**9 > 0)
+    assert as_day(written) == as_day(nanoseconds // 10**9)
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "unit"),
+    [([0, 5 * 10**9], "s"), ([10**9, 10**6], "ms"), ([10**9, 1_000], "us"), ([10**9, 1], "ns"), ([], "s")],
+)
+def test_the_coarsest_unit_in_which_all_are_whole(nanoseconds: list[int], unit: str) -> None:
+    assert coarsest_unit(np.array(nanoseconds, dtype=np.int64)) == unit
+
+
+def test_the_unit_that_fits_puts_a_number_between_1980_and_today() -> None:
+    numbers = np.array([1.5e9, 1.5e12, 1.5e15, 1.5e18, 5.0, np.nan])
+    assert fitting_unit(numbers, LATEST).tolist() == ["s", "ms", "us", "ns", "", ""]
+
+
+def test_a_fingerprint_counts_times_in_the_unit_in_which_they_are_whole() -> None:
+    """The first value is that of a version which knew seconds only."""
+
+    def fingerprint(times: list[int], timed: bool = True) -> str:
+        whole = domain_of([[0, 1], [2, 0]], 3)
+        sequences = Sequences(whole.interactions.offsets, whole.interactions.items, np.array(times))
+        return Domain("toy", whole.catalogue, whole.user_ids, sequences, timed).fingerprint
+
+    seconds = [10, 20, 10, 30]
+    assert (
+        fingerprint([t * 10**9 for t in seconds]) == "96b1c790fc176217066c71c51b384a678a20314971f0d759e6551c31bb9fdc96"
+    )
+    # The same numbers in other units are other domains.
+    assert len({fingerprint([t * factor for t in seconds]) for factor in (1, 10**3, 10**6, 10**9)}) == 4
+    assert fingerprint(seconds, timed=False) == "5a7d81b95e2f51bdd930ca2180dbf805171897e5a993a0e3f11dd52787ce49b2"
+
+
+def prepared(folder: Path, **options: object) -> tuple[Domain, Preparation]:
+    (folder / "items.csv").write_text("item_id,title\n" + "".join(f"i{i},Title of i{i}\n" for i in range(8)))
+    store = DomainStore(folder / "domains")
+    source = make_source({"source": "table", "interactions": "events.csv", "items": "items.csv", **options})
+    made = store.prepare(source, "shop", 1, folder).made
+    return store.load(made.fingerprint, "shop"), made
+
+
+def write_events(folder: Path, rows: list[tuple[str, str, object]]) -> None:
+    lines = [f"{user},{item},{time}" for user, item, time in rows]
+    (folder / "events.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(lines) + "\n")
+
+
+def in_order(domain: Domain) -> list[list[str]]:
+    return [[domain.catalogue.item_ids[item] for item in items] for items in domain.interactions]
+
+
+STEP = timedelta(milliseconds=90)
+WAYS = {
+    "ms": (lambda t: round(t.timestamp() * 1000), {"time_unit": "ms"}),
+    "us": (lambda t: round(t.timestamp() * 1000) * 1000, {"time_unit": "us"}),
+    "ns": (lambda t: round(t.timestamp() * 1000) * 10**6, {"time_unit": "ns"}),
+    "decimal seconds": (lambda t: f"{t.timestamp():.3f}", {}),
+    "told by size": (lambda t: round(t.timestamp() * 1000), {"time_unit": "auto"}),
+    "ISO": (lambda t: t.isoformat(), {"time_unit": "date"}),
+    "ISO, not told": (lambda t: t.isoformat(), {}),
+    "ISO of another zone": (lambda t: t.astimezone(timezone(timedelta(hours=-7))).isoformat(), {}),
+    "own format": (lambda t: f"{t:%d.%m.%Y %H:%M:%S.%f}", {"time_format": "%d.%m.%Y %H:%M:%S.%f"}),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_events_less_than_a_second_apart_keep_their_order(tmp_path: Path, way: str) -> None:
+    write, options = WAYS[way]
+    start = datetime(2017, 7, 14, 2, 40, tzinfo=UTC)
+    rows = [(f"u{u}", f"i{i}", write(start + STEP * (8 * u + i))) for u in range(5) for i in range(8)]
+    write_events(tmp_path, rows[::-1])  # the newest first
+    domain, made = prepared(tmp_path, **options)
+    assert in_order(domain) == [[f"i{i}" for i in range(8)]] * 5
+    assert (made.duplicates, made.dropped) == (0, {})
+    assert domain.interactions.timestamps[1] - domain.interactions.timestamps[0] == 90_000_000
+    assert bool(made.noted) == (way == "told by size")
+
+
+def test_rows_less_than_a_second_apart_are_no_duplicates(tmp_path: Path) -> None:
+    write_events(tmp_path, [("u", "i0", 1500000000000), ("u", "i0", 1500000000050), ("u", "i0", 1500000000050)])
+    domain, made = prepared(tmp_path, time_unit="ms")
+    assert (len(domain.interactions.items), made.duplicates) == (2, 1)
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "date", "auto"])
+@pytest.mark.parametrize("kind", ["s", "ms", "us", "ns", "ms, UTC", "us, Europe/Berlin", "date"])
+def test_a_column_that_is_a_timestamp_is_read_as_one_whatever_the_unit(tmp_path: Path, unit: str, kind: str) -> None:
+    days = [datetime(2017, 7, 14 + i) for i in range(8)]
+    if kind == "date":
+        times = pa.array([date(t.year, t.month, t.day) for t in days], pa.date32())
+    else:
+        times = pa.array(days, pa.timestamp(*kind.split(", ")[:1], tz=kind.partition(", ")[2] or None))
+    columns = {"user_id": ["u"] * 8, "item_id": [f"i{7 - i}" for i in range(8)], "timestamp": times}
+    pq.write_table(pa.table(columns), tmp_path / "events.parquet")
+    domain, made = prepared(tmp_path, interactions="events.parquet", time_unit=unit)
+    assert in_order(domain) == [[f"i{7 - i}" for i in range(8)]]
+    assert domain.interactions.timestamps[0] == 1_499_990_400_000_000_000
+    assert not made.dropped
+
+
+@pytest.mark.parametrize(
+    ("written_in", "read_as", "message"),
+    [
+        ("s", "ms", "January 1970; read as s, they lie between 1980 and today. Say time_unit: s"),
+        ("s", "us", "January 1970.*Say time_unit: s"),
+        ("s", "ns", "January 1970.*Say time_unit: s"),
+        ("ms", "us", "January 1970.*Say time_unit: ms"),
+        ("us", "ns", "January 1970.*Say time_unit: us"),
+        ("ms", "s", "the future; read as ms, they lie between 1980 and today. Say time_unit: ms"),
+        ("us", "s", "the future.*Say time_unit: us"),
+        ("ns", "ms", "the future.*Say time_unit: ns"),
+    ],
+)
+@pytest.mark.parametrize("as_parquet", [False, True])
+def test_a_wrong_unit_is_refused_and_the_right_one_named(tmp_path, written_in, read_as, message, as_parquet) -> None:
+    second = 10**9 // NANOSECONDS[written_in]
+    rows = [(f"u{u}", f"i{i}", (1_500_000_000 + 60 * u + i) * second) for u in range(5) for i in range(8)]
+    write_events(tmp_path, [*rows, ("u0", "i0", "never"), ("u0", "i0", 1_000_000)])
+    options: dict[str, object] = {"time_unit": read_as}
+    if as_parquet:
+        frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"])
+        frame.to_parquet(tmp_path / "events.parquet")
+        options["interactions"] = "events.parquet"
+    with pytest.raises(HarnessError, match=f"events.*read as {read_as}, 40 of {40 if as_parquet else 42} .*{message}"):
+        prepared(tmp_path, **options)
+
+
+def test_small_numbers_that_no_unit_explains_are_left_alone(tmp_path: Path) -> None:
+    write_events(tmp_path, [("u", f"i{i}", i) for i in range(8)])
+    for unit in ("s", "ms"):
+        assert in_order(prepared(tmp_path, time_unit=unit)[0]) == [[f"i{i}" for i in range(8)]]
+
+
+def test_a_few_times_in_another_unit_are_dropped_and_say_which(tmp_path: Path) -> None:
+    rows = [("u", f"i{i}", 1_500_000_000 + i) for i in range(7)]
+    write_events(tmp_path, [*rows, ("u", "i7", 1_500_000_000_000)])
+    assert list(prepared(tmp_path)[1].dropped) == ["a timestamp in the future (not if it is in ms)"]
+
+
+def test_without_a_time_column_the_rows_are_the_order(tmp_path: Path) -> None:
+    rows = [("b", "i3"), ("a", "i1"), ("b", "i3"), ("a", "i0"), ("b", "i2"), ("", "i4")]
+    (tmp_path / "events.csv").write_text("user_id,item_id\n" + "".join(f"{u},{i}\n" for u, i in rows))
+    domain, made = prepared(tmp_path, order="row")
+    assert not domain.timed
+    assert in_order(domain) == [["i1", "i0"], ["i3", "i3", "i2"]]
+    assert domain.interactions.timestamps.tolist() == [0, 1, 0, 1, 2]
+    assert (made.duplicates, [count for count, _ in made.dropped.values()]) == (0, [1])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"order": "row", "time_unit": "ms"}, "order: row reads no times, but time_unit is given"),
+        ({"order": "row", "time_format": "%Y"}, "order: row reads no times, but time_format is given"),
+        ({"order": "row", "columns": {"timestamp": "t"}}, "order: row reads no times, but columns.timestamp"),
+        ({"order": "line"}, "order"),
+        ({"time_format": "%d.%m.%Y", "time_unit": "ms"}, "contradict each other"),
+        ({"time_format": "%Q"}, "time_format"),
+        ({"time_unit": "minutes"}, "time_unit"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(tmp_path: Path, options: dict, message: str) -> None:
+    with pytest.raises(HarnessError, match=message):
+        prepared(tmp_path, **options)
+
+
+def test_records_keep_the_resolution_of_their_times(tmp_path: Path) -> None:
+    times = [1_500_000_000_250, 1_500_000_000_000]
+    lines = [json.dumps({"user_id": "u", "parent_asin": f"i{i}", "timestamp": t}) for i, t in enumerate(times)]
+    (tmp_path / "r.jsonl").write_text("\n".join(lines))
+    (tmp_path / "m.jsonl").write_text(
+        "".join(json.dumps({"parent_asin": f"i{i}", "title": "x"}) + "\n" for i in (0, 1))
+    )
+    store = DomainStore(tmp_path / "domains")
+    source = make_source({"source": "amazon-2023", "reviews": "r.jsonl", "meta": "m.jsonl"})
+    domain = store.load(store.prepare(source, "toy", 1, tmp_path).made.fingerprint, "toy")
+    assert domain.interactions.timestamps.tolist() == [1_500_000_000_000_000_000, 1_500_000_000_250_000_000]
