@@ -169,19 +169,20 @@ def _records(
 ) -> Iterator[tuple[bytes, int, bool, int]]:
     """Whole records, how many there are, whether quotes in them quote, and the bytes of the file read so far."""
     quoted: bool | None = None if form.quoted else False
+    sound = False
     scanner: QuoteScanner | None = None
     row, rest, position = layout.lines + 1, b"", 0
     unquoted = Findings()
     for block, position in _rows(path, form, layout):
         if quoted is None and b'"' in block:
-            quoted = _is_quoted(path, form, layout)
-        if not quoted:
-            if b'"' in block and form.quoted:
+            quoted, sound = _is_quoted(path, form, layout)
+        if not quoted or sound:
+            if b'"' in block and form.quoted and not quoted:
                 with_quotes = [match.start() for match in re.finditer(rb'"[^\n]*\n', block)]
                 first = row + block.count(b"\n", 0, with_quotes[0])
                 unquoted.note("rows", len(with_quotes), f"{path} row {first}")
             rows = block.count(b"\n")
-            yield block, rows, False, position
+            yield block, rows, bool(quoted), position
             row += rows
             continue
         scanner = scanner or QuoteScanner(layout.delimiter, len(layout.names), True, row)
@@ -203,8 +204,11 @@ def _records(
         )  # fmt: skip
 
 
-def _is_quoted(path: Path, form: TextFormat, layout: _Layout) -> bool:
-    """Whether a file's quotes quote: they do if none stands where it could not, or some rows make sense only so."""
+def _is_quoted(path: Path, form: TextFormat, layout: _Layout) -> tuple[bool, bool]:
+    """Whether a file's quotes quote, and whether each line is then a sound record.
+
+    They do if none stands where it could not, or if some rows make sense only so.
+    """
     scanner = QuoteScanner(layout.delimiter, len(layout.names), doubtful=False)
     rest = b""
     for block, _ in _rows(path, form, layout):
@@ -212,7 +216,7 @@ def _is_quoted(path: Path, form: TextFormat, layout: _Layout) -> bool:
         rest = (rest + block)[used:]
     if rest:
         scanner.scan(rest, last=True)
-    return layout.quoted or scanner.certain > 0 or scanner.literal == 0
+    return layout.quoted or scanner.certain > 0 or scanner.literal == 0, scanner.sound
 
 
 def _parsed(
@@ -415,7 +419,7 @@ def _at(places: NDArray[np.int64]) -> Callable[[int], int]:
 
 
 def _marked(text: bytes) -> bytes:
-    """The same text; where bytes are no UTF-8, each as `_NO_TEXT`, so that a bad byte costs its row and not the file."""
+    """The same text with `_NO_TEXT` for each byte that is no UTF-8, so that it costs its row and not the file."""
     try:
         text.decode()
     except UnicodeDecodeError:
