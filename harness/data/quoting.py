@@ -7,7 +7,9 @@ them swallows every row up to the next.
 
 import re
 
-_QUOTE = ord('"')
+import numpy as np
+
+_QUOTE, _END = ord('"'), ord("\n")
 #: How far, in bytes, a quoted field may go on after its first line.
 _FARTHEST = 2**20
 
@@ -24,6 +26,7 @@ class QuoteScanner:
         certain: records that only quoting explains: a delimiter, a line end or a quote inside a quoted field.
         literal: records with a quote that quotes nothing.
         first: the line of the first of these, from 1 with the header line.
+        sound: whether so far each line was a record with as many fields as it should have, and nothing was changed.
     """
 
     def __init__(self, delimiter: bytes, fields: int, doubtful: bool, line: int = 1) -> None:
@@ -33,11 +36,9 @@ class QuoteScanner:
         self._one_line = re.compile(inside + rb"(?=[" + d + rb"\n])")
         self._lines = re.compile(rb'"(?:[^"]++|"")*+"(?=[' + d + rb"\n])")
         self._plain = re.compile(rb"[^" + d + rb"\n]*+")
-        field = rb"(?:" + inside + rb'|[^"' + d + rb"\n]*+)"
-        self._sound = re.compile(rb"(?:(?:" + field + d + rb"){%d}" % (fields - 1) + field + rb"\n)*+")
-        self._certain = re.compile(rb"(?:\A|[\n" + d + rb'])"[^"\n' + d + rb"]*+(?:" + d + rb'|""[^' + d + rb"\n])")
         self._line = line
         self.certain = self.literal = self.first = 0
+        self.sound = True
 
     def scan(self, text: bytes, last: bool) -> tuple[bytes, int, int]:
         """Makes a text one in which quotes do nothing but quote.
@@ -49,11 +50,12 @@ class QuoteScanner:
         Returns:
             The text, the number of records in it, and the bytes it was made of: what is left waits for what follows.
         """
-        if self._sound.fullmatch(text):
-            self.certain += self._certain.search(text) is not None
+        if (certain := self._is_sound(text)) is not None:
+            self.certain += certain
             lines = text.count(b"\n")
             self._line += lines
             return text, lines, len(text)
+        self.sound = False
         parts: list[bytes] = []
         at = records = 0
         while (quote := text.find(b'"', at)) >= 0:
@@ -76,6 +78,24 @@ class QuoteScanner:
         rest = text[at:]
         self._line += rest.count(b"\n")
         return b"".join((*parts, rest)), records + rest.count(b"\n"), len(text)
+
+    def _is_sound(self, text: bytes) -> bool | None:
+        """Whether a text holds what only quoting explains; None if not every line is a record as it should be."""
+        if not text:
+            return False
+        data = np.frombuffer(text, np.uint8)
+        quotes = data == _QUOTE
+        inside = (np.cumsum(quotes, dtype=np.uint8) & 1).astype(bool)  # from an opening quote to before the closing
+        delimiters, ends = data == self._delimiter[0], data == _END
+        edges = quotes | delimiters | ends
+        opening, closing = np.flatnonzero(quotes & inside), np.flatnonzero(quotes & ~inside)
+        if inside[-1] or (ends & inside).any() or not edges[opening - 1].all() or not edges[closing + 1].all():
+            return None
+        stops = data[(delimiters & ~inside) | ends]
+        records, rest = divmod(len(stops), self._fields)
+        if rest or np.count_nonzero(ends) != records or not (stops[self._fields - 1 :: self._fields] == _END).all():
+            return None
+        return bool((delimiters & inside).any() or quotes[closing + 1].any())
 
     def _record(self, text: bytes, start: int, last: bool, several: bool) -> tuple[bytes, int, bool, bool] | None:
         """A record, the place after it, and whether it is literal or certain; None if more text is needed to tell."""
@@ -100,7 +120,7 @@ class QuoteScanner:
                     field = b'"' + field.replace(b'"', b'""') + b'"'
             at = match.end() + 1
             parts.append(field)
-            if text[at - 1] != ord("\n"):
+            if text[at - 1] != _END:
                 continue
             raw = text[start : at - 1]
             if spans and not self._holds(raw, len(parts)):

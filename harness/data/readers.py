@@ -32,6 +32,7 @@ _RECORDS = 100_000
 _UNIT = b"\x1f"
 #: Stands for a byte that is no text while text is parsed: Unicode's own for the inside of programs.
 _NO_TEXT = "\ufdd0"
+_EMPTY = "lines with nothing in them, passed over"
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,14 @@ class _Layout:
 
     Attributes:
         delimiter: one byte, or `_UNIT` in place of several.
+        written: the delimiter as the file has it.
         names: of the columns.
         lines: how many come before the first row.
         quoted: whether names in the header line stand in quotes.
     """
 
     delimiter: bytes
+    written: str
     names: tuple[str, ...]
     lines: int
     quoted: bool
@@ -111,11 +114,11 @@ def read_text(path: Path, columns: Sequence[str], form: TextFormat, reader: Read
     _check_columns(path, columns, layout.names)
     row = layout.lines + 1
     for text, rows, quoted, position in _records(path, form, layout, reader.findings):
-        chunk, read = _parsed(path, text, columns, form.delimiter, layout, quoted, row, reader.findings)
+        chunk, read = _parsed(path, text, columns, layout, quoted, row, reader.findings)
         if read != rows:
             raise HarnessError(
                 f"{path} rows {row} to {row + rows - 1}: {read:,} rows were read where {rows:,} are.",
-                "Say in its layout whether fields are quoted.",
+                "Mend the file, or say quoted: false in its layout if its quotes quote nothing.",
             )
         yield _without_marked(_without_empty(chunk, reader.findings), reader.findings)
         row += rows
@@ -126,14 +129,14 @@ def _layout(path: Path, form: TextFormat) -> _Layout:
     delimiter = form.delimiter.encode()
     single = delimiter if len(delimiter) == 1 else _UNIT
     if form.names:
-        return _Layout(single, form.names, 0, False)
+        return _Layout(single, form.delimiter, form.names, 0, False)
     lines = 0
     for block, _ in text_blocks(path, form.encoding):
         for line in block.splitlines():
             lines += 1
             if line.strip():
                 names, quoted = _header(path, line, lines, form)
-                return _Layout(single, names, lines, quoted)
+                return _Layout(single, form.delimiter, names, lines, quoted)
     raise HarnessError(f"{path} is empty: it has no header line.", "Fetch the file again, or name its columns.")
 
 
@@ -169,19 +172,20 @@ def _records(
 ) -> Iterator[tuple[bytes, int, bool, int]]:
     """Whole records, how many there are, whether quotes in them quote, and the bytes of the file read so far."""
     quoted: bool | None = None if form.quoted else False
+    sound = False
     scanner: QuoteScanner | None = None
     row, rest, position = layout.lines + 1, b"", 0
     unquoted = Findings()
     for block, position in _rows(path, form, layout):
         if quoted is None and b'"' in block:
-            quoted = _is_quoted(path, form, layout)
-        if not quoted:
-            if b'"' in block and form.quoted:
+            quoted, sound = _is_quoted(path, form, layout)
+        if not quoted or sound:
+            if b'"' in block and form.quoted and not quoted:
                 with_quotes = [match.start() for match in re.finditer(rb'"[^\n]*\n', block)]
                 first = row + block.count(b"\n", 0, with_quotes[0])
                 unquoted.note("rows", len(with_quotes), f"{path} row {first}")
             rows = block.count(b"\n")
-            yield block, rows, False, position
+            yield block, rows, bool(quoted), position
             row += rows
             continue
         scanner = scanner or QuoteScanner(layout.delimiter, len(layout.names), True, row)
@@ -203,8 +207,11 @@ def _records(
         )  # fmt: skip
 
 
-def _is_quoted(path: Path, form: TextFormat, layout: _Layout) -> bool:
-    """Whether a file's quotes quote: they do if none stands where it could not, or some rows make sense only so."""
+def _is_quoted(path: Path, form: TextFormat, layout: _Layout) -> tuple[bool, bool]:
+    """Whether a file's quotes quote, and whether each line is then a sound record.
+
+    They do if none stands where it could not, or if some rows make sense only so.
+    """
     scanner = QuoteScanner(layout.delimiter, len(layout.names), doubtful=False)
     rest = b""
     for block, _ in _rows(path, form, layout):
@@ -212,18 +219,11 @@ def _is_quoted(path: Path, form: TextFormat, layout: _Layout) -> bool:
         rest = (rest + block)[used:]
     if rest:
         scanner.scan(rest, last=True)
-    return layout.quoted or scanner.certain > 0 or scanner.literal == 0
+    return layout.quoted or scanner.certain > 0 or scanner.literal == 0, scanner.sound
 
 
 def _parsed(
-    path: Path,
-    text: bytes,
-    columns: Sequence[str],
-    delimiter: str,
-    layout: _Layout,
-    quoted: bool,
-    row: int,
-    findings: Findings,
+    path: Path, text: bytes, columns: Sequence[str], layout: _Layout, quoted: bool, row: int, findings: Findings
 ) -> tuple[Chunk, int]:
     """The records of a text whose first is at a row, and how many were met, malformed ones among them."""
     skipped: list[int] = []
@@ -234,7 +234,7 @@ def _parsed(
         if not found.text.strip():
             findings.note(_EMPTY, 1, f"{path} row {place}")
             return "skip"
-        shown = found.text.replace(_UNIT.decode(), delimiter).replace(_NO_TEXT, "\ufffd")
+        shown = found.text.replace(_UNIT.decode(), layout.written).replace(_NO_TEXT, "\ufffd")
         what = f"{found.actual_columns} fields where {found.expected_columns} are named"
         findings.drop("wrong number of fields", 1, path, place, f"{what}: {shown}")
         return "skip"
@@ -263,13 +263,10 @@ def _parsed(
         ),
     )
     if layout.delimiter == _UNIT and quoted:  # quoted fields may hold it
-        cells = [pc.replace_substring(column, _UNIT.decode(), delimiter) for column in table.columns]
+        cells = [pc.replace_substring(column, _UNIT.decode(), layout.written) for column in table.columns]
         table = pa.table(cells, names=table.column_names)
     places = np.delete(np.arange(row, row + len(table) + len(skipped)), skipped)
     return Chunk(path, table.rename_columns(list(wanted.values())), _at(places)), len(places) + len(skipped)
-
-
-_EMPTY = "lines with nothing in them, passed over"
 
 
 def _without_empty(chunk: Chunk, findings: Findings) -> Chunk:
@@ -415,7 +412,7 @@ def _at(places: NDArray[np.int64]) -> Callable[[int], int]:
 
 
 def _marked(text: bytes) -> bytes:
-    """The same text; where bytes are no UTF-8, each as `_NO_TEXT`, so that a bad byte costs its row and not the file."""
+    """The same text with `_NO_TEXT` for each byte that is no UTF-8, so that it costs its row and not the file."""
     try:
         text.decode()
     except UnicodeDecodeError:
@@ -512,7 +509,7 @@ def text_of(value: Any) -> str | None:
         return None
     if isinstance(value, list | tuple):
         parts: list[str] = []
-        stack = [value]
+        stack: list[Any] = [value]
         while stack:  # not by recursion: files nest deeper than Python calls
             first = stack.pop()
             if isinstance(first, list | tuple):

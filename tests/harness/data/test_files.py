@@ -1,4 +1,4 @@
-"""Files as people have them: quotes, line ends, encodings, compressions, types of ids, ratings, sequences cut by others."""
+"""Files as people have them: quotes, line ends, encodings, compressions, ids, ratings, sequences cut by others."""
 
 import bz2
 import gzip
@@ -47,6 +47,7 @@ EMPTY = "lines with nothing in them, passed over"
 FIELDS = "wrong number of fields"
 BYTES = "bytes that are not text in the file's encoding"
 
+# ruff: noqa: E501 - a line a case
 # What stands in a file after the header line `a,b`, the rows that are right, and what must be said.
 TEXTS: list[tuple[str, bytes, Rows, dict]] = [
     ("no quotes", b"1,x\n2,y\n", [("1", "x"), ("2", "y")], {}),
