@@ -212,7 +212,8 @@ def _as_full(board: Board) -> frozenset[tuple[str, str, str]]:
             for name in entry.results[0].candidates:
                 kind = CandidateSet.parse(name)
                 cutoff = max((k for k in CUTOFFS if k <= kind.size), default=0)
-                if kind.kind == "retrieved" and all(name in table.ranks for table in entry.tables):
+                # Of fewer than ten items, NDCG@10 is another figure.
+                if kind.kind == "retrieved" and cutoff >= 10 and all(name in table.ranks for table in entry.tables):
                     pairs = [(ndcg(t.ranks[name], cutoff), ndcg(t.ranks["full"], cutoff)) for t in entry.tables]
                     if all(np.allclose(ours, whole, rtol=0, atol=1e-9) for ours, whole in pairs):
                         found.append((scenario, entry.method, name))

@@ -227,15 +227,16 @@ class RankTable:
         table = pq.read_table(path)
         columns = {name: table[name].to_numpy() for name in table.column_names}
         sets = dict.fromkeys(name.rpartition("/")[0] for name in columns if not name.startswith("slice/"))
-        parts = ("above", "tied", "candidates")
         return cls(
             {
-                s: Ranks(
-                    *(columns[f"{s}/{part}"].astype(np.int64) for part in parts),
-                    chance=columns.get(f"{s}/chance"),
-                    unscored=columns.get(f"{s}/unscored"),
+                name: Ranks(
+                    above=columns[f"{name}/above"].astype(np.int64),
+                    tied=columns[f"{name}/tied"].astype(np.int64),
+                    candidates=columns[f"{name}/candidates"].astype(np.int64),
+                    chance=columns.get(f"{name}/chance"),
+                    unscored=columns.get(f"{name}/unscored"),
                 )
-                for s in sets
+                for name in sets
             },
             {n.removeprefix("slice/"): v for n, v in columns.items() if n.startswith("slice/")},
         )
