@@ -122,7 +122,7 @@ def _rank_nearest(scorer: VectorScorer, index: ItemIndex, histories: Histories, 
     for count in np.unique(counts[counts > 0]).tolist():
         group = np.flatnonzero(counts == count)
         items = np.nonzero(candidates[group])[1].reshape(-1, count)
-        if isinstance(scorer, DotProduct):
+        if getattr(type(scorer), "score", None) is DotProduct.score:  # they are known already
             final = np.take_along_axis(scores[group], items, axis=1)
         else:
             final = check_scores(scorer.score(histories.select(group), items), items.shape)

@@ -51,7 +51,7 @@ def test_a_model_takes_the_cheapest_path_it_can(model: str, path: Path) -> None:
 def ours_and_recboles(settings: RecBoleSettings, path: Path):
     """Loss and gradients of the same prefixes: on our path with our softmax, and on RecBole's samples with torch's."""
     corpus = probe_corpus()
-    seen = Seen(corpus.sequences)
+    seen = Seen(corpus.sequences, corpus.n_items)
     rows = np.arange(int(np.maximum(corpus.sequences.lengths - 1, 0).sum()))
     windows = windows_of(corpus.sequences, settings.max_length, settings.stride)
     outcomes = []
