@@ -183,8 +183,9 @@ def check_negatives(settings: RecBoleSettings, corpus: Corpus) -> None:
         built = build(settings, probe_corpus(), prefixes=False)
     if pairwise(built):
         names = " + ".join(part.domain.name for part in corpus.parts)
+        loss = f" with {settings.loss} loss" if settings.loss else ""
         raise HarnessError(
-            f"RecBole's {settings.model} learns from items that a user does not have, and {whole:,} of "
+            f"RecBole's {settings.model}{loss} learns from items that a user does not have, and {whole:,} of "
             f"{len(sequences):,} users of {names} have all {n_items:,} items in training.",
             "Leave the method out, give it a loss without negatives (CE), or take those users out of the data.",
         )

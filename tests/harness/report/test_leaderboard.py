@@ -462,9 +462,7 @@ def test_users_without_any_score_are_said_loudly(toy) -> None:
     results = run_all(toy, methods=("popularity", "mute"))
     text = leaderboard(collect(results, "toy", 1))
     for candidates in ("full", "sampled-10"):
-        expected = (
-            f"**No scores:** mute on left-from-right gives no candidate of {candidates} a finite score for 10 test"
-        )
+        expected = f"**No scores:** mute on left-from-right gives no candidate of {candidates} a finite score for 10 "
         assert expected in text.partition("## Overview")[0]
     assert "(33.3%), who count as misses" in text
     assert "popularity on" not in text.partition("## Overview")[0]
