@@ -113,6 +113,19 @@ class ChecksFiles(Protocol):
 
 
 @runtime_checkable
+class ChecksData(Protocol):
+    """A method that cannot learn from all data."""
+
+    def check_data(self, data: TrainingData) -> None:
+        """Finds out, while a run is planned, whether the method can learn from these data.
+
+        Raises:
+            HarnessError: it cannot.
+        """
+        ...
+
+
+@runtime_checkable
 class Exports(Protocol):
     """A method whose fitted model others can load."""
 

@@ -154,7 +154,7 @@ def _train_component(
     prefixes = dict.fromkeys([domain.name for domain in domains], 0)
     for which, users in islice(schedule(), record.steps):
         prefixes[domains[which].name] += int((domains[which].train.lengths[users] - 1).sum())
-    return replace(record, notes={"prefixes": prefixes})
+    return replace(record, notes={**record.notes, "prefixes": prefixes})
 
 
 class _Part:

@@ -358,7 +358,8 @@ def _train(
         return float(np.mean([_validated(ranker, asked, device, together) for ranker, asked in rankers]))
 
     record = train_adapter(model, settings, steps, budget.patience, iter(taken), gradients, validate, folder, making)
-    return replace(record, notes={"prompts": len(known), "tokens": sum(len(e.prompt) + len(e.answer) for e in known)})
+    tokens = sum(len(e.prompt) + len(e.answer) for e in known)
+    return replace(record, notes={**record.notes, "prompts": len(known), "tokens": tokens})
 
 
 def _ranker(
@@ -426,8 +427,7 @@ def _validated(ranker: Ranker, asked: _Asked, device: str, together: Together) -
 
 
 def _rows(held_out: HeldOut, rows: Ints) -> HeldOut:
-    users, sequences = held_out.histories.users[rows], held_out.histories.sequences.select(rows)
-    return HeldOut(type(held_out.histories)(users, sequences), held_out.targets[rows], held_out.times[rows])
+    return HeldOut(held_out.histories.select(rows), held_out.targets[rows], held_out.times[rows])
 
 
 def _weights(settings: RankerSettings) -> torch.dtype:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from harness.device import has_bfloat16
 from harness.errors import HarnessError
 from harness.method import Estimate, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
@@ -242,7 +243,11 @@ def train_adapter(
     # Embeddings are never adapted; asked to find out, PEFT would look for the base model on the network.
     adapter.save_pretrained(folder, save_embedding_layers=False)
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card
-    return best.record(done, sum(p.numel() for p in weights), {})
+    # In what it was trained and validated: callers compute inside `half_where_it_pays`.
+    products = "bfloat16" if has_bfloat16(making.device) else "float32"
+    base = next(p.dtype for p in model.parameters() if not p.requires_grad)
+    arithmetic = f"{products} products, {str(base).removeprefix('torch.')} base"
+    return best.record(done, sum(p.numel() for p in weights), {"arithmetic": arithmetic})
 
 
 def _rate(step: int, steps: int, warm_up: float) -> float:

@@ -1,8 +1,8 @@
 """RecBole's models, built; and which way of training each takes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -87,6 +87,8 @@ def build(settings: RecBoleSettings, corpus: Corpus, prefixes: bool) -> Built:
         dataset = make_dataset(config, corpus.sequences, corpus.texts, prefixes)
         with contained():
             transform = construct_transform(config)  # first: it names fields that the model looks up
+            if hasattr(transform, "_neg_sample"):
+                transform._neg_sample = partial(_negative, transform._neg_sample)
             model = model_class(config, dataset)
     except Exception as error:
         raise unusable(settings.model, error) from error
@@ -100,6 +102,20 @@ def build(settings: RecBoleSettings, corpus: Corpus, prefixes: bool) -> Built:
     if settings.loss == "BCE":
         model.loss_fct = BinaryCrossEntropy()
     return Built(model, dataset, transform)
+
+
+def _negative(draw: Callable[[Sequence[int], int], int], sample: Sequence[int], n_items: int) -> int:
+    """RecBole's draw of an item that a sample lacks; it would draw without end from a sample that lacks none.
+
+    Args:
+        draw: RecBole's.
+        sample: items from 1 on, and 0 for padding.
+        n_items: with the padding.
+
+    Returns:
+        The item; padding where there is none, as BERT4Rec's cross-entropy does not read it.
+    """
+    return 0 if n_items <= len(sample) + 1 and len({*sample} - {0}) == n_items - 1 else draw(sample, n_items)
 
 
 class BinaryCrossEntropy(nn.Module):

@@ -7,6 +7,7 @@ from typing import Any
 
 from baselines.recbole_models.building import RecBoleSettings, sequential_models
 from baselines.recbole_models.corpus import Corpus
+from baselines.recbole_models.paths import check_negatives
 from baselines.recbole_models.training import load_scorer, train_model
 from baselines.spaces import load_space
 from harness.errors import HarnessError
@@ -38,6 +39,10 @@ class RecBoleMethod:
     def tuned(self, chosen: Mapping[str, Any]) -> "RecBoleMethod":
         """The same method with settings from its space."""
         return RecBoleMethod(with_settings(self.settings, chosen), self.space, self.joint)
+
+    def check_data(self, data: TrainingData) -> None:
+        """Asks for items that each user lacks, where the loss draws negatives."""
+        check_negatives(self.settings, self._corpus(data))
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The trained model. One corpus serves each of its domains as the target."""

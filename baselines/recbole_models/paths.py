@@ -24,6 +24,7 @@ from baselines.recbole_models.corpus import Corpus, Part
 from baselines.recbole_models.dataset import contained, seeded
 from harness.data.domain import Catalogue, Ints, Sequences
 from harness.data.windows import Windows, batches, windows_of
+from harness.errors import HarnessError
 from harness.protocol.split import DomainTraining, HeldOut, Histories
 
 #: A step: gives the loss of some prefixes, the mean over them.
@@ -47,7 +48,7 @@ def steps(
     built: Built, corpus: Corpus, path: Path, settings: RecBoleSettings, rng: np.random.Generator
 ) -> Iterator[Step]:
     """The steps of one epoch."""
-    seen = Seen(corpus.sequences)
+    seen = Seen(corpus.sequences, corpus.n_items)
     if path is Path.ONE_PASS:
         windows = windows_of(corpus.sequences, settings.max_length, settings.stride)
         targets = (windows.targets > 0).sum(axis=1)
@@ -139,24 +140,55 @@ def pairwise(built: Built) -> bool:
 
 
 class Seen:
-    """Each user's items in training, for drawing negatives outside them."""
+    """Each user's items in training, for drawing negatives outside them.
 
-    def __init__(self, sequences: Sequences, n_items: int | None = None) -> None:
-        self._n_items = n_items if n_items is not None else int(sequences.items.max(initial=0)) + 1
+    Args:
+        sequences: the training sequences.
+        n_items: size of the catalogue, of which no user may have all.
+    """
+
+    def __init__(self, sequences: Sequences, n_items: int) -> None:
+        self._n_items = n_items
         self._pairs = np.unique(sequences.users * self._n_items + sequences.items)
 
     def negatives(self, users: Ints, rng: np.random.Generator) -> Ints:
         """A uniform item outside the training items of each user (int64 [n]): int64 [n]."""
         drawn = rng.integers(0, self._n_items, len(users))
         again = np.arange(len(users))
-        for _ in range(100):  # a user of nearly the whole catalogue keeps what the last draw gave
+        for _ in range(100):
             pairs = users[again] * self._n_items + drawn[again]
             places = np.searchsorted(self._pairs, pairs)
             again = again[self._pairs[np.minimum(places, len(self._pairs) - 1)] == pairs]
             if not len(again):
-                break
+                return drawn
             drawn[again] = rng.integers(0, self._n_items, len(again))
+        for row in again:  # of a user with nearly the whole catalogue
+            first, last = np.searchsorted(self._pairs, [users[row] * self._n_items, (users[row] + 1) * self._n_items])
+            drawn[row] = rng.choice(np.setdiff1d(np.arange(self._n_items), self._pairs[first:last] % self._n_items))
         return drawn
+
+
+def check_negatives(settings: RecBoleSettings, corpus: Corpus) -> None:
+    """Fails before a training whose loss compares items with negatives, where a user leaves none to draw.
+
+    Raises:
+        HarnessError: some user has the whole catalogue in training, and the model's loss is pairwise.
+    """
+    sequences, n_items = corpus.sequences, corpus.n_items
+    pairs = np.unique(sequences.users * n_items + sequences.items)
+    whole = int((np.bincount(pairs // n_items, minlength=len(sequences)) == n_items).sum())
+    if not whole:
+        return
+    with seeded(0):
+        built = build(settings, probe_corpus(), prefixes=False)
+    if pairwise(built):
+        names = " + ".join(part.domain.name for part in corpus.parts)
+        loss = f" with {settings.loss} loss" if settings.loss else ""
+        raise HarnessError(
+            f"RecBole's {settings.model}{loss} learns from items that a user does not have, and {whole:,} of "
+            f"{len(sequences):,} users of {names} have all {n_items:,} items in training.",
+            "Leave the method out, give it a loss without negatives (CE), or take those users out of the data.",
+        )
 
 
 @contextmanager
@@ -201,7 +233,7 @@ class _Hashable:
 def _probe(key: _Hashable) -> Path:
     settings = replace(key.settings, batch=10_000)
     corpus = probe_corpus()
-    seen = Seen(corpus.sequences)
+    seen = Seen(corpus.sequences, corpus.n_items)
     with seeded(0):
         built = build(settings, corpus, prefixes=True)
     called: list[bool] = []

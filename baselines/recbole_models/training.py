@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from baselines.recbole_models.building import Built, RecBoleSettings, build
 from baselines.recbole_models.corpus import Corpus, Part
 from baselines.recbole_models.dataset import contained, seeded
-from baselines.recbole_models.paths import Path, find_path, steps
+from baselines.recbole_models.paths import Path, check_negatives, find_path, steps
 from baselines.recbole_models.scoring import RecBoleScorer
 from baselines.recbole_models.softmax import catalogue_softmax, product_type
 from harness.evaluate import validation_ndcg
@@ -40,6 +40,7 @@ def train_model(
     The best epoch is that with the highest validation NDCG@10, mean over the corpus's domains. A training that was
     killed goes on from one of its latest epochs, and ends with the weights it would have had.
     """
+    check_negatives(settings, corpus)
     path = find_path(settings)
     products = product_type(settings.precision, making.device)
     best: BestByValidation[dict[str, torch.Tensor]] = BestByValidation(budget.patience)

@@ -75,10 +75,11 @@ def sample_candidates(histories: Sequences, targets: Ints, n_items: int, size: i
     users = np.concatenate([histories.users, np.arange(len(targets))])
     barred = np.unique(users * n_items + np.concatenate([histories.items, targets]))
     free = n_items - np.bincount(barred // n_items, minlength=len(targets))
-    if (free < size - 1).any():
+    short = int((free < size - 1).sum())
+    if short:
         raise HarnessError(
-            f"sampled-{size}: some user has fewer than {size - 1} items outside the history "
-            f"in a catalogue of {n_items}.",
+            f"sampled-{size}: {short:,} of {len(targets):,} users have fewer than {size - 1} items outside the history "
+            f"in a catalogue of {n_items:,}, the least {free.min():,}.",
             "Ask for fewer candidates in the suite file.",
         )
     drawn = np.empty((len(targets), size), dtype=np.int64)
@@ -93,6 +94,18 @@ def sample_candidates(histories: Sequences, targets: Ints, n_items: int, size: i
         # The others draw on: more draws begin with the same ones.
         lacking, draws = np.concatenate(incomplete), 2 * draws
     drawn.sort(axis=1)
+    return drawn
+
+
+def draw_some(items: Ints, user: int, n: int) -> Ints:
+    """n of some distinct items, uniform and without replacement: those with the lowest hash of (user, item).
+
+    The same on any machine, and it does not matter in what order the items come.
+    """
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is the point
+        state = _mix(np.array([user + 1], dtype=np.uint64) * _GOLDEN)
+        keys = _mix(state ^ _mix((items.astype(np.uint64) + np.uint64(1)) * _GOLDEN))
+    drawn: Ints = items[np.argsort(keys, kind="stable")[:n]]
     return drawn
 
 

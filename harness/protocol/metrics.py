@@ -1,7 +1,8 @@
 """HR@K, NDCG@K and MRR@K of one held-out item a user, as expectations over ties.
 
 With g items strictly above the held-out item and e tied with it, its rank is uniform on g+1 ... g+e+1, and a
-metric is the mean of its gains over those ranks. A scorer that gives N items one score gets HR@K = K / N.
+metric is the mean of its gains over those ranks. A scorer that gives N items one score gets HR@K = K / N. An item that
+is among the candidates only with some chance has that share of the mean.
 """
 
 from collections.abc import Callable, Mapping
@@ -48,4 +49,5 @@ def _expected(ranks: Ranks, k: int, gains: Callable[[int], Floats]) -> Floats:
     cumulative = np.concatenate([[0.0], np.cumsum(gains(k))])
     first = np.minimum(ranks.above, k)
     last = np.minimum(ranks.above + ranks.tied + 1, k)
-    return np.asarray((cumulative[last] - cumulative[first]) / (ranks.tied + 1), dtype=np.float64)
+    values = np.asarray((cumulative[last] - cumulative[first]) / (ranks.tied + 1), dtype=np.float64)
+    return values if ranks.chance is None else values * ranks.chance

@@ -1,9 +1,11 @@
 """From scores to ranks, with ties counted fairly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from harness.data.domain import Ints, Sequences
 
@@ -22,6 +24,10 @@ class Ranks:
         tied: int64 [n_users], other candidates with the same score.
         candidates: int64 [n_users], number of candidates, the held-out item included.
 
+        chance: float64 [n_users], probability that the held-out item is among the candidates at all: below 1 where it
+            ties with others for the last places of an index. None: 1 for every user.
+        unscored: bool [n_users], users for whom no candidate has a finite score. None: there is no such user.
+
     The held-out item takes each of the ranks above + 1 ... above + tied + 1 with equal probability. If it was
     not retrieved or not recommended at all, above = MISSED and tied = 0.
     """
@@ -29,13 +35,44 @@ class Ranks:
     above: Ints
     tied: Ints
     candidates: Ints
+    chance: NDArray[np.float64] | None = None
+    unscored: NDArray[np.bool_] | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence["Ranks"]) -> "Ranks":
+        """The ranks of several groups of users, one group after the other."""
+        columns: dict[str, Any] = {}
+        for name, default in (("above", 0), ("tied", 0), ("candidates", 0), ("chance", 1.0), ("unscored", False)):
+            values = [getattr(part, name) for part in parts]
+            if any(value is not None for value in values):
+                columns[name] = np.concatenate(
+                    [
+                        np.full(len(part.above), default) if value is None else value
+                        for part, value in zip(parts, values, strict=True)
+                    ]
+                )
+        return cls(**columns)
 
 
 class InvalidScoresError(ValueError):
-    """A scorer gave NaN, or an array of the wrong shape."""
+    """A scorer gave NaN, or an array of the wrong shape or type."""
 
 
-def rank_among(scores: NDArray[np.float32], columns: Ints, barred: Sequences | None = None) -> Ranks:
+def check_scores(scores: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Scores as an array of numbers, in the type they came in: whole numbers are never rounded to floats.
+
+    Raises:
+        InvalidScoresError: another shape, or no real numbers.
+    """
+    array = np.asarray(scores)
+    if array.dtype.kind not in "biuf":
+        raise InvalidScoresError(f"scores are of type {array.dtype}, not real numbers")
+    if array.shape != shape:
+        raise InvalidScoresError(f"scores have shape {list(array.shape)} where {list(shape)} was asked for")
+    return array
+
+
+def rank_among(scores: NDArray[Any], columns: Ints, barred: Sequences | None = None) -> Ranks:
     """Ranks the item in one column of each row among the row's candidates.
 
     Every column is counted, and what is no candidate is taken off again: that reads the scores three times, where a
@@ -43,7 +80,7 @@ def rank_among(scores: NDArray[np.float32], columns: Ints, barred: Sequences | N
     not recommended, and is a miss: it shares no rank with others of that kind.
 
     Args:
-        scores: float [n_users, n_candidates].
+        scores: real numbers [n_users, n_candidates]; compared as they are, so integers of any size are exact.
         columns: int64 [n_users], the held-out item's column.
         barred: for each user, columns that are no candidates; the held-out item always is one. None: all are.
 
@@ -59,8 +96,8 @@ def rank_among(scores: NDArray[np.float32], columns: Ints, barred: Sequences | N
         part, bar = scores[rows], own[rows, None]
         above[rows] = np.count_nonzero(part > bar, axis=1)
         tied[rows] = np.count_nonzero(part == bar, axis=1)
-        # A row's maximum is NaN if any of it is.
-        nans[rows] = np.isnan(part).sum(axis=1) if np.isnan(part.max(initial=-np.inf)) else 0
+        # The maximum is NaN if any score is.
+        nans[rows] = np.isnan(part).sum(axis=1) if part.size and np.isnan(part.max()) else 0
     candidates = np.full(n_users, n_candidates)
     if barred is not None:
         keys = np.unique(barred.users * n_candidates + barred.items)
@@ -76,5 +113,11 @@ def rank_among(scores: NDArray[np.float32], columns: Ints, barred: Sequences | N
             counts -= np.bincount(users[held], minlength=n_users)
     if nans.any():
         raise InvalidScoresError("scores hold NaN, which has no rank")
-    missed = np.isneginf(own)
-    return Ranks(np.where(missed, MISSED, above), np.where(missed, 0, tied - 1), candidates)
+    missed = own == -np.inf
+    unscored = missed & (above == 0)
+    return Ranks(
+        np.where(missed, MISSED, above),
+        np.where(missed, 0, tied - 1),
+        candidates,
+        unscored=unscored if unscored.any() else None,
+    )

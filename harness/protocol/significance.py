@@ -51,7 +51,8 @@ def paired_randomisation_p(a: Floats, b: Floats, resamples: int = 9999, seed: in
 
     Under the null hypothesis a user's two values could be swapped, so signs of the differences are drawn at
     random (Smucker, Allan and Carterette, "A comparison of statistical significance tests for information
-    retrieval evaluation", CIKM 2007).
+    retrieval evaluation", CIKM 2007). Where so few users differ that there are no more sign patterns than resamples,
+    all patterns are counted and the p-value is exact.
 
     Args:
         a: float64 [n_users], first method, mean over seeds.
@@ -61,7 +62,7 @@ def paired_randomisation_p(a: Floats, b: Floats, resamples: int = 9999, seed: in
     """
     differences = a - b
     differences = differences[differences != 0]  # a zero has no sign to flip
-    if len(differences) == 0:
+    if len(differences) < 2:  # both signs of one difference are as extreme as each other
         return 1.0
     with np.errstate(over="ignore"):  # scipy counts all 2^n sign patterns, of thousands of users
         result = stats.permutation_test(

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.domain import Ints
 from harness.protocol.split import DomainTraining, HeldOut
 
 #: Share of the catalogue, by training interactions, that counts as head.
@@ -14,8 +15,8 @@ SLICES = ("all", "cold_users", "cold_items", "head_items", "tail_items")
 def slices_of(test: HeldOut, training: DomainTraining) -> dict[str, NDArray[np.bool_]]:
     """Membership of each test user: bool [n_users] by slice name.
 
-    - cold_users: history no longer than the shortest third's longest (users of one length are treated alike,
-      so this may be a little more than a third).
+    - cold_users: history no longer than a cut, the one that makes them as near to a third of the users as it can;
+      users of one length are treated alike, so it may be more or less, and all of them if all have one length.
     - cold_items: the held-out item has no training interaction (it may have validation events).
     - head_items: the held-out item is among the most popular fifth of the catalogue by training interactions,
       ties broken by item index; tail_items: it is not.
@@ -26,8 +27,16 @@ def slices_of(test: HeldOut, training: DomainTraining) -> dict[str, NDArray[np.b
     head = np.isin(test.targets, by_popularity[: int(HEAD_SHARE * len(counts))])
     return {
         "all": np.ones(len(test.targets), dtype=bool),
-        "cold_users": lengths <= np.sort(lengths)[(len(lengths) - 1) // 3],
+        "cold_users": lengths <= _cold_cut(lengths),
         "cold_items": counts[test.targets] == 0,
         "head_items": head,
         "tail_items": ~head,
     }
+
+
+def _cold_cut(lengths: Ints) -> int:
+    """The length up to which histories are nearest to a third of all; the shorter of two that are as near."""
+    if not len(lengths):
+        return 0
+    cuts, counts = np.unique(lengths, return_counts=True)
+    return int(cuts[np.abs(3 * np.cumsum(counts) - len(lengths)).argmin()])

@@ -29,7 +29,10 @@ class Histories:
 
     def block(self, start: int, stop: int) -> "Histories":
         """The users start..stop-1 of these."""
-        rows = np.arange(start, min(stop, len(self)))
+        return self.select(np.arange(start, min(stop, len(self))))
+
+    def select(self, rows: Ints) -> "Histories":
+        """Some of these users (int64 [n]), in that order."""
         return Histories(self.users[rows], self.sequences.select(rows))
 
 

@@ -7,7 +7,8 @@ from tabulate import tabulate
 
 from harness.data.times import as_day
 from harness.files import digest
-from harness.protocol.metrics import Floats
+from harness.protocol.candidates import CandidateSet
+from harness.protocol.metrics import CUTOFFS, Floats, ndcg
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
 from harness.protocol.split import SelectedOnTest
 from harness.report.collect import Board, Entry
@@ -16,7 +17,7 @@ from harness.report.published import beside_published
 from harness.report.ties import order_of_ties
 from harness.report.training import training
 from harness.report.transfer import transfer
-from harness.results.record import LeakageRecord, RunResult
+from harness.results.record import CandidatesRecord, LeakageRecord, RunResult
 from harness.suites import shipped_suite
 
 #: What methods are ordered and tested by.
@@ -34,6 +35,9 @@ _COLUMNS = {
 
 _FEWEST_SEEDS = 3
 
+#: The cell of a method whose users' figures are all those of the full catalogue.
+_AS_FULL = "as full"
+
 
 @dataclass(frozen=True)
 class _Row:
@@ -45,16 +49,18 @@ class _Row:
 def leaderboard(board: Board) -> str:
     """The leaderboard of a suite as markdown: an overview, a table for each scenario, and where it came from."""
     ordered = {scenario: _ordered(entries) for scenario, entries in board.scenarios.items()}
+    as_full = _as_full(board)
+    needless = _needless(board, as_full)
     parts = [
         _title(board),
         _overview(ordered),
         order_of_ties(board),
-        _tables(ordered),
+        _tables(ordered, as_full, needless),
         transfer(board),
         beside_published(board),
         training(board),
         merging(board),
-        _footer(board),
+        _footer(board, needless),
     ]
     return "\n".join(line for part in parts for line in part) + "\n"
 
@@ -85,6 +91,7 @@ def _title(board: Board) -> list[str]:
     missing = _missing(board)
     if missing:
         lines += ["", f"**Incomplete:** no result of {', '.join(missing)}."]
+    lines += _unscored(board)
     unmade = _unmade(board)
     if unmade:
         lines += ["", f"**Incomplete:** nothing at all yet of what the suite has too: {', '.join(unmade)}."]
@@ -153,12 +160,14 @@ def _overview(ordered: dict[str, list[_Row]]) -> list[str]:
     return ["", "## Overview: NDCG@10, full catalogue", "", _table(["method", *scenarios, "mean"], body)]
 
 
-def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
+def _tables(
+    ordered: dict[str, list[_Row]], as_full: frozenset[tuple[str, str, str]], needless: frozenset[str]
+) -> list[str]:
     lines = []
     for scenario, rows in ordered.items():
         described = rows[0].entry.results[0]
         target = described.data[described.scenario.target]
-        others = [name for name in described.candidates if name != "full"]
+        others = [name for name in described.candidates if name not in ("full", *needless)]
         same = _indistinguishable(rows)
         body = [
             [
@@ -166,7 +175,12 @@ def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
                 _bold(f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}", row is rows[0])
                 + ("†" if same[index] else ""),
                 *(_mean(row.entry, *column) for column in _COLUMNS.values()),
-                *(_mean(row.entry, name, "ndcg@10", "all") for name in others),
+                *(
+                    _AS_FULL
+                    if (scenario, row.entry.method, name) in as_full
+                    else _mean(row.entry, name, "ndcg@10", "all")
+                    for name in others
+                ),
             ]
             for index, row in enumerate(rows)
         ]
@@ -181,7 +195,8 @@ def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
             f"{', '.join(described.scenario.sources)}; split {_split(described)}"
             f"{'; shared users left in one domain only' if described.scenario.overlap == 'none' else ''}. "
             f"Test users: {sizes['all']:,} ({described.left_out:,} take no part), of them cold "
-            f"{sizes['cold_users']:,}; held-out items: head {sizes['head_items']:,}, tail {sizes['tail_items']:,}, "
+            f"{sizes['cold_users']:,} (the {sizes['cold_users'] / sizes['all']:.1%} with the shortest histories); "
+            f"held-out items: head {sizes['head_items']:,}, tail {sizes['tail_items']:,}, "
             f"cold {sizes['cold_items']:,}.",
             "",
             guard(described),
@@ -189,6 +204,34 @@ def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
             _table(headings, body),
         ]
     return lines
+
+
+def _as_full(board: Board) -> frozenset[tuple[str, str, str]]:
+    """Scenario, method and candidates, where an index changes nothing for any user, as far down as it retrieves."""
+    found = []
+    for scenario, entries in board.scenarios.items():
+        for entry in entries:
+            for name in entry.results[0].candidates:
+                kind = CandidateSet.parse(name)
+                cutoff = max((k for k in CUTOFFS if k <= kind.size), default=0)
+                # Of fewer than ten items, NDCG@10 is another figure.
+                if kind.kind == "retrieved" and cutoff >= 10 and all(name in table.ranks for table in entry.tables):
+                    pairs = [(ndcg(t.ranks[name], cutoff), ndcg(t.ranks["full"], cutoff)) for t in entry.tables]
+                    if all(np.allclose(ours, whole, rtol=0, atol=1e-9) for ours, whole in pairs):
+                        found.append((scenario, entry.method, name))
+    return frozenset(found)
+
+
+def _needless(board: Board, as_full: frozenset[tuple[str, str, str]]) -> frozenset[str]:
+    """Candidates that have no column, as every method that has figures on them has those of the full catalogue."""
+    other = {
+        name
+        for scenario, entries in board.scenarios.items()
+        for entry in entries
+        for name, record in entry.results[0].candidates.items()
+        if record.metrics is not None and (scenario, entry.method, name) not in as_full
+    }
+    return frozenset(name for _, _, name in as_full if name not in other)
 
 
 def _split(result: RunResult) -> str:
@@ -240,7 +283,7 @@ def _indistinguishable(rows: list[_Row]) -> list[bool]:
     return [False, *(p >= 0.05 for p in p_values)]
 
 
-def _footer(board: Board) -> list[str]:
+def _footer(board: Board, needless: frozenset[str]) -> list[str]:
     results = board.results
     first = results[0]
     sources = sorted({result.code.source for result in results})
@@ -264,8 +307,13 @@ def _footer(board: Board) -> list[str]:
     absent: dict[tuple[str, str], list[str]] = {}
     for result in results:
         for name, record in result.candidates.items():
-            if record.absent:
+            if record.absent and name not in needless:
                 absent.setdefault((name, record.absent), []).append(result.method)
+    lines += [
+        f"- {name} has no column: its users' figures are those of `full`, as they must be where scores are the dot "
+        "products that an exact index searches."
+        for name in sorted(needless)
+    ]
     lines += _indexes(results)
     lines += _validity(results)
     for (name, reason), methods in sorted(absent.items()):
@@ -274,18 +322,43 @@ def _footer(board: Board) -> list[str]:
 
 
 def _indexes(results: list[RunResult]) -> list[str]:
-    """What approximate indexes missed; nothing to say of exact ones."""
-    least: dict[tuple[str, str], float] = {}
+    """What approximate indexes missed, by the run that missed most; nothing to say of exact ones."""
+    least: dict[tuple[str, str], CandidatesRecord] = {}
     for result in results:
         for name, record in result.candidates.items():
             if record.index not in (None, "exact") and record.recall is not None:
                 key = (name, result.method)
-                least[key] = min(record.recall, least.get(key, 1.0))
+                least[key] = min(least.get(key, record), record, key=lambda record: record.recall or 0.0)
     return [
-        f"- {name} of {method} comes from an approximate index, which finds at least {recall:.4f} of what an exact "
-        "one does."
-        for (name, method), recall in sorted(least.items())
+        f"- {name} of {method} comes from an approximate index, which finds {record.recall:.4f} of what an exact one "
+        f"does{_interval(record)}."
+        for (name, method), record in sorted(least.items(), key=lambda pair: pair[0])
     ]
+
+
+def _interval(record: CandidatesRecord) -> str:
+    if record.recall_interval is None:
+        return ", or more, for the users it was tried on"
+    low, high = record.recall_interval
+    return f" (95 % confidence interval {low:.4f} to {high:.4f}, from {record.recall_users:,} users drawn at random)"
+
+
+def _unscored(board: Board) -> list[str]:
+    """Methods that recommended nothing at all to some users."""
+    lines = []
+    for scenario, entries in board.scenarios.items():
+        for entry in entries:
+            for name in entry.results[0].candidates:
+                users = [record.unscored for result in entry.results if (record := result.candidates.get(name))]
+                most = max((count for count in users if count), default=0)
+                if most:
+                    share = most / entry.results[0].slices["all"]
+                    lines += [
+                        "",
+                        f"**No scores:** {entry.method} on {scenario} gives no candidate of {name} a finite score for "
+                        f"{most:,} test users ({share:.1%}), who count as misses.",
+                    ]
+    return lines
 
 
 def _validity(results: list[RunResult]) -> list[str]:

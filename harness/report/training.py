@@ -46,7 +46,11 @@ def _rows(result: RunResult) -> list[tuple[str, list[str]]]:
         (
             (record.label.rpartition(", seed")[0] or record.label) + _tuned_for(result),
             [
-                ", ".join(str(record.notes[note]) for note in ("training_path", "products") if note in record.notes)
+                ", ".join(
+                    str(record.notes[note])
+                    for note in ("training_path", "products", "arithmetic")
+                    if note in record.notes
+                )
                 or "–",
                 f"{record.steps:,}",
                 f"{record.best_step:,}",

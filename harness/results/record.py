@@ -72,7 +72,12 @@ class CandidatesRecord(_Record):
     index: str | None = None
     """The index, for retrieved candidates."""
     recall: float | None = None
-    """Its recall against an exact index."""
+    """Its recall against an exact index; of an approximate one the mean over `recall_users` users drawn at random."""
+    recall_interval: tuple[float, float] | None = None
+    """95 % confidence interval (Wilson) of an approximate index's recall over all users."""
+    recall_users: int | None = None
+    unscored: int | None = None
+    """Users for whom the method gave no candidate a finite score; None in results from before it was counted."""
 
 
 class ArtefactRecord(_Record):
@@ -184,7 +189,12 @@ class RunResult(_Record):
 
     def content_digest(self) -> str:
         """SHA-256 over all but `provenance` and `cost`: equal for two runs that came out the same."""
-        return digest(self.model_dump(mode="json", exclude={"provenance", "cost"}))
+        # What the file does not hold is left out, so that fields that came later do not change it.
+        return digest(self.model_dump(mode="json", exclude={"provenance", "cost"}, exclude_unset=True))
+
+
+#: Columns of ranks that a table holds only where they say something.
+_OPTIONAL = ("chance", "unscored")
 
 
 class RankTable:
@@ -208,6 +218,9 @@ class RankTable:
         for candidates, ranks in self.ranks.items():
             for part in ("above", "tied", "candidates"):
                 columns[f"{candidates}/{part}"] = getattr(ranks, part).astype(np.int32)
+            for part in _OPTIONAL:
+                if getattr(ranks, part) is not None:
+                    columns[f"{candidates}/{part}"] = getattr(ranks, part)
         buffer = io.BytesIO()
         pq.write_table(pa.table(columns), buffer, compression="zstd")
         return buffer.getvalue()
@@ -218,9 +231,17 @@ class RankTable:
         table = pq.read_table(path)
         columns = {name: table[name].to_numpy() for name in table.column_names}
         sets = dict.fromkeys(name.rpartition("/")[0] for name in columns if not name.startswith("slice/"))
-        parts = ("above", "tied", "candidates")
         return cls(
-            {s: Ranks(*(columns[f"{s}/{part}"].astype(np.int64) for part in parts)) for s in sets},
+            {
+                name: Ranks(
+                    above=columns[f"{name}/above"].astype(np.int64),
+                    tied=columns[f"{name}/tied"].astype(np.int64),
+                    candidates=columns[f"{name}/candidates"].astype(np.int64),
+                    chance=columns.get(f"{name}/chance"),
+                    unscored=columns.get(f"{name}/unscored"),
+                )
+                for name in sets
+            },
             {n.removeprefix("slice/"): v for n, v in columns.items() if n.startswith("slice/")},
         )
 

@@ -175,6 +175,19 @@ def open_candidates(
     return loaded
 
 
+def check_candidates(suite: Suite, scenario: Scenario, target: DomainTraining, domains: Domains, cache: Store) -> None:
+    """Draws a scenario's sampled candidates, if that was not done: what is wrong with them is found before a training.
+
+    Raises:
+        HarnessError: some user has too few items outside the history, or they are not those that the suite pins.
+    """
+    sampled = [kind for kind in suite.candidates if kind.kind == "sampled"]
+    if sampled:
+        test = open_test(suite, scenario, domains)
+        for kind in sampled:
+            open_candidates(suite, scenario, target, test, kind, cache)
+
+
 def candidate_digests(suite: Suite, scenario: Scenario, domains: Domains) -> dict[str, str]:
     """SHA-256 (hex) of the sampled candidates of a scenario, drawn anew, by the name of the candidate set."""
     test = open_test(suite, scenario, domains)

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from harness.files import digest, source_digest
-from harness.method import Estimate, Method, TrainsArtefacts, content_of, packages_of, settings_of
+from harness.method import ChecksData, Estimate, Method, TrainsArtefacts, content_of, packages_of, settings_of
 from harness.protocol.scenario import Scenario, Suite
 from harness.results.record import result_path
 from harness.run.artefacts import artefact_key
 from harness.run.methods import method_for
-from harness.run.opening import Domains, open_training
+from harness.run.opening import Domains, check_candidates, open_training
 from harness.run.provenance import HARNESS_CODE, package_versions
 from harness.run.store import Store
 from harness.tuning.record import Tuning
@@ -77,7 +77,8 @@ def make_plan(
         there: results that are not asked for again, by their paths below a results folder.
 
     Raises:
-        HarnessError: an unknown method, or one that cannot be imported.
+        HarnessError: an unknown method, one that cannot be imported, or one that cannot learn from a scenario's data;
+            a target with too few items for the suite's sampled candidates.
     """
     made = {(scenario, name): method_for(suite, scenario, name) for scenario in scenarios for name in methods}
     runs = tuple(
@@ -91,6 +92,12 @@ def make_plan(
     opened = {
         scenario: open_training(suite, scenario, domains) for scenario in dict.fromkeys(run.scenario for run in missing)
     }
+    for scenario, training in opened.items():
+        check_candidates(suite, scenario, training.target_domain, domains, store)
+    for scenario, name in dict.fromkeys((run.scenario, run.method) for run in missing):
+        method, _ = made[scenario, name]
+        if isinstance(method, ChecksData):
+            method.check_data(opened[scenario])
     needed: dict[str, Training] = {}
     estimates: dict[str, Callable[[], Estimate]] = {}
     for run in missing:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import psutil
 
+from harness.device import has_bfloat16
+
 #: Packages whose version can move a score.
 _PACKAGES = (
     "faiss-cpu",
@@ -82,6 +84,8 @@ def hardware(device: str) -> dict[str, str]:
         "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
+        # What scoring computes in, where a method asks for bfloat16: float32 stands in for it.
+        "bfloat16": "in hardware" if has_bfloat16(device) else "none, float32 instead",
     }
     if device != "cpu":
         import torch

@@ -5,10 +5,14 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
 
+import numpy as np
+
 from harness import __version__
+from harness.errors import HarnessError
 from harness.evaluate import rank_candidates, rank_full, rank_retrieved
 from harness.files import file_digest, source_digest
 from harness.method import (
+    DotProduct,
     FitContext,
     Method,
     Report,
@@ -19,8 +23,9 @@ from harness.method import (
     packages_of,
     settings_of,
 )
-from harness.protocol.candidates import candidates_digest
+from harness.protocol.candidates import CandidateSet, candidates_digest
 from harness.protocol.leakage import audit
+from harness.protocol.metrics import per_user
 from harness.protocol.ranking import Ranks
 from harness.protocol.scenario import Suite
 from harness.protocol.slices import slices_of
@@ -155,6 +160,10 @@ def _rank(
             absent[name] = "no item vectors to retrieve with"
         if isinstance(scorer, ReportsValidity) and (found := scorer.validity())["answers"]:
             validity[name] = dict(found)
+    for kind in suite.candidates:
+        index = indexes.get(str(kind))
+        if index and index.kind == "exact" and isinstance(scorer, DotProduct):
+            _check_retrieved(f"{run.method} on {run.scenario.name}", kind, ranks[str(kind)], ranks["full"])
     table = RankTable(ranks, slices_of(test, target))
     records = {
         name: CandidatesRecord(
@@ -163,10 +172,38 @@ def _rank(
             absent=absent.get(name),
             index=indexes[name].kind if name in indexes else None,
             recall=indexes[name].recall if name in indexes else None,
+            recall_interval=indexes[name].interval if name in indexes else None,
+            recall_users=indexes[name].users or None if name in indexes else None,
+            unscored=_unscored(ranks[name]) if name in ranks else None,
         )
         for name in map(str, suite.candidates)
     }
     return table, records, validity
+
+
+def _unscored(ranks: Ranks) -> int:
+    return 0 if ranks.unscored is None else int(ranks.unscored.sum())
+
+
+def _check_retrieved(label: str, kind: CandidateSet, retrieved: Ranks, full: Ranks) -> None:
+    """Where the scores are the dot products that an exact index searches, its nearest are the first of `full`.
+
+    One user in a hundred may differ: encoders on a GPU do not always round the same way, and near ties change places.
+
+    Raises:
+        HarnessError: the metrics up to the number retrieved differ.
+    """
+    ours, theirs = per_user(retrieved), per_user(full)
+    differ = np.zeros(len(full.above), dtype=bool)
+    for name, values in ours.items():
+        if int(name.partition("@")[2]) <= kind.size:
+            differ |= np.abs(values - theirs[name]) > 1e-9
+    if differ.sum() > max(1, len(differ) // 100):
+        raise HarnessError(
+            f"{label}: {kind} differs from full for {differ.sum():,} of {len(differ):,} users, though a DotProduct's "
+            "scores are the dot products that an exact index searches.",
+            "Make the scorer's scores the dot products of its vectors, or derive it from VectorScorer instead.",
+        )
 
 
 def _part_of(report: Report, place: int, parts: int, done: int, total: int) -> None:

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from baselines.recbole_models.building import RecBoleSettings, build
 from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.dataset import seeded
-from baselines.recbole_models.methods import by_name, joint_sasrec, sasrec, sasrec_bce
+from baselines.recbole_models.methods import bert4rec, by_name, joint_sasrec, sasrec, sasrec_bce
 from baselines.recbole_models.paths import find_path
 from baselines.recbole_models.scoring import RecBoleScorer, last_items
 from baselines.recbole_models.training import load_scorer, train_model
@@ -238,3 +238,18 @@ def test_our_metrics_are_those_of_recboles_evaluator(domains, tmp_path: Path) ->
     for k in (1, 3, 5, 10, 20):
         for name, ours in (("hit", hr), ("ndcg", ndcg), ("mrr", mrr)):
             assert ours(ranks, k).mean() == pytest.approx(theirs[f"{name}@{k}"], abs=1e-9)
+
+
+def test_a_user_with_the_whole_catalogue_neither_hangs_bert4rec_nor_is_hidden_from_it(tmp_path: Path) -> None:
+    """In training, in validation (the last but one event completes it), or in the test's history."""
+    whole = domain_of([[*range(6), 0, 1], [*range(6), 0], [0, 1, 2, 3, 4, 5, 2], [1, 2, 3, 1], [3, 2, 1, 0]], 6)
+    training = LeaveOneOut().training(whole)
+    data = TrainingData("toy", (), {"toy": training})
+    bert4rec().check_data(data)
+    settings, corpus = bert4rec().settings, Corpus.of(training)
+    record = train(settings, corpus, tmp_path / "bert4rec", Budget(1, 2, 2))
+    assert np.isfinite(record.validation).all()
+    scorer = load_scorer(settings, corpus, corpus.parts[0], tmp_path / "bert4rec", "cpu")
+    assert np.isfinite(scorer.score(LeaveOneOut().test(whole).histories, None)).all()
+    with pytest.raises(HarnessError, match="1 of 5 users of toy have all 6 items in training"):
+        sasrec_bce().check_data(data)

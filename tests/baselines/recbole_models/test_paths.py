@@ -15,6 +15,7 @@ from baselines.recbole_models.dataset import seeded
 from baselines.recbole_models.paths import (
     Path,
     Seen,
+    check_negatives,
     find_path,
     one_pass_loss,
     pairwise,
@@ -25,6 +26,7 @@ from baselines.recbole_models.paths import (
 from baselines.recbole_models.softmax import catalogue_softmax
 from harness.data.windows import windows_of
 from harness.errors import HarnessError
+from harness.protocol.split import LeaveOneOut
 from tests.conftest import domain_of
 
 ONE_PASS = ["SASRec", "GRU4Rec", "FDSA", "SASRecF", "GRU4RecF"]
@@ -51,7 +53,7 @@ def test_a_model_takes_the_cheapest_path_it_can(model: str, path: Path) -> None:
 def ours_and_recboles(settings: RecBoleSettings, path: Path):
     """Loss and gradients of the same prefixes: on our path with our softmax, and on RecBole's samples with torch's."""
     corpus = probe_corpus()
-    seen = Seen(corpus.sequences)
+    seen = Seen(corpus.sequences, corpus.n_items)
     rows = np.arange(int(np.maximum(corpus.sequences.lengths - 1, 0).sum()))
     windows = windows_of(corpus.sequences, settings.max_length, settings.stride)
     outcomes = []
@@ -136,6 +138,65 @@ def test_negatives_are_uniform_outside_a_user_s_items() -> None:
     assert counts[1, 4] == 0
     np.testing.assert_allclose(counts[0, 3:], 3000, rtol=0.06)
     np.testing.assert_allclose(counts[1, :4], 1500, rtol=0.1)
+
+
+@pytest.mark.parametrize("n_items", [2, 40, 500])
+def test_the_one_item_that_a_user_lacks_is_the_negative(n_items: int) -> None:
+    lacked = n_items // 2
+    sequences = domain_of([[item for item in range(n_items) if item != lacked], [0]], n_items).interactions
+    drawn = Seen(sequences, n_items).negatives(np.array([0, 1] * 20), np.random.default_rng(0))
+    assert (drawn[::2] == lacked).all()
+    assert (drawn[1::2] > 0).all()
+
+
+def test_negatives_come_from_items_without_training_events_too() -> None:
+    drawn = Seen(domain_of([[0, 1]], 4).interactions, 4).negatives(
+        np.zeros(500, dtype=np.int64), np.random.default_rng(0)
+    )
+    assert set(drawn.tolist()) == {2, 3}
+
+
+def corpus_of(sequences: list[list[int]], n_items: int) -> Corpus:
+    return Corpus.of(LeaveOneOut().training(domain_of(sequences, n_items)))
+
+
+EVERYTHING = [*range(6), 0, 0]
+"""Of six items, a history that holds them all before the last two events."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        (RecBoleSettings("SASRec", "BCE"), True),
+        (RecBoleSettings("SASRec", "BPR"), True),
+        (RecBoleSettings("FPMC"), True),
+        (RecBoleSettings("BERT4Rec", "BPR"), True),
+        (RecBoleSettings("BERT4Rec"), False),
+        (RecBoleSettings("SASRec", "CE"), False),
+    ],
+)
+def test_a_user_without_negatives_is_refused_where_the_loss_wants_some(
+    settings: RecBoleSettings, refused: bool
+) -> None:
+    check_negatives(settings, corpus_of([[0, 1, 2, 3, 4], [0, 1, 2]], 6))
+    if refused:
+        with pytest.raises(HarnessError, match=r"1 of 2 users of toy have all 6 items in training"):
+            check_negatives(settings, corpus_of([EVERYTHING, [0, 1, 2]], 6))
+    else:
+        check_negatives(settings, corpus_of([EVERYTHING, [0, 1, 2]], 6))
+
+
+def test_masking_ends_where_a_sample_holds_the_whole_catalogue() -> None:
+    corpus = corpus_of([EVERYTHING, [0, 1, 2, 3]], 6)
+    with seeded(0):
+        built = build(RecBoleSettings("BERT4Rec"), corpus, prefixes=True)
+    rows = np.arange(len(built.dataset.inter_feat))
+    for attempt in range(20):
+        with seeded(attempt):
+            masked = built.transform(built.dataset, built.dataset.inter_feat[rows])
+            negatives, positives = masked["Neg_item_id"].numpy(), masked["Pos_item_id"].numpy()
+        for sample, drawn, lost in zip(masked["item_id_list"].numpy(), negatives, positives, strict=True):
+            assert set(drawn[lost > 0]).isdisjoint(set(sample[sample > 0]))
 
 
 @pytest.mark.parametrize(("model", "wants"), [("SASRec", False), ("FPMC", True), ("BERT4Rec", False), ("HRM", False)])

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import HarnessError
-from harness.protocol.candidates import CandidateSet, candidates_digest, sample_candidates
+from harness.protocol.candidates import CandidateSet, candidates_digest, draw_some, sample_candidates
 from tests.conftest import domain_of
 
 
@@ -95,7 +95,7 @@ def test_different_seeds_draw_differently() -> None:
 
 
 def test_too_small_a_catalogue_is_an_error() -> None:
-    with pytest.raises(HarnessError, match="fewer than 9 items outside the history"):
+    with pytest.raises(HarnessError, match="1 of 1 users have fewer than 9 items outside the history"):
         sample_candidates(domain_of([[0, 1]], 10).interactions, np.array([2]), 10, 10, 0)
 
 
@@ -110,3 +110,13 @@ def test_written_form_round_trips(name: str) -> None:
 def test_anything_else_is_refused(name: str) -> None:
     with pytest.raises(HarnessError, match="full, full-history-kept, sampled-N or retrieved-N"):
         CandidateSet.parse(name)
+
+
+def test_a_draw_among_ties_is_uniform_and_does_not_hang_on_their_order() -> None:
+    items = np.array([3, 8, 11, 40, 41, 70])
+    drawn = [draw_some(items, user, 2) for user in range(6000)]
+    counts = np.bincount(np.concatenate(drawn), minlength=71)[items]
+    assert stats.chisquare(counts).pvalue > 1e-3
+    for user in range(50):
+        assert set(draw_some(items[::-1], user, 2)) == set(drawn[user])
+        assert len(set(drawn[user])) == 2

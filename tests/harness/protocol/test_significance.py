@@ -1,5 +1,9 @@
+from itertools import product
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
@@ -57,3 +61,23 @@ def test_holm_by_hand() -> None:
 
 def test_one_user_says_nothing_about_users() -> None:
     assert estimate(np.array([[0.5], [0.5]])).half_width == np.inf
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(-4, 4), min_size=1, max_size=12))
+def test_few_users_have_the_p_value_of_all_sign_patterns(differences: list[int]) -> None:
+    values = np.array(differences) / 8
+    signs = np.array(list(product([1, -1], repeat=len(values))))
+    exact = np.mean(np.abs(signs @ values) >= abs(values.sum()) - 1e-12)
+    assert paired_randomisation_p(values, np.zeros(len(values))) == pytest.approx(exact)
+
+
+@pytest.mark.parametrize(
+    ("differing", "p"),
+    [([], 1.0), ([0.5], 1.0), ([-0.5], 1.0), ([0.5, 0.5], 0.5), ([0.5, -0.5], 1.0), ([0.5, -0.1], 1.0)],
+)
+def test_two_methods_that_differ_on_a_user_or_two_of_many(differing: list[float], p: float) -> None:
+    base = np.full(200, 0.25)
+    other = base.copy()
+    other[: len(differing)] -= differing
+    assert paired_randomisation_p(base, other) == pytest.approx(p)

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from harness.errors import HarnessError
+from harness.files import digest as content_digest
 from harness.method import DotProduct, NoSettings
+from harness.protocol.ranking import MISSED, Ranks
 from harness.report.collect import boards_in, collect
 from harness.report.leaderboard import leaderboard
 from harness.report.transfer import _added
@@ -73,7 +76,8 @@ def test_the_same_results_give_the_same_text_and_few_seeds_are_said(toy) -> None
     text = leaderboard(collect(results, "toy", 1))
     assert text == leaderboard(collect(results, "toy", 1))
     assert text.startswith("# toy v1 (only 2 seeds)\n")
-    assert "retrieved-15 is not measured for popularity: no item vectors" in text
+    assert "retrieved-15 is not measured" not in text
+    assert "- retrieved-15 has no column: its users' figures are those of `full`" in text
     run_all(toy, seeds=(0, 1, 2))
     assert leaderboard(collect(results, "toy", 1)).startswith("# toy v1\n")
 
@@ -386,3 +390,161 @@ def test_what_is_published_names_methods_targets_and_metrics_that_there_are() ->
         assert row.target in {s.target for s in suite.scenarios}
         assert row.candidates in map(str, suite.candidates)
         assert set(row.metrics) == {"hr@10", "ndcg@10"}
+
+
+class Reranked(Fixed):
+    """Retrieves with its vectors, and scores against them."""
+
+    def fit(self, data, context):
+        found = super().fit(data, context)
+
+        class Scorer:
+            item_vectors, history_vectors = found.item_vectors, found.history_vectors
+
+            def score(self, histories, candidates):
+                return -found.score(histories, candidates)
+
+        return Scorer()
+
+
+def columns_of(text: str, scenario: str) -> list[str]:
+    heading = text.partition(f"## {scenario}\n")[2].partition("| method")[2].partition("\n")[0]
+    return [cell.strip() for cell in heading.split("|")]
+
+
+def test_what_an_index_cannot_change_is_no_column(toy) -> None:
+    text = leaderboard(collect(run_all(toy), "toy", 1))
+    assert "NDCG@10, retrieved-15" not in columns_of(text, "left-from-right")
+    toy.add("reranked", Reranked)
+    board = collect(run_all(toy, methods=("popularity", "fixed", "reranked")), "toy", 1)
+    text = leaderboard(board)
+    place = columns_of(text, "left-from-right").index("NDCG@10, retrieved-15")
+    table = text.partition("## left-from-right\n")[2].partition("## ")[0]
+    cells = {
+        re.sub(r"\W", "", line.split("|")[1]): line.split("|")[place + 1].strip()
+        for line in table.splitlines()
+        if line.startswith("| ")
+    }
+    ranks = next(e for e in board.scenarios["left-from-right"] if e.method == "reranked")
+    assert cells["fixed"] == "as full"
+    assert cells["popularity"] == "–"
+    assert cells["reranked"] == f"{ranks.values('retrieved-15', 'ndcg@10').mean():.4f}"
+    assert "retrieved-15 is not measured for popularity: no item vectors" in text
+
+
+def test_a_dot_product_whose_scores_are_others_is_refused(toy) -> None:
+    class Liar(DotProduct):
+        def score(self, histories, candidates):
+            return -super().score(histories, candidates)
+
+    class Lies(Fixed):
+        def fit(self, data, context):
+            found = super().fit(data, context)
+            return Liar(found._items, found._encode)
+
+    toy.add("lies", Lies)
+    with pytest.raises(HarnessError, match=r"lies on left-from-right: retrieved-15 differs from full for \d+ of 30"):
+        run_all(toy, methods=("lies",))
+
+
+def test_users_without_any_score_are_said_loudly(toy) -> None:
+    class Mute(Fixed):
+        """Recommends nothing to every third user."""
+
+        def fit(self, data, context):
+            found = super().fit(data, context)
+
+            class Scorer:
+                def score(self, histories, candidates):
+                    scores = found.score(histories, candidates)
+                    scores[histories.users % 3 == 0] = -np.inf
+                    return scores
+
+            return Scorer()
+
+    toy.add("mute", Mute)
+    results = run_all(toy, methods=("popularity", "mute"))
+    text = leaderboard(collect(results, "toy", 1))
+    for candidates in ("full", "sampled-10"):
+        expected = f"**No scores:** mute on left-from-right gives no candidate of {candidates} a finite score for 10 "
+        assert expected in text.partition("## Overview")[0]
+    assert "(33.3%), who count as misses" in text
+    assert "popularity on" not in text.partition("## Overview")[0]
+    result, table = read_result(results / "toy/v1/left-from-right/mute-seed0.json")
+    assert result.candidates["full"].unscored == 10
+    assert table.ranks["full"].unscored.sum() == 10
+
+
+@pytest.mark.parametrize("differing", [0, 1, 2])
+def test_a_board_of_methods_that_hardly_differ(toy, differing: int) -> None:
+    class Nearly(Fixed):
+        """As popularity or so; other on some users."""
+
+        def __init__(self, other: int) -> None:
+            self.other = other
+
+        def fit(self, data, context):
+            def scores(histories, candidates):
+                rows = np.tile(np.arange(len(data.target_domain.catalogue), dtype=np.float32), (len(histories), 1))
+                rows[histories.users < self.other] *= -1
+                return rows if candidates is None else np.take_along_axis(rows, candidates, axis=1)
+
+            return type("Scorer", (), {"score": staticmethod(scores)})()
+
+    toy.add("one", lambda: Nearly(0))
+    toy.add("other", lambda: Nearly(differing))
+    text = leaderboard(collect(run_all(toy, methods=("one", "other")), "toy", 1))
+    assert text.count("†: ") == 1
+    # Nobody can tell them apart.
+    assert len(re.findall(r"± 0\.\d{4}†", text)) == 2
+
+
+def test_cold_users_are_told_with_their_share(toy) -> None:
+    board = collect(run_all(toy), "toy", 1)
+    sizes = next(iter(board.scenarios["left-from-right"])).results[0].slices
+    share = f"{sizes['cold_users']:,} (the {sizes['cold_users'] / sizes['all']:.1%} with the shortest histories)"
+    assert f"of them cold {share}" in leaderboard(board)
+
+
+def test_the_recall_of_an_approximate_index_is_told_with_its_interval(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.evaluate.EXACT_UP_TO", 10)
+    monkeypatch.setattr("harness.evaluate.rank_retrieved.__defaults__", (0.2, 10, lambda *_: None))
+    toy.suite = toy.replace(toy.suite, least_recall=0.2)
+    results = run_all(toy)
+    record = read_result(results / "toy/v1/left-from-right/fixed-seed0.json")[0].candidates["retrieved-15"]
+    assert record.recall_users == 30
+    assert record.recall_interval == (record.recall, record.recall)  # that of all thirty users
+    board = collect(results, "toy", 1)
+    least = min(r.candidates["retrieved-15"].recall for r in board.results if r.method == "fixed")
+    line = f"finds {least:.4f} of what an exact one does (95 % confidence interval {least:.4f} to {least:.4f}, from 30"
+    assert line in leaderboard(board)
+
+
+def test_tables_of_ranks_from_before_keep_their_metrics(tmp_path: Path) -> None:
+    above, tied, candidates = np.array([0, 3, MISSED]), np.array([0, 2, 0]), np.array([9, 9, 9])
+    slices = {"all": np.ones(3, dtype=bool)}
+    old = RankTable({"full": Ranks(above, tied, candidates)}, slices)
+    chance, unscored = np.array([1.0, 0.25, 1.0]), np.array([False, False, True])
+    new = RankTable({"full": Ranks(above, tied, candidates, chance, unscored)}, slices)
+    for name, table in (("old", old), ("new", new)):
+        path = tmp_path / f"{name}.parquet"
+        path.write_bytes(table.to_parquet())
+        assert RankTable.from_parquet(path).metrics("full") == table.metrics("full")
+    assert pq.read_table(tmp_path / "old.parquet").column_names == [
+        "slice/all", "full/above", "full/tied", "full/candidates"
+    ]  # fmt: skip
+    assert old.metrics("full")["all"]["hr@5"] == pytest.approx((1 + 2 / 3) / 3)
+    assert new.metrics("full")["all"]["hr@5"] == pytest.approx((1 + 0.25 * 2 / 3) / 3)
+    assert RankTable.from_parquet(tmp_path / "new.parquet").ranks["full"].unscored.tolist() == [False, False, True]
+
+
+def test_fields_that_came_later_do_not_change_what_an_old_result_is(toy) -> None:
+    path = run_all(toy) / "toy/v1/left-from-right/fixed-seed0.json"
+    raw = json.loads(path.read_text())
+    digest = RunResult.model_validate(raw).content_digest()
+    for record in raw["candidates"].values():
+        del record["recall_interval"], record["recall_users"], record["unscored"]
+    older = RunResult.model_validate(raw)
+    assert older.content_digest() != digest
+    content = {k: v for k, v in raw.items() if k not in ("provenance", "cost")}
+    assert older.content_digest() == content_digest(content)
