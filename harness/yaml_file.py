@@ -49,7 +49,8 @@ class _RefusedError(yaml.MarkedYAMLError):
     """Valid YAML that is not taken."""
 
     def __init__(self, node: yaml.Node | yaml.Event, problem: str) -> None:
-        super().__init__(problem=problem, problem_mark=node.start_mark)
+        mark: Any = node.start_mark
+        super().__init__(problem=problem, problem_mark=mark)
 
 
 class _Loader(yaml.SafeLoader):
