@@ -23,28 +23,19 @@ def publishing(output: Path, tell: Tell) -> AbstractContextManager[None]:
     return locked(output / ".publishing.lock", f"writing results into {output}", tell)
 
 
-def publish(suite: Suite, plan: Plan, failed: Sequence[FailedRun], store: Store, results: Path) -> None:
+def publish(plan: Plan, store: Store, results: Path, failed: Sequence[FailedRun] = ()) -> None:
     """Writes every planned run's result and ranks below `results`, unless the same is there already.
 
-    Of a run that failed, its failure is written, and what an earlier command may have had of it stays.
+    Args:
+        plan: what was asked for.
+        store: where the results are.
+        results: the folder they go to.
+        failed: runs of the plan that have none. What an earlier command may have published of them stays.
 
     Raises:
         HarnessError: a stored result is corrupt, or the folder cannot be written to.
     """
-    for failure in failed:
-        write_failure(
-            FailureRecord(
-                suite=suite.name,
-                suite_version=suite.version,
-                scenario=failure.run.scenario.name,
-                method=failure.run.method,
-                seed=failure.run.seed,
-                cause=failure.failure.cause,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-            ),
-            results,
-        )
-    lost = {failure.run for failure in failed}
+    lost = {each.run for each in failed}
     for run in plan.runs:
         if run in lost:
             continue
@@ -61,6 +52,21 @@ def publish(suite: Suite, plan: Plan, failed: Sequence[FailedRun], store: Store,
         if not _holds(path, raw) or not _holds(ranks_path(path), ranks):
             write_result(result, ranks, path)
         failure_path(path).unlink(missing_ok=True)
+
+
+def record_failures(suite: Suite, failed: Sequence[FailedRun], results: Path) -> None:
+    """Writes why runs failed, each beside the place of its result; the next success removes it."""
+    for each in failed:
+        record = FailureRecord(
+            suite=suite.name,
+            suite_version=suite.version,
+            scenario=each.run.scenario.name,
+            method=each.run.method,
+            seed=each.run.seed,
+            cause=each.failure.cause,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_failure(record, results)
 
 
 def _holds(path: Path, content: bytes) -> bool:

@@ -19,8 +19,12 @@ def harness(shop: Shop, *arguments: str, **environment: str) -> "subprocess.Comp
 
 def test_what_fails_is_told_and_tried_again_and_the_others_are_published(tmp_path: Path) -> None:
     shop = Shop(tmp_path, "quick-a", "raises", "nan", "dies", "doomed")
+    out = tmp_path / "boards [/x]"
+    shop.environment["HARNESS_OUTPUT"] = str(out)
     done = harness(shop, *shop.arguments, "--seed", "0")
     assert done.returncode == 1, done.stderr
+    assert "small/v1: small [bold]suite[/bold]\n" in done.stdout
+    assert f"Leaderboard: {out / 'small-v1.md'}\n" in done.stdout
     told = done.stderr.splitlines()
     for scenario in ("left-from-right", "right-from-left"):
         plugin = "(in the plug-in quick-methods 1.2 (entry point raises = quick_methods:raises))"
@@ -32,12 +36,12 @@ def test_what_fails_is_told_and_tried_again_and_the_others_are_published(tmp_pat
     assert len(told) == 9
     # A training that failed is not tried again by each run that needs it.
     assert sorted(shop.journal("begun")) == ["left-0", "left-0", "right-0", "right-0"]
-    results = tmp_path / "leaderboards" / "results" / "small" / "v1"
+    results = out / "results" / "small" / "v1"
     assert [path.name for path in sorted(results.glob("left-from-right/*.json"))] == [
         *("dies-seed0.failed.json", "doomed-seed0.failed.json", "nan-seed0.failed.json"),
         *("quick-a-seed0.json", "raises-seed0.failed.json"),
     ]
-    board = (tmp_path / "leaderboards" / "small-v1.md").read_text()
+    board = (out / "small-v1.md").read_text()
     assert board.count("*failed*") == 2 * 4 + 2 * 4
     assert "- raises, seed 0, failed: ValueError: bad \\| luck \\[bold\\] (in the plug-in" in board
     assert "- doomed, seed 0, failed: The training of doomed on left, seed 0 failed: FloatingPointError: the" in board
@@ -53,7 +57,7 @@ def test_what_fails_is_told_and_tried_again_and_the_others_are_published(tmp_pat
     assert json.loads(mended.stdout)["failed"] == {}
     assert not list(results.rglob("*.failed.json"))
     assert len(list(results.rglob("*.json"))) == 10
-    assert "failed" not in (tmp_path / "leaderboards" / "small-v1.md").read_text()
+    assert "failed" not in (out / "small-v1.md").read_text()
 
 
 def test_nothing_but_failures_makes_no_board(tmp_path: Path) -> None:

@@ -55,15 +55,15 @@ def contents(folder: Path) -> dict[str, object]:
             found[str(path.relative_to(folder))] = path.read_bytes()
         elif path.suffix == ".json":
             result = json.loads(path.read_text())
-            found[str(path.relative_to(folder))] = {
-                k: v for k, v in result.items() if k not in ("provenance", "cost")
-            }
+            found[str(path.relative_to(folder))] = {k: v for k, v in result.items() if k not in ("provenance", "cost")}
     return found
 
 
 def killed_and_finished(tmp_path: Path, kills: int, seed: int) -> None:
     draw = random.Random(seed)
-    whole = Shop(tmp_path / "whole", "quick-a", "quick-b", seconds=0.4) if (tmp_path / "whole").mkdir() is None else None
+    whole = (
+        Shop(tmp_path / "whole", "quick-a", "quick-b", seconds=0.4) if (tmp_path / "whole").mkdir() is None else None
+    )
     assert whole is not None
     began = time.monotonic()
     undisturbed = start(whole)
