@@ -328,8 +328,16 @@ def make_method(name: str) -> Method:
     try:
         make = entry.load()
         method: Method = make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
+    except HarnessError:
+        raise
     except ImportError as error:
         raise HarnessError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+    except Exception as error:
+        whose = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+        raise HarnessError(
+            f"Method {name!r}{whose} (entry point {entry.value}) cannot be made: {type(error).__name__}: {error}.",
+            "Report it to its authors, or run without it.",
+        ) from error
     return method
 
 

@@ -22,6 +22,7 @@ from harness.data.raw import Findings, RawDomain, Report, silent
 from harness.data.ties import HASHED, TIE_KEY_SQL, Counts, ItemOrder, TieAudit, TieOrder, audit_of, count
 from harness.data.times import NANOSECONDS, coarsest_unit
 from harness.errors import HarnessError
+from harness.files import DISK_FULL
 
 #: What DuckDB may take before it uses the disk.
 _MEMORY = "2GB"
@@ -149,7 +150,11 @@ def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             with duckdb.connect(str(Path(scratch, "prepare.duckdb")), config=config) as db:
                 yield db
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        except duckdb.Error as error:
+            # A full disk comes as an IOException, a TransactionException or a FatalException, by where it is met.
+            full = any(words in str(error) for words in DISK_FULL)
+            if not full and not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
+                raise
             reason = str(error).split("\n")[0]
             raise HarnessError(
                 f"Preparing in {scratch} failed: {reason}.", "Free some disk space, or choose another --cache-dir."

@@ -1,8 +1,9 @@
 """Prepared domains on disk: Parquet and a manifest, written whole, verified by fingerprint when read."""
 
 import json
+import os
 import shutil
-import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +19,16 @@ from harness.data.sources import Source
 from harness.data.streams import missing_file
 from harness.data.ties import HASHED, TieOrder
 from harness.errors import HarnessError
-from harness.files import check_writable, digest, folder_atomically, source_digest, write_atomically
+from harness.files import (
+    check_writable,
+    digest,
+    folder_atomically,
+    source_digest,
+    temporary_folder,
+    told_if_full,
+    write_atomically,
+)
+from harness.locks import Tell, locked, tell_stderr
 
 _MANIFEST = "manifest.json"
 _NOTE = TypeAdapter(Preparation)
@@ -42,8 +52,9 @@ class Prepared:
 class DomainStore:
     """Prepared domains below `root`, by fingerprint, and what each was prepared from."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tell: Tell = tell_stderr) -> None:
         self.root = root
+        self._tell = tell
 
     def prepare(
         self,
@@ -69,31 +80,43 @@ class DomainStore:
         Raises:
             HarnessError: a file is missing or broken, nothing is left, or the store cannot be written to.
         """
-        note = self.root / "prepared" / f"{_origin(source, k_core, ties, folder)}.json"
-        known = _read_note(note)
-        if known is not None and _is_current(self.root / known.fingerprint):
+        origin = _origin(source, k_core, ties, folder)
+        note = self.root / "prepared" / f"{origin}.json"
+        if known := self._known(note):
             return Prepared(known, fresh=False)
         check_writable(self.root)
-        with tempfile.TemporaryDirectory(dir=self.root, prefix=".preparing-") as scratch:
-            made = prepare_into(Path(scratch), source.open(name, folder, report), k_core, report, ties)
-            self._keep(Path(scratch), made)
-        write_atomically(note, json.dumps(made.as_json(), indent=1))
+        with locked(self.root / "locks" / f"{origin}.lock", f"preparing {name}", self._tell):
+            if known := self._known(note):  # by another command meanwhile
+                return Prepared(known, fresh=False)
+            with told_if_full(self.root), temporary_folder(self.root / name) as scratch:
+                made = prepare_into(scratch, source.open(name, folder, report), k_core, report, ties)
+                self._keep(scratch, made, name)
+            _write_note(note, made)
         return Prepared(made, fresh=True)
 
-    def _keep(self, scratch: Path, made: Preparation) -> None:
+    def _known(self, note: Path) -> Preparation | None:
+        known = _read_note(note)
+        return known if known is not None and _is_current(self.root / known.fingerprint) else None
+
+    def _keep(self, scratch: Path, made: Preparation, name: str) -> None:
         """Moves what was prepared to the folder of its fingerprint, where it may stand already."""
         final = self.root / made.fingerprint
         if _is_current(final):
             return
         shutil.rmtree(final, ignore_errors=True)
-        manifest = {"fingerprint": made.fingerprint, "timed": made.timed, "time_unit": _TIME_UNIT}
+        manifest = {"fingerprint": made.fingerprint, "timed": made.timed, "time_unit": _TIME_UNIT, "name": name}
         (scratch / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
         with folder_atomically(final) as place:
             for file in list(scratch.iterdir()):
                 file.rename(place / file.name)
 
-    def load(self, fingerprint: str, name: str) -> Domain:
+    def load(self, fingerprint: str, name: str, use: bool = True) -> Domain:
         """Loads a stored domain and checks that its content is what the fingerprint says.
+
+        Args:
+            fingerprint: of the content.
+            name: the domain's name.
+            use: whether this counts as a use of it, by which it is known how long it has been of none.
 
         Raises:
             HarnessError: it is not stored, cannot be read, or has changed.
@@ -107,6 +130,9 @@ class DomainStore:
             raise HarnessError(f"Prepared domain {folder} cannot be read ({type(error).__name__}).", mend) from error
         if domain.fingerprint != fingerprint:
             raise HarnessError(f"Prepared domain {folder} does not match its fingerprint.", mend)
+        if use:
+            with suppress(OSError):  # a store may be read-only
+                os.utime(folder / _MANIFEST)
         return domain
 
 
@@ -164,9 +190,17 @@ def _is_current(folder: Path) -> bool:
         return False
 
 
+def _write_note(note: Path, made: Preparation) -> None:
+    fields = made.as_json()
+    write_atomically(note, json.dumps({**fields, "sha256": digest(fields)}, indent=1))
+
+
 def _read_note(note: Path) -> Preparation | None:
     """What was noted about an earlier preparation; None if there was none, or its note is of no use."""
     try:
-        return _NOTE.validate_json(note.read_bytes())
-    except (OSError, ValueError):
+        fields = json.loads(note.read_text(encoding="utf-8"))
+        if fields.pop("sha256", None) != digest(fields):
+            return None
+        return _NOTE.validate_python(fields)
+    except (OSError, ValueError, TypeError, AttributeError):
         return None

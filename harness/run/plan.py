@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.files import digest, source_digest
 from harness.method import ChecksData, Estimate, Method, TrainsArtefacts, content_of, packages_of, settings_of
+from harness.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
 from harness.results.record import result_path
 from harness.run.artefacts import artefact_key
@@ -103,7 +104,9 @@ def make_plan(
     for run in missing:
         method, _ = made[run.scenario, run.method]
         if isinstance(method, TrainsArtefacts):
-            for artefact in method.artefacts(opened[run.scenario], suite.budget, run.seed):
+            with told_as_plugins(run.method):
+                artefacts = method.artefacts(opened[run.scenario], suite.budget, run.seed)
+            for artefact in artefacts:
                 key = artefact_key(artefact)
                 needed.setdefault(key, Training(key, artefact.kind, artefact.label, run, artefact.shared))
                 if artefact.estimate:

@@ -1,23 +1,44 @@
 """Putting results from the store where people look for them."""
 
 import json
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from harness.errors import HarnessError
+from harness.locks import Tell, locked
+from harness.protocol.scenario import Suite
+from harness.results.failure import FailureRecord, failure_path, write_failure
 from harness.results.record import RunResult, ranks_path, write_result
+from harness.run.execute import FailedRun
 from harness.run.plan import Plan
 from harness.run.store import Store
 
 
-def publish(plan: Plan, store: Store, results: Path) -> None:
+def publishing(output: Path, tell: Tell) -> AbstractContextManager[None]:
+    """One command at a time writes results and boards, or reads them for a board. See `harness.locks.locked`."""
+    return locked(output / ".publishing.lock", f"writing results into {output}", tell)
+
+
+def publish(plan: Plan, store: Store, results: Path, failed: Sequence[FailedRun] = ()) -> None:
     """Writes every planned run's result and ranks below `results`, unless the same is there already.
+
+    Args:
+        plan: what was asked for.
+        store: where the results are.
+        results: the folder they go to.
+        failed: runs of the plan that have none. What an earlier command may have published of them stays.
 
     Raises:
         HarnessError: a stored result is corrupt, or the folder cannot be written to.
     """
+    lost = {each.run for each in failed}
     for run in plan.runs:
+        if run in lost:
+            continue
         folder = store.read("run", run.key).folder
         raw = (folder / "result.json").read_bytes()
         try:
@@ -30,6 +51,22 @@ def publish(plan: Plan, store: Store, results: Path) -> None:
         ranks = (folder / "ranks.parquet").read_bytes()
         if not _holds(path, raw) or not _holds(ranks_path(path), ranks):
             write_result(result, ranks, path)
+        failure_path(path).unlink(missing_ok=True)
+
+
+def record_failures(suite: Suite, failed: Sequence[FailedRun], results: Path) -> None:
+    """Writes why runs failed, each beside the place of its result; the next success removes it."""
+    for each in failed:
+        record = FailureRecord(
+            suite=suite.name,
+            suite_version=suite.version,
+            scenario=each.run.scenario.name,
+            method=each.run.method,
+            seed=each.run.seed,
+            cause=each.failure.cause,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_failure(record, results)
 
 
 def _holds(path: Path, content: bytes) -> bool:
