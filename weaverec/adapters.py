@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, MinLen
 from torch import nn
 
 from harness.data.domain import Ints, Sequences
@@ -39,13 +41,13 @@ class ComponentSettings(LoraSettings):
             fit the memory.
     """
 
-    backbone: str = PACKAGED
+    backbone: Annotated[str, MinLen(1)] = PACKAGED
     retriever: RetrieverSettings = field(default_factory=RetrieverSettings)
-    batch: int = 4096
-    items: int = 512
-    fresh: int = 384
-    cap: int = 40_000
-    temperature: float = 0.1
+    batch: Annotated[int, Ge(1)] = 4096
+    items: Annotated[int, Ge(1)] = 512
+    fresh: Annotated[int, Ge(1)] = 384
+    cap: Annotated[int, Ge(1)] = 40_000
+    temperature: Annotated[float, Gt(0)] = 0.1
     accumulate: bool = False
 
 

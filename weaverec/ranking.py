@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le, MinLen
 from torch import nn
 
 from harness.data.domain import Ints
@@ -70,22 +71,22 @@ class RankerSettings(LoraSettings):
             retriever finds: all others' NDCG@10 is 0, whatever the model would say.
     """
 
-    learning_rate: float = 2e-4
-    warm_up: float = 0.05
-    steps: int = 1_000_000
-    epochs: int = 2
-    validations: int = 2
-    backbone: str = "Qwen/Qwen2-7B-Instruct"
-    retriever_backbone: str = PACKAGED
+    learning_rate: Annotated[float, Gt(0)] = 2e-4
+    warm_up: Annotated[float, Ge(0), Le(1)] = 0.05
+    steps: Annotated[int, Ge(1)] = 1_000_000
+    epochs: Annotated[int, Ge(1)] = 2
+    validations: Annotated[int, Ge(1)] = 2
+    backbone: Annotated[str, MinLen(1)] = "Qwen/Qwen2-7B-Instruct"
+    retriever_backbone: Annotated[str, MinLen(1)] = PACKAGED
     prompt: PromptSettings = field(default_factory=PromptSettings)
     by_list: bool = False
-    answer: str = "target"
+    answer: Literal["target", "list"] = "target"
     train_on_validation: bool = False
-    batch: int = 128
-    cap: int = 40_000
-    most_tokens: int = 8192
-    weights: str = "bfloat16"
-    validation_users: int = 500
+    batch: Annotated[int, Ge(1)] = 128
+    cap: Annotated[int, Ge(1)] = 40_000
+    most_tokens: Annotated[int, Ge(1)] = 8192
+    weights: Literal["bfloat16", "float32"] = "bfloat16"
+    validation_users: Annotated[int, Ge(1)] = 500
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,6 @@ class RankedMerge:
         """
         mixes = self.retrieving.distinct_mixes(data)
         own = self.settings
-        if own.answer not in ("target", "list"):
-            raise HarnessError.unknown("answer of a ranker", own.answer, ["target", "list"])
         if mixes and own.by_list and own.answer == "target" and own.prompt.answers > 1:
             raise HarnessError(
                 "A ranker that is taught to answer with one title (answer: target) cannot be read by_list of "
