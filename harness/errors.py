@@ -34,3 +34,7 @@ class HarnessError(Exception):
         near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
         question = f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
         return cls(f"Unknown {kind} {name!r}.", f"{question}Known: {', '.join(names)}.{mend and ' ' + mend}")
+
+
+class UnavailableError(HarnessError):
+    """Something that this machine lacks, such as a package: what needs it is skipped, all else can go on."""

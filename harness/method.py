@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.domain import Ints
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnavailableError
 from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, TrainingData
 from harness.resuming import Checkpoint
@@ -108,6 +108,30 @@ class ChecksFiles(Protocol):
 
         Raises:
             HarnessError: a file is missing.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksData(Protocol):
+    """A method that cannot run on every scenario."""
+
+    def unable(self, data: TrainingData) -> str | None:
+        """Why it cannot run on these data, such as `no timestamps in drama`; None where it can.
+
+        Asked before anything is trained. Where there is a reason, the run is skipped and the board says why.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsPaths(Protocol):
+    """A method whose settings hold paths."""
+
+    def relative_to(self, folder: Path) -> "Method":
+        """The same method, whose relative paths start from a folder: that of the suite's file.
+
+        The settings stay as they are written: results hold them, and no path of anybody's machine.
         """
         ...
 
@@ -309,14 +333,15 @@ def make_method(name: str) -> Method:
     """A method with its default settings.
 
     Raises:
-        HarnessError: no such method, or its package cannot be imported.
+        HarnessError: no such method.
+        UnavailableError: its package cannot be imported.
     """
     entry = _entry(name)
     try:
         make = entry.load()
         method: Method = make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
     except ImportError as error:
-        raise HarnessError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+        raise UnavailableError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
     return method
 
 
