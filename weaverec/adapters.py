@@ -52,13 +52,26 @@ class ComponentSettings(LoraSettings):
 
 
 def component(
-    data: TrainingData, mix: tuple[str, ...], settings: ComponentSettings, budget: Budget, seed: int
+    data: TrainingData,
+    mix: tuple[str, ...],
+    settings: ComponentSettings,
+    budget: Budget,
+    seed: int,
+    start: Path = Path(),
 ) -> Artefact:
     """The artefact of one LoRA component, trained on the union of the mix's domains.
 
     The order of the mix does not matter: the hybrid of T and S is that of S and T, one artefact for both.
+
+    Args:
+        data: the scenario's.
+        mix: names of domains.
+        settings: of the training.
+        budget: of the suite.
+        seed: of the training.
+        start: where the path of the backbone starts, if it is relative.
     """
-    backbone = find_backbone(settings.backbone)
+    backbone = find_backbone(settings.backbone, start)
     domains = sorted((data.domains[name] for name in mix), key=lambda domain: domain.identity)
     return Artefact(
         kind="lora",

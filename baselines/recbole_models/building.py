@@ -14,6 +14,8 @@ from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.dataset import contained, make_config, make_dataset
 from harness.errors import HarnessError
 
+Loss = Literal["CE", "BPR", "BCE"]
+
 
 @dataclass(frozen=True)
 class RecBoleSettings:
@@ -35,7 +37,7 @@ class RecBoleSettings:
     """
 
     model: str
-    loss: Literal["CE", "BPR", "BCE"] | None = None
+    loss: Loss | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     max_length: Annotated[int, Ge(1)] = 50
     stride: Annotated[int, Ge(1)] = 25

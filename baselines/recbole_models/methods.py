@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from baselines.recbole_models.building import RecBoleSettings, sequential_models
+from baselines.recbole_models.building import Loss, RecBoleSettings, sequential_models
 from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.training import load_scorer, train_model
 from baselines.spaces import load_space
@@ -71,7 +71,7 @@ class RecBoleMethod:
         return Corpus.of(*sorted((data.domains[name] for name in names), key=lambda domain: domain.identity))
 
 
-def _method(space: str, model: str, loss: str | None = None, joint: bool = False) -> RecBoleMethod:
+def _method(space: str, model: str, loss: Loss | None = None, joint: bool = False) -> RecBoleMethod:
     """A method as the first trial of its tuning would have it."""
     found = load_space(space)
     return RecBoleMethod(with_settings(RecBoleSettings(model, loss), found.first()), found, joint)
