@@ -114,12 +114,15 @@ class ChecksFiles(Protocol):
 
 @runtime_checkable
 class ChecksData(Protocol):
-    """A method that cannot run on every scenario."""
+    """A method that cannot learn from all data."""
 
-    def unable(self, data: TrainingData) -> str | None:
-        """Why it cannot run on these data, such as `no timestamps in drama`; None where it can.
+    def check_data(self, data: TrainingData) -> None:
+        """Finds out, while a run is planned, whether the method can learn from these data.
 
-        Asked before anything is trained. Where there is a reason, the run is skipped and the board says why.
+        A run that cannot be made is skipped, the board says why, and the others go on.
+
+        Raises:
+            HarnessError: it cannot.
         """
         ...
 
@@ -340,8 +343,16 @@ def make_method(name: str) -> Method:
     try:
         make = entry.load()
         method: Method = make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
+    except HarnessError:
+        raise
     except ImportError as error:
         raise UnavailableError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+    except Exception as error:
+        whose = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+        raise HarnessError(
+            f"Method {name!r}{whose} (entry point {entry.value}) cannot be made: {type(error).__name__}: {error}.",
+            "Report it to its authors, or run without it.",
+        ) from error
     return method
 
 

@@ -163,6 +163,7 @@ def load(backbone: Backbone, head: Head = "states", dtype: torch.dtype = torch.f
             dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
+            trust_remote_code=False,
             # On texts of ten tokens, plain attention is faster than the fused kernel on a CPU.
             attn_implementation="sdpa" if backbone.decoder_only else "eager",
         )
@@ -184,7 +185,7 @@ def load_tokenizer(backbone: Backbone) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True)
+        tokenizer: Any = AutoTokenizer.from_pretrained(backbone.folder, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unreadable(backbone, error) from error
     if tokenizer.pad_token_id is None:  # any will do: the mask hides it
@@ -193,6 +194,11 @@ def load_tokenizer(backbone: Backbone) -> Any:
 
 
 def _unreadable(backbone: Backbone, error: Exception) -> HarnessError:
+    if "trust_remote_code" in str(error):
+        return HarnessError(
+            f"The backbone {backbone.name} in {backbone.folder} needs code of its own, which is never run.",
+            "Use a backbone of a kind that transformers has.",
+        )
     return HarnessError(f"Cannot load the backbone {backbone.name} from {backbone.folder}: {error}.", "Fetch it again.")
 
 
@@ -334,10 +340,10 @@ def sizes_of(backbone: Backbone, head: Head = "states") -> Sizes:
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
 
     try:
-        config: Any = AutoConfig.from_pretrained(backbone.folder, local_files_only=True)
+        config: Any = AutoConfig.from_pretrained(backbone.folder, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):  # shapes alone
             kind: Any = AutoModelForCausalLM if head == "tokens" else AutoModel
-            model = kind.from_config(config)
+            model = kind.from_config(config, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise _unreadable(backbone, error) from error
     sizes = {name: weight.numel() for name, weight in model.named_parameters()}

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.data.sources import Source, make_source
@@ -14,6 +13,7 @@ from harness.protocol.candidates import CandidateSet
 from harness.protocol.overlap import OVERLAPS
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
 from harness.protocol.split import SPLITS
+from harness.yaml_file import read_yaml
 
 _FOLDER = Path(__file__).parent
 
@@ -158,21 +158,18 @@ def load_suite(name_or_path: str) -> Suite:
 
 def _load(path: Path) -> Suite:
     try:
-        file = _SuiteFile.model_validate(yaml.safe_load(path.read_bytes()))
+        file = _SuiteFile.model_validate(read_yaml(path))
         domains = tuple(domain.spec(path.parent) for domain in file.domains)
     except OSError as error:
         raise HarnessError(f"Cannot read the suite file {path}: {error.strerror}.", "Check the path.") from error
-    except yaml.YAMLError as error:
-        at = getattr(error, "problem_mark", None)
-        line = f" line {at.line + 1}" if at else ""
-        raise HarnessError(f"{path}:{line} is no valid YAML.", "Mend the file.") from error
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ").rstrip(".")
         raise HarnessError(f"{path}: {where + ': ' if where else ''}{message}.", "Mend the file.") from error
     except HarnessError as error:
-        raise HarnessError(f"{path}: {error.what}", error.mend) from error
+        named = error.what if error.what.startswith(f"{path}: ") else f"{path}: {error.what}"
+        raise HarnessError(named, error.mend) from error
     except ValueError as error:
         raise HarnessError(f"{path}: {error}.", "Mend the file.") from error
     if file.suite in suite_names() and path.parent.parent != _FOLDER:

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, model_validator
 
 from harness.errors import HarnessError
+from harness.yaml_file import read_yaml
 
 Value = bool | int | float | str
 
@@ -77,11 +77,9 @@ class Space(RootModel[dict[str, Choice]]):
             HarnessError: no such file, or it is not valid; the message names the entry.
         """
         try:
-            return cls.model_validate(yaml.safe_load(path.read_bytes()))
+            return cls.model_validate(read_yaml(path))
         except OSError as error:
             raise HarnessError(f"Cannot read the search space {path}: {error.strerror}.", "Check the path.") from error
-        except yaml.YAMLError as error:
-            raise HarnessError(f"{path} is no valid YAML.", "Mend the file.") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
