@@ -287,6 +287,8 @@ def _check_whole(backbone: Backbone, head: Head) -> int:
             trust_remote_code=False,
         )
     except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise _unreadable(backbone, error) from error
         # Transformers raises errors of any kind on files that it cannot make sense of.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise _unfit(backbone, f"cannot be loaded ({reason})", "Fetch it again, or use another.") from error

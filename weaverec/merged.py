@@ -26,6 +26,8 @@ from weaverec.diagnostics import diagnose, obtained, prefix_vectors
 from weaverec.merge import TaskVector, by_layer, fold, save_model, task_vector
 from weaverec.retriever import Reading, reading_of, retriever
 from weaverec.rules import Rule, equal_weights
+from weaverec.texts import check_texts
+from weaverec.training import check_selectable
 
 #: The domains a component is trained on.
 Mix = tuple[str, ...]
@@ -83,6 +85,16 @@ class Merged:
     def check_files(self) -> None:
         """Looks at the backbone's files; without its weights, the method can be planned."""
         self.backbone.check()
+
+    def check_data(self, data: TrainingData) -> None:
+        """Asks for item texts, and for validation events in each mix.
+
+        Raises:
+            HarnessError: there are none.
+        """
+        check_texts(data, self.learns_from(data.target, data.sources))
+        for mix in self.distinct_mixes(data):
+            check_selectable([data.domains[name] for name in mix])
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once."""

@@ -147,6 +147,14 @@ class RankedMerge:
         self.backbone.check("tokens")
         self.retriever_backbone.check()
 
+    def check_data(self, data: TrainingData) -> None:
+        """Asks for item texts, and for validation events in each mix.
+
+        Raises:
+            HarnessError: there are none.
+        """
+        self.retrieving.check_data(data)
+
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once.
 

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from harness.protocol.scenario import Suite
     from harness.report.collect import Board
-    from harness.run.plan import Plan, Run
+    from harness.run.plan import Plan, Run, SkippedRun
     from harness.run.workers import Failure
 
 #: Share of the speed of plain matrix products that a training reaches.
@@ -116,8 +116,7 @@ def run(
         plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store, there)
         _print_plan(console, chosen, plan)
         place = Workplace(chosen, domains, store.root, chosen_device, on_error is OnErrorChoice.STOP)
-        if not dry_run:
-            check_files(plan, chosen)
+        check_files(plan, chosen)
         if processes.count > 1 and not dry_run:
             with bars(console) as shown:
                 train_together(plan, place, processes, shown)
@@ -314,17 +313,19 @@ def _guards(board: "Board") -> list[str]:
 
 def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:
     here = len(plan.runs) - len(plan.missing)
+    skipped = dict.fromkeys((each.method, each.scenario.name, each.reason) for each in plan.skipped)
     lines = [
         f"{suite.id}: {suite.title}",
         f"  runs:     {len(plan.runs)}, of which {here} are here already and {len(plan.missing)} are to be made",
         f"  training: {len(plan.trainings)} to be trained, {len(plan.reused)} reused",
         *(f"    train {training.label}" for training in plan.trainings),
         *(f"    reuse {training.label}" for training in plan.reused),
+        *(f"  skipped:  {method} on {name}: {reason}" for method, name, reason in skipped),
     ]
     console.print("\n".join(map(one_line, lines)))
 
 
-def _run_id(run: "Run") -> str:
+def _run_id(run: "Run | SkippedRun") -> str:
     return f"{run.scenario.name}/{run.method}-seed{run.seed}"
 
 
@@ -334,4 +335,5 @@ def _plan_json(plan: "Plan") -> dict[str, object]:
         "missing": list(map(_run_id, plan.missing)),
         "trained": [training.label for training in plan.trainings],
         "reused": [training.label for training in plan.reused],
+        "skipped": {_run_id(each): each.reason for each in plan.skipped},
     }

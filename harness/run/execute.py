@@ -108,7 +108,7 @@ def check_files(plan: Plan, suite: Suite) -> None:
     """Fails before a plan is carried out rather than hours later, when the first method asks for what is not there.
 
     Raises:
-        HarnessError: something that a method of the missing runs needs is not on this machine.
+        HarnessError: a file that a method of the missing runs needs is not there, or not whole.
     """
     for scenario, name in dict.fromkeys((run.scenario, run.method) for run in plan.missing):
         method, _ = method_for(suite, scenario, name)

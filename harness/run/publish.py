@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -14,7 +15,7 @@ from harness.protocol.scenario import Suite
 from harness.results.failure import FailureRecord, failure_path, write_failure
 from harness.results.record import RunResult, ranks_path, write_result
 from harness.run.execute import FailedRun
-from harness.run.plan import Plan
+from harness.run.plan import Plan, Run, SkippedRun
 from harness.run.store import Store
 
 
@@ -26,28 +27,31 @@ def publishing(output: Path, tell: Tell) -> AbstractContextManager[None]:
 def publish(suite: Suite, plan: Plan, failed: Sequence[FailedRun], store: Store, results: Path) -> None:
     """Writes every planned run's result and ranks below `results`, unless the same is there already.
 
-    Of a run that failed, its failure is written, and what an earlier command may have had of it stays.
+    Of a run that failed or was skipped, the reason is written, and what an earlier command may have had of it stays.
 
     Raises:
         HarnessError: a stored result is corrupt, or the folder cannot be written to.
     """
-    for failure in failed:
+    unmade: list[tuple[Run | SkippedRun, Literal["failed", "skipped"], str]] = [
+        *((each.run, "failed", each.failure.cause) for each in failed),
+        *((each, "skipped", each.reason) for each in plan.skipped),
+    ]
+    for run, status, cause in unmade:
         write_failure(
             FailureRecord(
                 suite=suite.name,
                 suite_version=suite.version,
-                scenario=failure.run.scenario.name,
-                method=failure.run.method,
-                seed=failure.run.seed,
-                cause=failure.failure.cause,
+                scenario=run.scenario.name,
+                method=run.method,
+                seed=run.seed,
+                status=status,
+                cause=cause,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
             results,
         )
     lost = {failure.run for failure in failed}
-    for run in plan.runs:
-        if run in lost:
-            continue
+    for run in (run for run in plan.runs if run not in lost):
         folder = store.read("run", run.key).folder
         raw = (folder / "result.json").read_bytes()
         try:

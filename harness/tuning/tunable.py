@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import re
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeVar, get_type_hints, runtime_checkable
 
@@ -10,12 +9,9 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from harness.errors import HarnessError
 from harness.method import Method
-from harness.tuning.space import Space
+from harness.tuning.space import Space, read_number
 
 Settings = TypeVar("Settings")
-
-#: YAML reads `1e-3` as text: its numbers with an exponent need a dot and a sign.
-_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -41,6 +37,44 @@ class Tunable(TakesSettings, Protocol):
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """The domains that the method looks at, target first: scenarios in which they are the same share settings."""
         ...
+
+
+def configured(method: Method, chosen: Mapping[str, Any], where: str) -> Method:
+    """A method with some settings replaced.
+
+    Args:
+        method: the method.
+        chosen: see `check_settings`.
+        where: where they are written, which messages start with.
+
+    Raises:
+        HarnessError: the method takes no settings, or not these; see `check_settings`.
+    """
+    if not isinstance(method, TakesSettings):
+        raise HarnessError(f"{where}: the method takes no settings.", "Leave them out.")
+    try:
+        return method.tuned(check_settings(method.settings, chosen))
+    except HarnessError as error:
+        raise HarnessError(f"{where}.{error.what}", error.mend) from error
+    except ValueError as error:  # what a method of somebody's has against them
+        raise HarnessError(f"{where}: {error}.", "Mend them.") from error
+
+
+def check_space(method: Method, space: Space, where: str) -> None:
+    """Checks that a method takes all that its search space may choose.
+
+    Args:
+        method: the method.
+        space: what may be chosen.
+        where: what messages start with.
+
+    Raises:
+        HarnessError: it lacks a setting of the space, or a value is of another type or out of its range.
+    """
+    for name, choice in space.root.items():
+        # Whole numbers of a range are drawn as fractions.
+        for value in choice.choices or (choice.first, choice.low, choice.high):
+            configured(method, {name: value}, where)
 
 
 def with_settings(settings: Settings, chosen: Mapping[str, Any]) -> Settings:
@@ -127,15 +161,11 @@ def _valid(hint: Any, value: Any, name: str) -> Any:
     except PydanticUserError as error:
         raise HarnessError(f"{name}: no suite can give it: it is of the type {hint}.", "Leave it out.") from error
     except ValidationError as error:
-        if isinstance(value, str) and _EXPONENT.fullmatch(value):
-            return _valid(hint, _number(value), name)
+        number = read_number(value)
+        if number is not value:
+            return _valid(hint, number, name)
         should = error.errors()[0]["msg"].replace("Input should", "It should").rstrip(".")
         raise HarnessError(f"{name}: found {_shown(value)}.", f"{should}.") from error
-
-
-def _number(text: str) -> int | float:
-    number = float(text)
-    return int(number) if number.is_integer() else number
 
 
 def _shown(value: Any) -> str:
