@@ -8,6 +8,7 @@ from typing import Any
 
 from baselines.recbole_models.building import Loss, RecBoleSettings, sequential_models
 from baselines.recbole_models.corpus import Corpus
+from baselines.recbole_models.parameters import check_parameters
 from baselines.recbole_models.training import load_scorer, train_model
 from baselines.spaces import load_space
 from harness.errors import HarnessError, UnavailableError
@@ -38,7 +39,9 @@ class RecBoleMethod:
 
     def tuned(self, chosen: Mapping[str, Any]) -> "RecBoleMethod":
         """The same method with settings from its space."""
-        return RecBoleMethod(with_settings(self.settings, chosen), self.space, self.joint)
+        settings = with_settings(self.settings, chosen)
+        check_parameters(settings)
+        return RecBoleMethod(settings, self.space, self.joint)
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The trained model. One corpus serves each of its domains as the target."""

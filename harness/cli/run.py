@@ -172,6 +172,7 @@ def plan(
 
     from harness.device import flops_per_second
     from harness.files import check_writable
+    from harness.run.execute import check_files
     from harness.run.plan import make_plan
     from harness.run.store import Store
     from harness.suites import load_suite, pick_scenarios
@@ -197,6 +198,10 @@ def plan(
         typer.echo(json.dumps({**_plan_json(made), "estimates": estimates}, indent=1))
         return
     _print_plan(console, chosen, made)
+    try:
+        check_files(made, chosen)
+    except HarnessError as error:  # a plan needs no weights; a run does
+        console.print(one_line(f"Before a run: {error}"))
     if not known:
         return
     rows = [

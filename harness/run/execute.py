@@ -13,9 +13,10 @@ import psutil
 from harness.errors import HarnessError
 from harness.files import remove_leftovers
 from harness.locks import remove_stale_locks
-from harness.method import Artefact, ChecksFiles, TrainsArtefacts
+from harness.method import Artefact, TrainsArtefacts
 from harness.protocol.scenario import Suite
 from harness.run.artefacts import artefact_key, train, train_along
+from harness.run.methods import check_files as check_files_of
 from harness.run.methods import method_for
 from harness.run.opening import Domains, open_training
 from harness.run.plan import Plan, Run, Training
@@ -112,8 +113,7 @@ def check_files(plan: Plan, suite: Suite) -> None:
     """
     for scenario, name in dict.fromkeys((run.scenario, run.method) for run in plan.missing):
         method, _ = method_for(suite, scenario, name)
-        if isinstance(method, ChecksFiles):
-            method.check_files()
+        check_files_of(suite, name, method)
 
 
 def train_together(plan: Plan, place: Workplace, together: Together, progress: Progress) -> None:

@@ -1,9 +1,11 @@
 """The methods of a suite's runs: with tuned settings where those were found."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 
 from harness.errors import HarnessError, UnavailableError
-from harness.method import ChecksData, Method, ReadsPaths, content_of, make_method
+from harness.method import ChecksData, ChecksFiles, Method, ReadsPaths, content_of, make_method
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.split import TrainingData
 from harness.tuning.record import Tuning, read_tuning, tuning_path
@@ -19,9 +21,9 @@ def suite_method(suite: Suite, name: str) -> Method:
     """
     method = make_method(name)
     if isinstance(method, ReadsPaths):
-        method = method.relative_to(suite.folder)
+        method = method.relative_to(suite.file.parent)
     own = suite.settings.get(name)
-    return configured(method, own, f"Suite {suite.id}: settings.{name}") if own else method
+    return configured(method, own, f"{suite.file}: settings.{name}") if own else method
 
 
 def unavailable(suite: Suite, name: str) -> str | None:
@@ -31,7 +33,9 @@ def unavailable(suite: Suite, name: str) -> str | None:
         HarnessError: no such method, or the suite gives it settings that it does not take.
     """
     try:
-        content_of(suite_method(suite, name))
+        method = suite_method(suite, name)
+        with _named(suite, name):
+            content_of(method)
     except UnavailableError as error:
         return str(error)
     return None
@@ -58,6 +62,29 @@ def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tun
         return configured(method, tuning.chosen, f"{path}: chosen"), tuning
     except HarnessError as error:
         raise HarnessError(f"{error.what} {error.mend}", tune_again(suite, name)) from error
+
+
+def check_files(suite: Suite, name: str, method: Method) -> None:
+    """Finds out, before anything starts, whether the files that a method needs are there and whole.
+
+    Raises:
+        HarnessError: they are not; the message names the suite's file and the method.
+    """
+    with _named(suite, name):
+        if isinstance(method, ChecksFiles):
+            method.check_files()
+
+
+@contextmanager
+def _named(suite: Suite, name: str) -> Iterator[None]:
+    """Puts the suite's file and the method before messages of wrong files."""
+    try:
+        yield
+    except UnavailableError:
+        raise
+    except HarnessError as error:
+        key = f"settings.{name}" if name in suite.settings else name
+        raise HarnessError(f"{suite.file}: {key}: {error.what}", error.mend) from error
 
 
 def check_data(method: Method, data: TrainingData) -> str | None:

@@ -8,11 +8,11 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.evaluate import validation_ndcg
 from harness.files import source_digest
-from harness.method import ChecksFiles, FitContext, Report, packages_of
+from harness.method import FitContext, Report, packages_of
 from harness.protocol.ranking import InvalidScoresError
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefacts import RunArtefacts
-from harness.run.methods import check_data, suite_method
+from harness.run.methods import check_data, check_files, suite_method
 from harness.run.opening import Domains, open_training
 from harness.run.provenance import HARNESS_CODE
 from harness.run.store import Store
@@ -59,8 +59,7 @@ def check_study(suite: Suite, task: Study, domains: Domains) -> str | None:
         HarnessError: the scenario's data cannot be split, or a file that the method needs is not there.
     """
     method = suite_method(suite, task.method)
-    if isinstance(method, ChecksFiles):
-        method.check_files()
+    check_files(suite, task.method, method)
     return check_data(method, open_training(suite, task.scenario, domains))
 
 

@@ -219,7 +219,7 @@ def _load(path: Path) -> Suite:
         least_recall=file.least_recall,
         settings=settings,
         tuned=path.with_suffix(".tuned"),
-        folder=path.parent,
+        file=path,
     )
 
 

@@ -151,6 +151,8 @@ def _field(owner: Any, part: str, prefix: str, name: str) -> Any:
 
 
 def _valid(hint: Any, value: Any, name: str) -> Any:
+    if hint is Any:
+        value = read_number(value)
     try:
         written = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:

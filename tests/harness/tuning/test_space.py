@@ -112,6 +112,7 @@ class Ranged:
         ({"rate": "1e-3"}, {"rate": 0.001}),  # how YAML reads it
         ({"size": "1e3"}, {"size": 1000}),
         ({"name": "1e-3"}, {"name": "1e-3"}),  # a text where a text is asked for
+        ({"free": "1e-3"}, {"free": 0.001}),
         ({"name": None}, {"name": None}),
         ({"widths": [3, 4]}, {"widths": (3, 4)}),
         ({"on": True, "kind": "b"}, {"on": True, "kind": "b"}),
