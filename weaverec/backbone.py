@@ -220,10 +220,12 @@ def _check(backbone: Backbone, head: Head) -> None:
     # Without one of them, transformers gives a tokenizer that knows no words.
     if not any((backbone.folder / name).is_file() for name in files):
         raise _unfit(backbone, f"has no tokenizer ({' or '.join(sorted(files))})", "Fetch it again, or save it there.")
-    if len(tokenizer) > embedded:
+    # Special tokens beyond these are never asked for.
+    most = max(tokenizer.vocab_size, tokenizer.pad_token_id + 1)
+    if most > embedded:
         raise _unfit(
             backbone,
-            f"has a tokenizer of {len(tokenizer):,} tokens, and embeddings of {embedded:,}",
+            f"has a tokenizer of {most:,} tokens, and embeddings of {embedded:,}",
             "Put the tokenizer there that the model was trained with.",
         )
 

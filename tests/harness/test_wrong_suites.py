@@ -48,12 +48,12 @@ RIGHT: dict[str, Any] = {
 #: What is changed in a right suite, and what the refusal says after the file's name.
 WRONG: list[tuple[dict[str, Any], str]] = [
     # Keys.
-    ({"titel": "mine"}, "titel: there is no such key. Did you mean 'title'?"),
-    ({"setings": {}}, "setings: there is no such key. Did you mean 'settings'?"),
+    ({"titel": "mine"}, "titel: there is no such key. Did you mean 'title'"),
+    ({"setings": {}}, "setings: there is no such key. Did you mean 'settings'"),
     ({"budget": {"trials": 1, "epoch": 1, "patience": 1}}, "budget.epoch: there is no such key. Did you mean 'epochs'"),
     ({"budget": {"trials": 1, "epochs": 1}}, "budget.patience: missing. Add it."),
     ({"scenarios": scenario(candidates=["full"])}, "scenarios.0.candidates: there is no such key. Did you mean"),
-    ({"domains": domain(kcore=5)}, "domain 'a': kcore: there is no such key. Did you mean 'k_core'?"),
+    ({"domains": domain(kcore=5)}, "domain 'a': kcore: there is no such key. Did you mean 'k_core'"),
     ({"domains": domain(item="items.csv")}, "domain 'a': item: there is no such key. Did you mean 'items'"),
     ({"domains": [{"name": "a", "dataset": "steam", "kcore": 5}, domain()[1]]}, "domain 'a': 'kcore' is not for"),
     # Types and ranges.
@@ -104,7 +104,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (settings("sasrec", learning_rate=None), "settings.sasrec.learning_rate: found null. It should be a valid number."),
     (settings("sasrec", batch=0), "settings.sasrec.batch: found 0. It should be greater than or equal to 1."),
     (settings("sasrec", loss="MSE"), "settings.sasrec.loss: found \"MSE\". It should be 'CE', 'BPR' or 'BCE'."),
-    (settings("sasrec", max_length=20), "settings.sasrec.stride: found 25. It should be at most max_length, 20."),
+    (settings("sasrec", max_length=20), "settings.sasrec.stride: found 25. It should be at most max_length, 20"),
     (settings("sasrec", parameters__hiden_size=64), "settings.sasrec.parameters.hiden_size: RecBole's SASRec has no"),
     (settings("sasrec", parameters__hidden_size="64"), 'settings.sasrec.parameters.hidden_size: found "64".'),
     (settings(TARGET_ONLY, rank=0), "settings.target-only.rank: found 0. It should be greater than or equal to 1."),

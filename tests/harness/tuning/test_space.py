@@ -74,8 +74,8 @@ def test_dotted_names_lead_into_settings() -> None:
 @pytest.mark.parametrize(
     ("name", "mend"),
     [
-        ("rat", "Did you mean 'rate'?"),
-        ("inner.decya", "Did you mean 'inner.decay'?"),
+        ("rat", "Did you mean 'rate'"),
+        ("inner.decya", "Did you mean 'inner.decay'"),
         ("rate.none", "It takes none."),
         ("none", "Known: "),
     ],
