@@ -92,7 +92,7 @@ def run(
     )
     from harness.run.plan import make_plan
     from harness.run.progress import bars
-    from harness.run.publish import publish, publishing
+    from harness.run.publish import publish, publishing, record_failures
     from harness.run.store import Store
     from harness.suites import load_suite, pick_scenarios
     from harness.together import together
@@ -131,7 +131,8 @@ def run(
     with bars(console) as shown:
         failed = execute(plan, place, jobs or default_jobs(chosen_device), shown)
     with publishing(output_dir, console.print):
-        publish(chosen, plan, failed, store, output_dir / "results")
+        publish(plan, store, output_dir / "results", failed)
+        record_failures(chosen, plan, failed, output_dir / "results")
         try:
             board, read = _write_board(output_dir, chosen.name, chosen.version)
         except NoResultsError:

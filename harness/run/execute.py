@@ -81,10 +81,10 @@ def execute(plan: Plan, place: Workplace, jobs: int, progress: Progress) -> list
     left = [training for training in plan.trainings if not store.has(training.kind, training.key)]
     with _workers(min(jobs, max(len(left), len(plan.missing))), place) as workers:
         failures = _phase(
-            "Training", [Task(t.label, partial(_train, t, place)) for t in left], place, workers, progress
+            "Training", [Task(t.label, partial(_train, t, place), t.run.method) for t in left], place, workers, progress
         )
         failed = {left[index].key: failure.cause for index, failure in failures.items()}
-        tasks = [Task(_label(run), partial(_score, run, place, failed)) for run in plan.missing]
+        tasks = [Task(_label(run), partial(_score, run, place, failed), run.method) for run in plan.missing]
         failures = _phase("Scoring", tasks, place, workers, progress)
     return [FailedRun(plan.missing[index], failure) for index, failure in sorted(failures.items())]
 
@@ -166,7 +166,7 @@ def tune(studies: Sequence[Study], place: Workplace, jobs: int, progress: Progre
     """
     if not studies:
         return {}
-    tasks = [Task(study.label, partial(_tune, study, place)) for study in studies]
+    tasks = [Task(study.label, partial(_tune, study, place), study.method) for study in studies]
     with _workers(min(jobs, len(studies)), place) as workers:
         failures = _phase("Tuning", tasks, place, workers, progress)
     return {studies[index].label: failure for index, failure in failures.items()}

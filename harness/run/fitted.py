@@ -69,7 +69,7 @@ def _opened(
     method, tuning = method_for(suite, scenario, name)
     check_tuned_on(suite, name, tuning, data)
     check_files(suite, name, method)
-    reason = check_data(method, data)
+    reason = check_data(name, method, data)
     if reason:
         raise HarnessError(f"{name} cannot run on {scenario.name}: {reason}", "Ask for another.")
     return method, data, FitContext(suite.budget, seed, device, RunArtefacts(store, device, report))

@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from harness.errors import HarnessError, UnavailableError
 from harness.method import ChecksData, ChecksFiles, Method, ReadsPaths, content_of, make_method
+from harness.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.split import TrainingData
 from harness.tuning.record import Tuning, read_tuning, tuning_path
@@ -70,7 +71,7 @@ def check_files(suite: Suite, name: str, method: Method) -> None:
     Raises:
         HarnessError: they are not; the message names the suite's file and the method.
     """
-    with _named(suite, name):
+    with told_as_plugins(name), _named(suite, name):
         if isinstance(method, ChecksFiles):
             method.check_files()
 
@@ -87,13 +88,14 @@ def _named(suite: Suite, name: str) -> Iterator[None]:
         raise HarnessError(f"{suite.file}: {key}: {error.what}", error.mend) from error
 
 
-def check_data(method: Method, data: TrainingData) -> str | None:
+def check_data(name: str, method: Method, data: TrainingData) -> str | None:
     """Why a method cannot learn from some data; None where nothing speaks against it."""
-    try:
-        if isinstance(method, ChecksData):
-            method.check_data(data)
-    except HarnessError as error:
-        return str(error)
+    with told_as_plugins(name):
+        try:
+            if isinstance(method, ChecksData):
+                method.check_data(data)
+        except HarnessError as error:
+            return str(error)
     return None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.files import digest, source_digest
 from harness.method import Estimate, Method, TrainsArtefacts, content_of, packages_of, settings_of
+from harness.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
 from harness.results.record import result_path
 from harness.run.artefacts import artefact_key
@@ -119,7 +120,7 @@ def make_plan(
         scenario: open_training(suite, scenario, domains) for scenario in dict.fromkeys(run.scenario for run in absent)
     }
     for scenario, name in dict.fromkeys((run.scenario, run.method) for run in absent):
-        reason = check_data(made[scenario, name][0], opened[scenario])
+        reason = check_data(name, made[scenario, name][0], opened[scenario])
         if reason:
             reasons[scenario, name] = reason
     runs = tuple(run for run in planned if (run.scenario, run.method) not in reasons)
@@ -136,7 +137,9 @@ def make_plan(
     for run in missing:
         method, _ = made[run.scenario, run.method]
         if isinstance(method, TrainsArtefacts):
-            for artefact in method.artefacts(opened[run.scenario], suite.budget, run.seed):
+            with told_as_plugins(run.method):
+                artefacts = method.artefacts(opened[run.scenario], suite.budget, run.seed)
+            for artefact in artefacts:
                 key = artefact_key(artefact)
                 needed.setdefault(key, Training(key, artefact.kind, artefact.label, run, artefact.shared))
                 if artefact.estimate:

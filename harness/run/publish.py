@@ -24,33 +24,19 @@ def publishing(output: Path, tell: Tell) -> AbstractContextManager[None]:
     return locked(output / ".publishing.lock", f"writing results into {output}", tell)
 
 
-def publish(suite: Suite, plan: Plan, failed: Sequence[FailedRun], store: Store, results: Path) -> None:
+def publish(plan: Plan, store: Store, results: Path, failed: Sequence[FailedRun] = ()) -> None:
     """Writes every planned run's result and ranks below `results`, unless the same is there already.
 
-    Of a run that failed or was skipped, the reason is written, and what an earlier command may have had of it stays.
+    Args:
+        plan: what was asked for.
+        store: where the results are.
+        results: the folder they go to.
+        failed: runs of the plan that have none. What an earlier command may have published of them stays.
 
     Raises:
         HarnessError: a stored result is corrupt, or the folder cannot be written to.
     """
-    unmade: list[tuple[Run | SkippedRun, Literal["failed", "skipped"], str]] = [
-        *((each.run, "failed", each.failure.cause) for each in failed),
-        *((each, "skipped", each.reason) for each in plan.skipped),
-    ]
-    for run, status, cause in unmade:
-        write_failure(
-            FailureRecord(
-                suite=suite.name,
-                suite_version=suite.version,
-                scenario=run.scenario.name,
-                method=run.method,
-                seed=run.seed,
-                status=status,
-                cause=cause,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-            ),
-            results,
-        )
-    lost = {failure.run for failure in failed}
+    lost = {each.run for each in failed}
     for run in (run for run in plan.runs if run not in lost):
         folder = store.read("run", run.key).folder
         raw = (folder / "result.json").read_bytes()
@@ -65,6 +51,26 @@ def publish(suite: Suite, plan: Plan, failed: Sequence[FailedRun], store: Store,
         if not _holds(path, raw) or not _holds(ranks_path(path), ranks):
             write_result(result, ranks, path)
         failure_path(path).unlink(missing_ok=True)
+
+
+def record_failures(suite: Suite, plan: Plan, failed: Sequence[FailedRun], results: Path) -> None:
+    """Writes why runs failed or were skipped, each beside the place of its result; the next success removes it."""
+    unmade: list[tuple[Run | SkippedRun, Literal["failed", "skipped"], str]] = [
+        *((each.run, "failed", each.failure.cause) for each in failed),
+        *((each, "skipped", each.reason) for each in plan.skipped),
+    ]
+    for run, status, cause in unmade:
+        record = FailureRecord(
+            suite=suite.name,
+            suite_version=suite.version,
+            scenario=run.scenario.name,
+            method=run.method,
+            seed=run.seed,
+            status=status,
+            cause=cause,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        write_failure(record, results)
 
 
 def _holds(path: Path, content: bytes) -> bool:

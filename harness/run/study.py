@@ -60,7 +60,7 @@ def check_study(suite: Suite, task: Study, domains: Domains) -> str | None:
     """
     method = suite_method(suite, task.method)
     check_files(suite, task.method, method)
-    return check_data(method, open_training(suite, task.scenario, domains))
+    return check_data(task.method, method, open_training(suite, task.scenario, domains))
 
 
 #: Seed of the draws of settings, and of the trainings in a study.

@@ -32,10 +32,12 @@ class Task:
     Attributes:
         label: for people.
         work: called in the worker; a function of a module, or a partial of one.
+        method: the method that it is done for, if it fails by that one's code.
     """
 
     label: str
     work: Callable[[], None]
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class Workers:
                 worker.task = waiting.pop()
                 progress.start(tasks[worker.task].label)
                 try:
-                    worker.pipe.send(tasks[worker.task].work)
+                    worker.pipe.send(tasks[worker.task])
                 except OSError:  # it died; its pipe tells below
                     continue
             pipes = {worker.pipe: worker for worker in self._workers}
@@ -214,25 +216,25 @@ def _work(pipe: Connection, gpu: str | None) -> None:
     compute_with_one_thread()
     while True:
         try:
-            work = pipe.recv()
+            task = pipe.recv()
         except EOFError:
             return
-        pipe.send(("over", _failure_of(work)))
+        pipe.send(("over", _failure_of(task)))
 
 
-def _failure_of(work: Callable[[], None]) -> Failure | None:
+def _failure_of(task: Task) -> Failure | None:
     try:
-        work()
+        task.work()
     except BaseException as error:  # whatever a method does, sys.exit() included, concerns its own task alone
-        return Failure(cause_of(error), traceback.format_exc())
+        return Failure(cause_of(error, task.method), traceback.format_exc())
     return None
 
 
-def cause_of(error: BaseException) -> str:
+def cause_of(error: BaseException, method: str = "") -> str:
     """An exception in one line: the user's to mend, or by its kind and whose code it arose in."""
     if isinstance(error, HarnessError):
         return str(error)
-    plugin = plugin_behind(error)
+    plugin = plugin_behind(error, method)
     return one_line(f"{type(error).__name__}: {error}" + (f" (in the plug-in {plugin})" if plugin else ""))
 
 

@@ -1,5 +1,6 @@
 """The retriever head on decoder-only models: one pass over a history gives all its prefixes."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from tests.conftest import toy_raw
 from tests.making import quietly
 from tests.weaverec.decoders import decoder
 from weaverec.adapters import ComponentSettings, component
-from weaverec.backbone import Backbone, find_backbone, load
+from weaverec.backbone import Backbone, find_backbone, load, load_tokenizer, sizes_of
 from weaverec.batching import padded
 from weaverec.merge import task_vector
 from weaverec.retriever import RetrieverSettings, catalogue_vectors, hidden_states, reading_of
@@ -70,6 +71,53 @@ def test_a_kind_that_is_neither_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(HarnessError, match="neither an encoder nor a decoder-only"):
         _ = Backbone("pictures", tmp_path).decoder_only
+
+
+OWN_CODE = """
+from pathlib import Path
+Path({marker!r}).touch()
+from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
+class Config(PretrainedConfig):
+    model_type = "{kind}"
+class Model(PreTrainedModel):
+    config_class = Config
+class Tokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "some-new-kind"])
+def test_code_that_a_backbone_brings_is_never_run_nor_asked_about(tmp_path: Path, monkeypatch, kind: str) -> None:
+    def asked(*_: object) -> str:
+        raise AssertionError("the user was asked")
+
+    monkeypatch.setattr("builtins.input", asked)
+    backbone = decoder("qwen2", tmp_path / "qwen2")
+    marker = tmp_path / "it ran"
+    (backbone.folder / "own.py").write_text(OWN_CODE.format(marker=str(marker), kind=kind))
+    for name, entries in (
+        ("config.json", {"AutoConfig": "own.Config", "AutoModel": "own.Model", "AutoModelForCausalLM": "own.Model"}),
+        ("tokenizer_config.json", {"AutoTokenizer": ["own.Tokenizer", "own.Tokenizer"]}),
+    ):
+        path = backbone.folder / name
+        changed = json.loads(path.read_text()) | {"auto_map": entries}
+        path.write_text(json.dumps(changed | ({"model_type": kind} if name == "config.json" else {})))
+    for act in (
+        lambda: sizes_of(backbone),
+        lambda: sizes_of(backbone, "tokens"),
+        lambda: load_tokenizer(backbone),
+        lambda: load(backbone),
+        lambda: load(backbone, "tokens"),
+    ):
+        try:
+            act()
+        except HarnessError as error:
+            assert kind != "qwen2"
+            assert str(backbone.folder) in str(error) or "neither an encoder nor a decoder-only model" in str(error)
+    if kind != "qwen2":
+        with pytest.raises(HarnessError, match="needs code of its own, which is never run"):
+            sizes_of(backbone)
+    assert not marker.exists()
 
 
 def test_a_model_whose_adapters_could_not_be_merged_is_refused_before_it_is_trained(made) -> None:

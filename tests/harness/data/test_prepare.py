@@ -1,5 +1,7 @@
 from collections import Counter
+from pathlib import Path
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,9 @@ from hypothesis import strategies as st
 from harness.data.domain import Domain
 from harness.data.prepare import prepare
 from harness.data.raw import RawDomain
+from harness.data.store import DomainStore
 from harness.errors import HarnessError
+from tests.conftest import Toy
 
 rows = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 5)), max_size=80)
 
@@ -123,6 +127,38 @@ def test_ids_are_numbered_in_the_order_of_their_text_whatever_the_script() -> No
     items = pd.DataFrame({"item_id": ids, "text": ids})
     domain = prepare(RawDomain.of("toy", frame, items), 1)
     assert list(domain.user_ids) == sorted(ids) == list(domain.catalogue.item_ids)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (duckdb.TransactionException, "Failed to commit: Could not write file: No space left on device"),
+        (duckdb.FatalException, "database has been invalidated: No space left on device"),
+        (duckdb.IOException, "Could not write file: Disk quota exceeded"),
+        (duckdb.OutOfMemoryException, "could not allocate block"),
+        (OSError, "[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"),
+    ],
+)
+def test_a_full_disk_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], text: str
+) -> None:
+    def full(*_: object) -> None:
+        raise kind(text)
+
+    monkeypatch.setattr("harness.data.prepare._write", full)
+    with pytest.raises(HarnessError, match=r"in .* failed: .*Free some disk space") as told:
+        DomainStore(tmp_path).prepare(Toy(seed=1), "left", 1, tmp_path)
+    assert "\n" not in str(told.value)
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_other_errors_of_the_database_are_bugs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(*_: object) -> None:
+        raise duckdb.ParserException("syntax error")
+
+    monkeypatch.setattr("harness.data.prepare._write", wrong)
+    with pytest.raises(duckdb.ParserException):
+        DomainStore(tmp_path).prepare(Toy(seed=1), "left", 1, tmp_path)
 
 
 def test_fingerprint_is_over_content() -> None:

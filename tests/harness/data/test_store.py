@@ -1,3 +1,7 @@
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.prepare import prepare
+from harness.data.raw import silent
 from harness.data.sources import make_source
 from harness.data.store import DomainStore
 from harness.errors import HarnessError
@@ -70,6 +75,37 @@ def test_prepared_once_until_a_file_changes(tmp_path: Path) -> None:
     third = store.prepare(source, "d", 1, tmp_path)
     assert third.fresh
     assert third.made.fingerprint != first.made.fingerprint
+
+
+def test_two_at_once_prepare_once_and_one_says_that_it_waits(tmp_path: Path) -> None:
+    told: list[str] = []
+    store, opened = DomainStore(tmp_path / "domains", told.append), threading.Event()
+
+    class Slow(Toy):
+        def open(self, name, folder, report=silent):
+            opened.set()
+            time.sleep(0.5)
+            return super().open(name, folder, report)
+
+    def work() -> bool:
+        return store.prepare(Slow(seed=0), "left", 1, tmp_path).fresh
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(work)
+        opened.wait()
+        second = pool.submit(work)
+        assert (first.result(), second.result()) == (True, False)
+    assert told == [f"Waiting for process {os.getpid()}, which is preparing left."]
+    assert not list((tmp_path / "domains" / "locks").iterdir())
+
+
+def test_a_note_that_has_changed_is_not_believed(tmp_path: Path) -> None:
+    store = DomainStore(tmp_path)
+    made = store.prepare(Toy(seed=0), "left", 1, tmp_path).made
+    (note,) = (tmp_path / "prepared").iterdir()
+    note.write_text(note.read_text().replace(f'"read": {made.read}', '"read": 7'))
+    again = store.prepare(Toy(seed=0), "left", 1, tmp_path)
+    assert (again.fresh, again.made) == (True, made)
 
 
 @pytest.mark.parametrize("file", ["interactions.parquet", "catalogue.parquet", "users.parquet", "manifest.json"])

@@ -14,6 +14,7 @@ from harness.method import DotProduct, NoSettings
 from harness.report.collect import boards_in, collect
 from harness.report.leaderboard import leaderboard
 from harness.report.transfer import _added
+from harness.results.failure import FailureRecord, write_failure
 from harness.results.record import ArtefactRecord, RankTable, RunResult, read_result
 from harness.run.opening import prepare_domains
 from harness.run.plan import make_plan
@@ -173,6 +174,37 @@ def test_a_result_that_cannot_be_trusted_is_named(toy, damage, message: str) -> 
     damage(results / "toy" / "v1" / "left-from-right" / "fixed-seed0.json")
     with pytest.raises(HarnessError, match=message):
         collect(results, "toy", 1)
+
+
+def test_names_and_causes_with_markup_are_shown_as_they_are(toy) -> None:
+    name = "mine|[bold]*x*"
+    toy.add(name, Fixed)
+    results = run_all(toy, methods=("popularity", name))
+    scenario = toy.suite.scenarios[0].name
+    record = FailureRecord(
+        suite="toy",
+        suite_version=1,
+        scenario=scenario,
+        method="other|one",
+        seed=0,
+        cause="no | such\n# thing",
+        created="now",
+    )
+    write_failure(record, results)
+    write_failure(record.model_copy(update={"scenario": "never", "method": name}), results)
+    write_failure(record.model_copy(update={"method": "popularity", "seed": 1}), results)
+    text = leaderboard(collect(results, "toy", 1))
+    tables = [line for line in text.splitlines() if line.startswith("|")]
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in tables if "mine" in line or "other" in line}
+    assert widths <= {len(re.findall(r"(?<!\\)\|", line)) for line in tables if line.startswith("|:")}
+    assert r"| mine\|\[bold\]\*x\*" in text or r"| **mine\|\[bold\]\*x\***" in text
+    row = next(line for line in tables if line.startswith(r"| other\|one"))
+    assert [cell.strip() for cell in row.split("|")[3:]] == ["*failed*", "–", "–", ""]
+    assert r"- other\|one, seed 0, failed: no \| such # thing" in text.splitlines()
+    earlier = "- popularity, seed 1, failed: no \\| such # thing The figures above are those of an earlier run."
+    assert earlier in text.splitlines()
+    assert "## never\n\nEvery run failed.\n" in text
+    assert "no result of other" not in text
 
 
 def test_no_results_at_all(tmp_path: Path) -> None:

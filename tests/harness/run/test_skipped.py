@@ -13,7 +13,7 @@ from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
 from harness.run.opening import prepare_domains
 from harness.run.plan import make_plan
-from harness.run.publish import publish
+from harness.run.publish import publish, record_failures
 from harness.run.score import score
 from harness.run.store import Store
 from tests.conftest import domain_of
@@ -45,7 +45,8 @@ def run(place, *methods: str, scenarios=None):
     plan = make_plan(place.suite, chosen, methods, (0, 1), place.domains, place.store)
     for each in plan.missing:
         score(place.suite, each, place.domains, place.store, "cpu", lambda *_: None)
-    publish(place.suite, plan, [], place.store, place.out / "results")
+    publish(plan, place.store, place.out / "results")
+    record_failures(place.suite, plan, [], place.out / "results")
     return plan, leaderboard(collect(place.out / "results", "toy", 1))
 
 

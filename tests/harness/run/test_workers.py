@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from harness.errors import HarnessError
-from harness.run.progress import Lines, duration
+from harness.run.progress import Lines, bars, duration
 from harness.run.workers import Task, Workers, report_step, say
 
 
@@ -104,6 +104,15 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
     parent.wait()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
+
+
+def test_names_are_no_markup_on_a_terminal() -> None:
+    written = io.StringIO()
+    with bars(Console(file=written, force_terminal=True, width=100)) as shown:
+        shown.phase("Scoring", 2)
+        shown.start("[/x] on a\nb")
+        shown.finish("[/x] on a\nb", failed=True)
+    assert "failed: [/x] on a b" in written.getvalue()
 
 
 def test_a_line_a_finished_step_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
