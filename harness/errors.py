@@ -31,9 +31,14 @@ class HarnessError(Exception):
         "Unknown method 'weverec'. Did you mean 'weaverec'? Known: joint, weaverec."
         """
         names = sorted(known)
-        near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
-        question = f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
+        lower = {known_name.lower(): known_name for known_name in names}
+        near = difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.5)
+        question = f"Did you mean {' or '.join(repr(lower[n]) for n in near)}? " if near else ""
         return cls(f"Unknown {kind} {name!r}.", f"{question}Known: {', '.join(names)}.{mend and ' ' + mend}")
+
+
+class UnavailableError(HarnessError):
+    """Something that this machine lacks, such as a package: what needs it is skipped, all else can go on."""
 
 
 def one_line(text: str) -> str:

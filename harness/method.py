@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.domain import Ints
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnavailableError
 from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, TrainingData
 from harness.resuming import Checkpoint
@@ -119,8 +119,22 @@ class ChecksData(Protocol):
     def check_data(self, data: TrainingData) -> None:
         """Finds out, while a run is planned, whether the method can learn from these data.
 
+        A run that cannot be made is skipped, the board says why, and the others go on.
+
         Raises:
             HarnessError: it cannot.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsPaths(Protocol):
+    """A method whose settings hold paths."""
+
+    def relative_to(self, folder: Path) -> "Method":
+        """The same method, whose relative paths start from a folder: that of the suite's file.
+
+        The settings stay as they are written: results hold them, and no path of anybody's machine.
         """
         ...
 
@@ -322,7 +336,8 @@ def make_method(name: str) -> Method:
     """A method with its default settings.
 
     Raises:
-        HarnessError: no such method, or its package cannot be imported.
+        HarnessError: no such method.
+        UnavailableError: its package cannot be imported.
     """
     entry = _entry(name)
     try:
@@ -331,7 +346,7 @@ def make_method(name: str) -> Method:
     except HarnessError:
         raise
     except ImportError as error:
-        raise HarnessError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+        raise UnavailableError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
     except Exception as error:
         whose = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
         raise HarnessError(

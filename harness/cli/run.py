@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from harness.protocol.scenario import Suite
     from harness.report.collect import Board
-    from harness.run.plan import Plan, Run
+    from harness.run.plan import Plan, Run, SkippedRun
     from harness.run.workers import Failure
 
 #: Share of the speed of plain matrix products that a training reaches.
@@ -116,8 +116,7 @@ def run(
         plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store, there)
         _print_plan(console, chosen, plan)
         place = Workplace(chosen, domains, store.root, chosen_device, on_error is OnErrorChoice.STOP)
-        if not dry_run:
-            check_files(plan, chosen)
+        check_files(plan, chosen)
         if processes.count > 1 and not dry_run:
             with bars(console) as shown:
                 train_together(plan, place, processes, shown)
@@ -133,7 +132,7 @@ def run(
         failed = execute(plan, place, jobs or default_jobs(chosen_device), shown)
     with publishing(output_dir, console.print):
         publish(plan, store, output_dir / "results", failed)
-        record_failures(chosen, failed, output_dir / "results")
+        record_failures(chosen, plan, failed, output_dir / "results")
         try:
             board, read = _write_board(output_dir, chosen.name, chosen.version)
         except NoResultsError:
@@ -174,6 +173,7 @@ def plan(
 
     from harness.device import flops_per_second
     from harness.files import check_writable
+    from harness.run.execute import check_files
     from harness.run.plan import make_plan
     from harness.run.store import Store
     from harness.suites import load_suite, pick_scenarios
@@ -199,6 +199,10 @@ def plan(
         typer.echo(json.dumps({**_plan_json(made), "estimates": estimates}, indent=1))
         return
     _print_plan(console, chosen, made)
+    try:
+        check_files(made, chosen)
+    except HarnessError as error:  # a plan needs no weights; a run does
+        console.print(one_line(f"Before a run: {error}"))
     if not known:
         return
     rows = [
@@ -315,17 +319,19 @@ def _guards(board: "Board") -> list[str]:
 
 def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:
     here = len(plan.runs) - len(plan.missing)
+    skipped = dict.fromkeys((each.method, each.scenario.name, each.reason) for each in plan.skipped)
     lines = [
         f"{suite.id}: {suite.title}",
         f"  runs:     {len(plan.runs)}, of which {here} are here already and {len(plan.missing)} are to be made",
         f"  training: {len(plan.trainings)} to be trained, {len(plan.reused)} reused",
         *(f"    train {training.label}" for training in plan.trainings),
         *(f"    reuse {training.label}" for training in plan.reused),
+        *(f"  skipped:  {method} on {name}: {reason}" for method, name, reason in skipped),
     ]
     console.print("\n".join(map(one_line, lines)))
 
 
-def _run_id(run: "Run") -> str:
+def _run_id(run: "Run | SkippedRun") -> str:
     return f"{run.scenario.name}/{run.method}-seed{run.seed}"
 
 
@@ -335,4 +341,5 @@ def _plan_json(plan: "Plan") -> dict[str, object]:
         "missing": list(map(_run_id, plan.missing)),
         "trained": [training.label for training in plan.trainings],
         "reused": [training.label for training in plan.reused],
+        "skipped": {_run_id(each): each.reason for each in plan.skipped},
     }

@@ -25,7 +25,7 @@ from harness.cli.options import (
 from harness.cli.preparing import prepare_shown
 from harness.cli.run import tell_failures
 from harness.device import pick_device
-from harness.errors import HarnessError
+from harness.errors import HarnessError, one_line
 
 if TYPE_CHECKING:
     from harness.run.workers import Failure
@@ -62,9 +62,10 @@ def tune(
     """Chooses settings."""
     from harness.files import check_writable
     from harness.run.execute import Workplace, default_jobs, remove_what_was_left, tune
+    from harness.run.methods import unavailable
     from harness.run.progress import bars
     from harness.run.store import Store
-    from harness.run.study import studies_of
+    from harness.run.study import check_study, studies_of
     from harness.suites import load_suite, pick_scenarios
     from harness.tuning.record import read_tuning
 
@@ -77,7 +78,8 @@ def tune(
             "Give a suite of your own more trials.",
         )
     scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
-    studies = studies_of(chosen, scenarios, method or chosen.methods)
+    lacking = {name: lacks for name in method or chosen.methods if (lacks := unavailable(chosen, name))}
+    studies = studies_of(chosen, scenarios, [name for name in method or chosen.methods if name not in lacking])
     missing = [study for study in studies if again or read_tuning(study.path) is None]
     console.print(
         f"{chosen.id}: {len(studies)} to tune, {len(studies) - len(missing)} tuned before; "
@@ -86,16 +88,25 @@ def tune(
     )
     for study in missing:
         console.print(f"  tune {study.label}")
+    for name, lacks in lacking.items():
+        console.print(one_line(f"  skipped: {name}: {lacks}"))
     failed: Mapping[str, Failure] = {}
     if not dry_run and missing:
         check_writable(chosen.tuned)
         check_writable(cache_dir)
         remove_what_was_left(cache_dir, chosen.tuned)
         domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
+        ready = []
+        for study in missing:
+            reason = check_study(chosen, study, domains)
+            if reason:
+                console.print(one_line(f"  skipped: {study.label}: {reason}"))
+            else:
+                ready.append(study)
         used = pick_device(device)
         place = Workplace(chosen, domains, Store(cache_dir / "store").root, used, on_error is OnErrorChoice.STOP)
         with bars(console) as shown:
-            failed = tune(missing, place, jobs or default_jobs(used), shown)
+            failed = tune(ready, place, jobs or default_jobs(used), shown)
     found = {study.label: read_tuning(study.path) for study in studies}
     if as_json:
         done = {label: tuning.model_dump(mode="json") for label, tuning in found.items() if tuning}

@@ -322,9 +322,9 @@ def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Rep
                 texts[item] = text
             texts.setdefault(item, "")
     silent_ones = [item for item in items if not texts.get(item)]
-    if raw.has_text and len(silent_ones) == len(items):
+    if raw.has_text and not texts:
         raise HarnessError(
-            f"Domain {raw.name!r}: none of its {len(items):,} items has a text, the first is {items[0]!r}.",
+            f"Domain {raw.name!r}: none of its {len(items):,} items is in the items file, the first is {items[0]!r}.",
             "Check that the items file belongs to the interactions, and the columns that are named.",
         )
     if silent_ones:

@@ -105,6 +105,7 @@ class Suite:
         least_recall: an approximate index that finds less of what an exact one finds is refused.
         settings: by method, settings in which the suite departs from the method's own; a dot leads inside.
         tuned: the folder of settings found for it, which stands beside its file.
+        file: where it was read; the paths in it start from this file's folder.
         methods: those that a run of the suite includes unless others are named.
         seeds: those that a run includes unless others are named.
         budget: of every trained method.
@@ -123,6 +124,7 @@ class Suite:
     least_recall: float = 0.99
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuned: Path = Path("no settings were tuned")
+    file: Path = Path("no file")
 
     @property
     def id(self) -> str:

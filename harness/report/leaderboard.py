@@ -12,7 +12,7 @@ from harness.protocol.metrics import CUTOFFS, Floats, ndcg
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
 from harness.protocol.split import SelectedOnTest
 from harness.report.collect import Board, Entry
-from harness.report.failures import FAILED, failed_methods, failed_scenarios, failure_lines
+from harness.report.failures import failed_methods, failed_scenarios, failure_lines
 from harness.report.markdown import escaped
 from harness.report.merging import merging
 from harness.report.published import beside_published
@@ -162,7 +162,7 @@ def _overview(board: Board, ordered: dict[str, list[_Row]]) -> list[str]:
             *(
                 _bold(f"{means[method][s]:.4f}", best[s] == method)
                 if s in means[method]
-                else FAILED * (method in failed[s]) or "–"
+                else failed[s].get(method, "–")
                 for s in scenarios
             ),
             f"{average(method):.4f}" if len(means[method]) == len(scenarios) else "–",
@@ -200,8 +200,8 @@ def _tables(
             for index, row in enumerate(rows)
         ]
         headings = ["method", "NDCG@10", *_COLUMNS, *(f"NDCG@10, {name}" for name in others)]
-        for method in failed_methods(board, scenario):
-            body.append([escaped(method), FAILED, *["–"] * (len(headings) - 2)])
+        for method, status in failed_methods(board, scenario).items():
+            body.append([escaped(method), status, *["–"] * (len(headings) - 2)])
         sizes = described.slices
         lines += [
             "",

@@ -1,4 +1,4 @@
-"""The record of a run that failed: it stands where its result would, until a run succeeds."""
+"""The record of a run that failed or was skipped: it stands where its result would, until a run succeeds."""
 
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,8 @@ class FailureRecord(BaseModel):
     scenario: str
     method: str
     seed: int
+    status: Literal["failed", "skipped"] = "failed"
+    """Skipped is what could not be tried: the method needs what the machine or the data lack."""
     cause: str
     """One line."""
     created: str

@@ -13,10 +13,10 @@ import psutil
 from harness.errors import HarnessError
 from harness.files import remove_leftovers
 from harness.locks import remove_stale_locks
-from harness.method import Artefact, ChecksFiles, TrainsArtefacts
-from harness.plugins import told_as_plugins
+from harness.method import Artefact, TrainsArtefacts
 from harness.protocol.scenario import Suite
 from harness.run.artefacts import artefact_key, train, train_along
+from harness.run.methods import check_files as check_files_of
 from harness.run.methods import method_for
 from harness.run.opening import Domains, open_training
 from harness.run.plan import Plan, Run, Training
@@ -109,13 +109,11 @@ def check_files(plan: Plan, suite: Suite) -> None:
     """Fails before a plan is carried out rather than hours later, when the first method asks for what is not there.
 
     Raises:
-        HarnessError: something that a method of the missing runs needs is not on this machine.
+        HarnessError: a file that a method of the missing runs needs is not there, or not whole.
     """
     for scenario, name in dict.fromkeys((run.scenario, run.method) for run in plan.missing):
         method, _ = method_for(suite, scenario, name)
-        if isinstance(method, ChecksFiles):
-            with told_as_plugins(name):
-                method.check_files()
+        check_files_of(suite, name, method)
 
 
 def train_together(plan: Plan, place: Workplace, together: Together, progress: Progress) -> None:

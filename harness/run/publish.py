@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import ValidationError
 
@@ -14,7 +15,7 @@ from harness.protocol.scenario import Suite
 from harness.results.failure import FailureRecord, failure_path, write_failure
 from harness.results.record import RunResult, ranks_path, write_result
 from harness.run.execute import FailedRun
-from harness.run.plan import Plan
+from harness.run.plan import Plan, Run, SkippedRun
 from harness.run.store import Store
 
 
@@ -36,9 +37,7 @@ def publish(plan: Plan, store: Store, results: Path, failed: Sequence[FailedRun]
         HarnessError: a stored result is corrupt, or the folder cannot be written to.
     """
     lost = {each.run for each in failed}
-    for run in plan.runs:
-        if run in lost:
-            continue
+    for run in (run for run in plan.runs if run not in lost):
         folder = store.read("run", run.key).folder
         raw = (folder / "result.json").read_bytes()
         try:
@@ -54,16 +53,21 @@ def publish(plan: Plan, store: Store, results: Path, failed: Sequence[FailedRun]
         failure_path(path).unlink(missing_ok=True)
 
 
-def record_failures(suite: Suite, failed: Sequence[FailedRun], results: Path) -> None:
-    """Writes why runs failed, each beside the place of its result; the next success removes it."""
-    for each in failed:
+def record_failures(suite: Suite, plan: Plan, failed: Sequence[FailedRun], results: Path) -> None:
+    """Writes why runs failed or were skipped, each beside the place of its result; the next success removes it."""
+    unmade: list[tuple[Run | SkippedRun, Literal["failed", "skipped"], str]] = [
+        *((each.run, "failed", each.failure.cause) for each in failed),
+        *((each, "skipped", each.reason) for each in plan.skipped),
+    ]
+    for run, status, cause in unmade:
         record = FailureRecord(
             suite=suite.name,
             suite_version=suite.version,
-            scenario=each.run.scenario.name,
-            method=each.run.method,
-            seed=each.run.seed,
-            cause=each.failure.cause,
+            scenario=run.scenario.name,
+            method=run.method,
+            seed=run.seed,
+            status=status,
+            cause=cause,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         write_failure(record, results)

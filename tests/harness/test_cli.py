@@ -150,7 +150,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, monkeypatch, c
         ("sources: [comedy]", "sources: [action]", "names a domain twice"),
         ("dataset: movielens-100k-action", "source: movielens, part: action", "Unknown source"),
         ("suite: tiny", "suite: cdsr", "is the name of a suite of the harness's own"),
-        ("title: tiny", "titel: tiny", "tiny.yaml: title: Field required"),
+        ("title: tiny", "titel: tiny", "tiny.yaml: titel: there is no such key. Did you mean 'title'"),
         ("budget: {", "budget: [", "is no valid YAML"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "a seed is listed twice"),
         ("methods: [popularity]", "methods: [popularity]\ncandidates: [sampled-30]", "must include 'full'"),
@@ -306,8 +306,9 @@ def test_a_backbone_without_weights_can_be_planned_and_is_refused_before_a_run_s
     code, out, _ = harness(monkeypatch, capsys, "plan", *arguments)
     assert code == 0
     assert "| ranking LoRA on action, seed 0 |" in out
+    assert "Before a run: tiny.yaml: settings.ranker.target-only: The backbone qwen in qwen has no weights" in out
     code, _, err = harness(monkeypatch, capsys, "run", *arguments)
     assert code == 2
-    assert "The backbone qwen has no weights" in err
+    assert "tiny.yaml: settings.ranker.target-only: The backbone qwen in qwen has no weights" in err
     assert not list((place / "leaderboards").rglob("*.json"))
     assert not (place / ".harness" / "store" / "run").exists()

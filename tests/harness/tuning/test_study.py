@@ -152,7 +152,7 @@ def test_settings_found_on_other_data_are_refused(place) -> None:
 def test_settings_that_the_method_lacks_are_refused(place) -> None:
     found, path = tune(place)
     write_tuning(found.model_copy(update={"chosen": {"noise": 1}}), path)
-    with pytest.raises(HarnessError, match=r"left\.yaml: there is no setting 'noise'"):
+    with pytest.raises(HarnessError, match=r"left\.yaml: chosen\.noise: there is no such setting"):
         run(place)
 
 

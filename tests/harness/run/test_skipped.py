@@ -1,0 +1,116 @@
+"""Methods that cannot learn from a scenario's data are skipped: the board says why, and the others are on it."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from baselines.popularity import Popularity
+from harness.errors import HarnessError
+from harness.method import NoSettings
+from harness.protocol.split import LeaveOneOut, TrainingData
+from harness.report.collect import collect
+from harness.report.leaderboard import leaderboard
+from harness.run.opening import prepare_domains
+from harness.run.plan import make_plan
+from harness.run.publish import publish, record_failures
+from harness.run.score import score
+from harness.run.store import Store
+from tests.conftest import domain_of
+from weaverec.merged import Merged
+
+
+@dataclass(frozen=True)
+class NeedsLeft:
+    settings: NoSettings = field(default_factory=NoSettings)
+    needs: str = "left"
+
+    def check_data(self, data: TrainingData) -> None:
+        if data.target != self.needs:
+            raise HarnessError(f"No clock in {data.target}.", "Use another.")
+
+    def fit(self, data, context):
+        return Popularity().fit(data, context)
+
+
+@pytest.fixture
+def place(toy):
+    toy.domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
+    toy.store = Store(toy.cache / "store")
+    return toy
+
+
+def run(place, *methods: str, scenarios=None):
+    chosen = place.suite.scenarios if scenarios is None else scenarios
+    plan = make_plan(place.suite, chosen, methods, (0, 1), place.domains, place.store)
+    for each in plan.missing:
+        score(place.suite, each, place.domains, place.store, "cpu", lambda *_: None)
+    publish(plan, place.store, place.out / "results")
+    record_failures(place.suite, plan, [], place.out / "results")
+    return plan, leaderboard(collect(place.out / "results", "toy", 1))
+
+
+def test_a_method_is_skipped_where_it_cannot_run_and_runs_where_it_can(place) -> None:
+    place.add("picky", NeedsLeft)
+    plan, board = run(place, "popularity", "picky")
+    assert [(each.scenario.name, each.method, each.seed) for each in plan.skipped] == [
+        ("right-from-left", "picky", 0),
+        ("right-from-left", "picky", 1),
+    ]
+    assert len(plan.runs) == 6
+    assert "- picky, seeds 0, 1, skipped: No clock in right. Use another." in board
+    assert "| *skipped* |" in board.replace("  ", "")
+    assert "**Incomplete:** no result of picky" not in board
+
+
+def test_a_reason_goes_when_the_run_can_be_made(place) -> None:
+    place.add("picky", NeedsLeft)
+    run(place, "popularity", "picky")
+    place.add("picky", lambda: replace(NeedsLeft(), needs="right"))
+    _, board = run(place, "picky", scenarios=place.suite.scenarios[1:])
+    assert "skipped" not in board
+
+
+def test_a_plan_of_nothing_that_can_run_is_refused(place) -> None:
+    place.add("picky", NeedsLeft)
+    with pytest.raises(HarnessError, match=r"Nothing .* can run here: picky on right-from-left: No clock in right"):
+        run(place, "picky", scenarios=place.suite.scenarios[1:])
+
+
+def test_a_package_that_is_not_installed_skips_its_method(place) -> None:
+    def unimportable() -> None:
+        raise ImportError("No module named 'rare'")
+
+    place.add("rare", unimportable)
+    plan, board = run(place, "popularity", "rare")
+    assert {each.method for each in plan.skipped} == {"rare"}
+    assert "rare, seeds 0, 1, skipped: Method 'rare' cannot be imported: No module named 'rare'." in board
+
+
+def training(validated: bool = True, texts: bool = True) -> TrainingData:
+    domains = {}
+    for name in ("left", "right"):
+        part = LeaveOneOut().training(domain_of([[0, 1, 2, 3], [1, 2, 3, 4]], 5, name))
+        if name == "right" and not validated:
+            part = replace(part, validation=replace(part.validation, targets=np.zeros(0, dtype=np.int64)))
+        if name == "right" and not texts:
+            part = replace(part, catalogue=replace(part.catalogue, texts=("",) * 5))
+        domains[name] = part
+    return TrainingData("left", ("right",), domains)
+
+
+def test_a_component_needs_validation_events_and_texts_in_what_it_learns_from() -> None:
+    source, both, target = (Merged(mixes=mixes) for mixes in (
+        lambda _, sources: [(source,) for source in sources],
+        lambda target, sources: [(target, *sources)],
+        lambda target, _: [(target,)],
+    ))  # fmt: skip
+    for method in (source, both, target):
+        method.check_data(training())
+    with pytest.raises(HarnessError, match="right has no validation events"):
+        source.check_data(training(validated=False))
+    both.check_data(training(validated=False))  # the target's choose
+    for method in (source, both):
+        with pytest.raises(HarnessError, match="No item of right has a text"):
+            method.check_data(training(texts=False))
+    target.check_data(training(validated=False, texts=False))
