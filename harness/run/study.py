@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.evaluate import validation_ndcg
 from harness.files import source_digest
-from harness.method import ChecksData, FitContext, Report, packages_of
+from harness.method import FitContext, Report, packages_of
 from harness.protocol.ranking import InvalidScoresError
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefacts import RunArtefacts
@@ -86,8 +86,6 @@ def study(
     method = suite_method(suite, name)
     if not isinstance(method, Tunable):
         raise TypeError(f"method {name} has nothing to tune")
-    if isinstance(method, ChecksData):
-        method.check_data(data)
     optimiser = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=TUNING_SEED))
     optimiser.enqueue_trial(dict(method.space.first()))
     budget = suite.budget
