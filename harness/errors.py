@@ -34,3 +34,7 @@ class HarnessError(Exception):
         near = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.5)
         question = f"Did you mean {' or '.join(repr(n) for n in near)}? " if near else ""
         return cls(f"Unknown {kind} {name!r}.", f"{question}Known: {', '.join(names)}.{mend and ' ' + mend}")
+
+
+class NotInstalled(HarnessError, ImportError):  # noqa: N818 - it says what is the case
+    """A package that a method or a data source needs is not installed."""

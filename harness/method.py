@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.domain import Ints
-from harness.errors import HarnessError
+from harness.errors import HarnessError, NotInstalled
 from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, TrainingData
 from harness.resuming import Checkpoint
@@ -309,15 +310,34 @@ def make_method(name: str) -> Method:
     """A method with its default settings.
 
     Raises:
-        HarnessError: no such method, or its package cannot be imported.
+        HarnessError: no such method.
+        NotInstalled: its module cannot be imported.
     """
     entry = _entry(name)
     try:
         make = entry.load()
         method: Method = make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
+    except NotInstalled:
+        raise
     except ImportError as error:
-        raise HarnessError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+        raise NotInstalled(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
     return method
+
+
+def not_installed() -> dict[str, str]:
+    """What methods and families lack, by name, of those whose packages are not all installed.
+
+    Looks for modules without importing them; packages around a module are imported, and say what they lack.
+    """
+    entries = {**{f"{name}.<name>": entry for name, entry in _entries(FAMILIES).items()}, **_entries(ENTRY_POINTS)}
+    lacking = {}
+    for name, entry in entries.items():
+        try:
+            if find_spec(entry.module) is None:
+                lacking[name] = f"Module {entry.module!r} cannot be found."
+        except ImportError as error:
+            lacking[name] = str(error)
+    return lacking
 
 
 def packages_of(name: str) -> tuple[str, ...]:

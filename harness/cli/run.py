@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -232,20 +233,25 @@ def leaderboard(
 
 def list_all(as_json: Json = False) -> None:
     """List suites with their scenarios, and methods. For data sets, see `harness data list`."""
-    from harness.method import family_names, method_names
+    from harness.method import family_names, method_names, not_installed
     from harness.suites import load_suite, suite_names
 
-    families = [f"{name}.<name>" for name in family_names()]
+    lacking = not_installed()
+    methods = [name for name in method_names() if name not in lacking]
+    families = [name for name in (f"{name}.<name>" for name in family_names()) if name not in lacking]
     suites = {name: load_suite(name) for name in suite_names()}
     if as_json:
         scenarios = {name: [scenario.name for scenario in suite.scenarios] for name, suite in suites.items()}
-        typer.echo(json.dumps({"suites": scenarios, "methods": method_names(), "families": families}, indent=1))
+        listed = {"suites": scenarios, "methods": methods, "families": families, "not_installed": lacking}
+        typer.echo(json.dumps(listed, indent=1))
         return
     for suite in suites.values():
         typer.echo(f"suite {suite.id}: {suite.title}")
         for scenario in suite.scenarios:
             typer.echo(f"  scenario {scenario.name}")
-    typer.echo(f"methods: {', '.join([*method_names(), *families])}")
+    typer.echo(f"methods: {', '.join([*methods, *families])}")
+    for line in _by_reason(lacking):
+        typer.echo(f"not installed: {line}")
 
 
 def _board_path(output_dir: Path, suite: str, version: int) -> Path:
@@ -280,9 +286,18 @@ def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:
         f"  training: {len(plan.trainings)} to be trained, {len(plan.reused)} reused",
         *(f"    train {training.label}" for training in plan.trainings),
         *(f"    reuse {training.label}" for training in plan.reused),
+        *(f"  left out: {line}" for line in _by_reason(plan.left_out)),
     ]
     # No markup: a title of the user's may hold brackets.
     console.print("\n".join(lines), markup=False)
+
+
+def _by_reason(lacking: Mapping[str, str]) -> list[str]:
+    """What methods lack, a line for all that lack the same."""
+    return [
+        f"{', '.join(name for name, other in lacking.items() if other == reason)}: {reason}"
+        for reason in dict.fromkeys(lacking.values())
+    ]
 
 
 def _plan_json(plan: "Plan") -> dict[str, object]:
@@ -291,4 +306,5 @@ def _plan_json(plan: "Plan") -> dict[str, object]:
         "missing": [f"{run.scenario.name}/{run.method}-seed{run.seed}" for run in plan.missing],
         "trained": [training.label for training in plan.trainings],
         "reused": [training.label for training in plan.reused],
+        "left_out": dict(plan.left_out),
     }

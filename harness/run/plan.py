@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from harness.errors import NotInstalled
 from harness.files import digest, source_digest
 from harness.method import Estimate, Method, TrainsArtefacts, content_of, packages_of, settings_of
 from harness.protocol.scenario import Scenario, Suite
@@ -47,6 +48,7 @@ class Plan:
         trainings: artefacts that the missing runs need and the store lacks, each once.
         reused: artefacts that the missing runs need and the store has.
         estimates: by a training's key, what says how much it will take; of those that can tell.
+        left_out: methods that were asked for and whose packages are not all installed, and what they lack.
     """
 
     runs: tuple[Run, ...]
@@ -54,6 +56,7 @@ class Plan:
     trainings: tuple[Training, ...]
     reused: tuple[Training, ...]
     estimates: Mapping[str, Callable[[], Estimate]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def make_plan(
@@ -77,13 +80,23 @@ def make_plan(
         there: results that are not asked for again, by their paths below a results folder.
 
     Raises:
-        HarnessError: an unknown method, or one that cannot be imported.
+        HarnessError: an unknown method.
+        NotInstalled: none of the methods has all the packages it needs.
     """
-    made = {(scenario, name): method_for(suite, scenario, name) for scenario in scenarios for name in methods}
+    made: dict[tuple[Scenario, str], tuple[Method, Tuning | None]] = {}
+    left_out: dict[str, str] = {}
+    for name in methods:
+        try:
+            made |= {(scenario, name): method_for(suite, scenario, name) for scenario in scenarios}
+        except NotInstalled as error:
+            left_out[name] = str(error)
+            if len(left_out) == len(methods):
+                raise
     runs = tuple(
         Run(scenario, name, seed, _run_key(suite, scenario, name, *made[scenario, name], seed, domains))
         for scenario in scenarios
         for name in methods
+        if name not in left_out
         for seed in seeds
         if result_path(suite.name, suite.version, scenario.name, name, seed) not in there
     )
@@ -103,7 +116,7 @@ def make_plan(
                     estimates.setdefault(key, artefact.estimate)
     trainings = tuple(t for t in needed.values() if not store.has(t.kind, t.key))
     reused = tuple(t for t in needed.values() if t not in trainings)
-    return Plan(runs, missing, trainings, reused, estimates)
+    return Plan(runs, missing, trainings, reused, estimates, left_out)
 
 
 def _run_key(
