@@ -5,9 +5,10 @@ Both are known to be hard to beat (Ludewig and Jannach, UMUAI 2018; Dacrema et a
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 from scipy import sparse
 
 from baselines.spaces import load_space
@@ -26,7 +27,7 @@ class MarkovSettings:
         prior: transitions that are added to each row of the chain, shared out by popularity.
     """
 
-    prior: float = 1.0
+    prior: Annotated[float, Gt(0)] = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,9 @@ class ItemKnnSettings:
         shrinkage: added to the product of norms, so that similarity from few users counts less.
     """
 
-    neighbours: int = 100
-    decay: float = 0.8
-    shrinkage: float = 10.0
+    neighbours: Annotated[int, Ge(1)] = 100
+    decay: Annotated[float, Gt(0), Le(1)] = 0.8
+    shrinkage: Annotated[float, Ge(0)] = 10.0
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Gt, Le
 
 from baselines.spaces import load_space
 from harness.data.domain import Ints
-from harness.errors import HarnessError
 from harness.method import FitContext, Floats32, NoSettings, Scorer, pick
 from harness.protocol.split import Histories, TrainingData
 from harness.tuning.space import Space
@@ -36,7 +36,7 @@ class RecentSettings:
         share: of the training interactions, the latest so many count.
     """
 
-    share: float = 0.2
+    share: Annotated[float, Gt(0), Le(1)] = 0.2
 
 
 @dataclass(frozen=True)
@@ -60,14 +60,8 @@ class RecentPopularity:
         return RecentPopularity(with_settings(self.settings, chosen), self.space)
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:  # noqa: ARG002 - nothing to draw
-        """Counts.
-
-        Raises:
-            HarnessError: the share is not between 0 and 1.
-        """
+        """Counts."""
         share = self.settings.share
-        if not 0 < share <= 1:
-            raise HarnessError(f"recent-popularity: share is {share}, not above 0 and at most 1.", "Mend the setting.")
         domain = data.target_domain
         train = domain.train
         n_items = len(domain.catalogue)

@@ -21,7 +21,7 @@ class HarnessError(Exception):
         self.mend = mend
 
     def __str__(self) -> str:
-        return f"{self.what} {self.mend}".replace("\n", " ")
+        return one_line(f"{self.what} {self.mend}")
 
     @classmethod
     def unknown(cls, kind: str, name: str, known: Iterable[str], mend: str = "") -> Self:
@@ -36,5 +36,15 @@ class HarnessError(Exception):
         return cls(f"Unknown {kind} {name!r}.", f"{question}Known: {', '.join(names)}.{mend and ' ' + mend}")
 
 
-class NotInstalled(HarnessError, ImportError):  # noqa: N818 - it says what is the case
-    """A package that a method or a data source needs is not installed."""
+class UnavailableError(HarnessError):
+    """Something that this machine lacks, such as a package: what needs it is skipped, all else can go on."""
+
+
+def one_line(text: str) -> str:
+    r"""A text as one line that moves no cursor and sets no colour: control characters by their escapes.
+
+    >>> one_line("two\nlines, a bell\x07")
+    'two lines, a bell\\x07'
+    """
+    spaced = "".join(" " if c.isspace() else c for c in text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in spaced)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.domain import Ints
-from harness.errors import HarnessError, NotInstalled
+from harness.errors import HarnessError, UnavailableError
 from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, TrainingData
 from harness.resuming import Checkpoint
@@ -109,6 +109,33 @@ class ChecksFiles(Protocol):
 
         Raises:
             HarnessError: a file is missing.
+        """
+        ...
+
+
+@runtime_checkable
+class ChecksData(Protocol):
+    """A method that cannot learn from all data."""
+
+    def check_data(self, data: TrainingData) -> None:
+        """Finds out, while a run is planned, whether the method can learn from these data.
+
+        A run that cannot be made is skipped, the board says why, and the others go on.
+
+        Raises:
+            HarnessError: it cannot.
+        """
+        ...
+
+
+@runtime_checkable
+class ReadsPaths(Protocol):
+    """A method whose settings hold paths."""
+
+    def relative_to(self, folder: Path) -> "Method":
+        """The same method, whose relative paths start from a folder: that of the suite's file.
+
+        The settings stay as they are written: results hold them, and no path of anybody's machine.
         """
         ...
 
@@ -311,16 +338,22 @@ def make_method(name: str) -> Method:
 
     Raises:
         HarnessError: no such method.
-        NotInstalled: its module cannot be imported.
+        UnavailableError: its package cannot be imported.
     """
     entry = _entry(name)
     try:
         make = entry.load()
         method: Method = make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
-    except NotInstalled:
+    except HarnessError:
         raise
     except ImportError as error:
-        raise NotInstalled(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+        raise UnavailableError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+    except Exception as error:
+        whose = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+        raise HarnessError(
+            f"Method {name!r}{whose} (entry point {entry.value}) cannot be made: {type(error).__name__}: {error}.",
+            "Report it to its authors, or run without it.",
+        ) from error
     return method
 
 
@@ -335,7 +368,7 @@ def not_installed() -> dict[str, str]:
         try:
             if find_spec(entry.module) is None:
                 lacking[name] = f"Module {entry.module!r} cannot be found."
-        except ImportError as error:
+        except (ImportError, UnavailableError) as error:
             lacking[name] = str(error)
     return lacking
 

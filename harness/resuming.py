@@ -1,5 +1,7 @@
 """What a training that was killed goes on from: one file, written whole or not at all."""
 
+import hashlib
+import json
 import random
 import time
 from collections.abc import Mapping
@@ -10,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import HarnessError
 from harness.files import canonical_json, write_atomically
+from harness.locks import Tell, tell_stderr
 
 if TYPE_CHECKING:
     import torch
@@ -23,7 +25,7 @@ _SPENT = "spent_s"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A file of tensors and JSON notes, in safetensors.
+    """A file of three parts: the SHA-256 (hex) of the rest, a line; JSON notes, a line; tensors, in safetensors.
 
     It is named by the key of what is trained, and so by data, settings, code and packages: a training never goes on
     from another's state.
@@ -31,18 +33,16 @@ class Checkpoint:
     Attributes:
         path: where the file is, if a training was cut off.
         since: when this process began, by `time.perf_counter`.
+        tell: told if the file is corrupt, and the training starts anew.
     """
 
     path: Path
     since: float = field(default_factory=time.perf_counter, compare=False)
+    tell: Tell = field(default=tell_stderr, compare=False)
 
     @cached_property
     def spent_before(self) -> float:
-        """Seconds that went into what was kept before this process began; asked for before it first writes.
-
-        Raises:
-            HarnessError: the file cannot be read.
-        """
+        """Seconds that went into what was kept before this process began; asked for before it first writes."""
         kept = self.read()
         return float(kept[1].get(_SPENT, 0.0)) if kept else 0.0
 
@@ -52,27 +52,22 @@ class Checkpoint:
         return self.spent_before + time.perf_counter() - self.since
 
     def read(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]] | None":
-        """Tensors and notes; None where nothing was cut off.
-
-        Raises:
-            HarnessError: the file cannot be read.
-        """
+        """Tensors and notes; None where nothing was cut off, or the file is corrupt, which is told."""
         if not self.path.exists():
             return None
-        import json
-
-        from safetensors import SafetensorError, safe_open
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
         try:
-            with safe_open(self.path, framework="pt") as file:
-                notes = json.loads((file.metadata() or {})["notes"])
-                # Copies: the file is replaced while the tensors are in use.
-                return {name: file.get_tensor(name).clone() for name in file.keys()}, notes  # noqa: SIM118 - no mapping
-        except (OSError, SafetensorError, ValueError, KeyError) as error:
-            raise HarnessError(
-                f"Corrupt checkpoint {self.path}: {error}.",
-                "Delete that file and run the command again: the training starts anew.",
-            ) from error
+            sha256, _, content = self.path.read_bytes().partition(b"\n")
+            if hashlib.sha256(content).hexdigest().encode() != sha256:
+                raise ValueError("it has changed")
+            notes, _, tensors = content.partition(b"\n")
+            return load(tensors), json.loads(notes)
+        except (OSError, SafetensorError, ValueError) as error:
+            self.tell(f"Corrupt checkpoint {self.path} ({error}): the training starts anew.")
+            self.remove()
+            return None
 
     def write(self, tensors: "Mapping[str, torch.Tensor]", notes: Mapping[str, Any]) -> None:
         """Replaces the file."""
@@ -80,7 +75,8 @@ class Checkpoint:
 
         notes = {**notes, _SPENT: self.spent}
         own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        write_atomically(self.path, save(own, {"notes": canonical_json(notes)}))
+        content = canonical_json(notes).encode() + b"\n" + save(own)
+        write_atomically(self.path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
     def remove(self) -> None:
         """Removes the file: the training is done."""

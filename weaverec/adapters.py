@@ -6,9 +6,11 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, MinLen
 from torch import nn
 
 from harness.data.domain import Ints, Sequences
@@ -39,24 +41,37 @@ class ComponentSettings(LoraSettings):
             fit the memory.
     """
 
-    backbone: str = PACKAGED
+    backbone: Annotated[str, MinLen(1)] = PACKAGED
     retriever: RetrieverSettings = field(default_factory=RetrieverSettings)
-    batch: int = 4096
-    items: int = 512
-    fresh: int = 384
-    cap: int = 40_000
-    temperature: float = 0.1
+    batch: Annotated[int, Ge(1)] = 4096
+    items: Annotated[int, Ge(1)] = 512
+    fresh: Annotated[int, Ge(1)] = 384
+    cap: Annotated[int, Ge(1)] = 40_000
+    temperature: Annotated[float, Gt(0)] = 0.1
     accumulate: bool = False
 
 
 def component(
-    data: TrainingData, mix: tuple[str, ...], settings: ComponentSettings, budget: Budget, seed: int
+    data: TrainingData,
+    mix: tuple[str, ...],
+    settings: ComponentSettings,
+    budget: Budget,
+    seed: int,
+    start: Path = Path(),
 ) -> Artefact:
     """The artefact of one LoRA component, trained on the union of the mix's domains.
 
     The order of the mix does not matter: the hybrid of T and S is that of S and T, one artefact for both.
+
+    Args:
+        data: the scenario's.
+        mix: names of domains.
+        settings: of the training.
+        budget: of the suite.
+        seed: of the training.
+        start: where the path of the backbone starts, if it is relative.
     """
-    backbone = find_backbone(settings.backbone)
+    backbone = find_backbone(settings.backbone, start)
     domains = sorted((data.domains[name] for name in mix), key=lambda domain: domain.identity)
     return Artefact(
         kind="lora",

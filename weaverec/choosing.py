@@ -15,7 +15,7 @@ from harness.evaluate import validation_ndcg
 from harness.method import Artefact, Artefacts, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
 from weaverec.adapters import ComponentSettings
-from weaverec.backbone import find_backbone, half_where_it_pays, load
+from weaverec.backbone import Backbone, half_where_it_pays, load
 from weaverec.catalogue_softmax import scattered, softmax_entropy, step_items, user_shares
 from weaverec.merge import TaskVector, by_layer, folded, task_vector
 from weaverec.retriever import reading_of, retriever
@@ -89,6 +89,7 @@ def chosen_by_entropy(
     components: Sequence[Artefact],
     folders: Sequence[Path],
     target: DomainTraining,
+    backbone: Backbone,
     settings: ComponentSettings,
     seed: int,
 ) -> Artefact:
@@ -109,7 +110,7 @@ def chosen_by_entropy(
             "target": target.identity,
             "seed": seed,
         },
-        make=partial(_minimise_entropy, list(folders), target, settings, seed),
+        make=partial(_minimise_entropy, list(folders), target, backbone, settings, seed),
     )
 
 
@@ -146,6 +147,7 @@ def _try_all(
 def _minimise_entropy(
     folders: list[Path],
     target: DomainTraining,
+    backbone: Backbone,
     settings: ComponentSettings,
     seed: int,
     folder: Path,
@@ -153,7 +155,6 @@ def _minimise_entropy(
 ) -> TrainingRecord:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    backbone = find_backbone(settings.backbone)
     model, tokenizer = load(backbone)
     model.to(making.device)
     reading = reading_of(backbone, target.catalogue, tokenizer, settings.retriever)

@@ -20,12 +20,14 @@ from harness.protocol.split import DomainTraining, TrainingData
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.adapters import ComponentSettings, component
-from weaverec.backbone import Head, find_backbone, half_where_it_pays, load, load_tokenizer
+from weaverec.backbone import Backbone, Head, find_backbone, half_where_it_pays, load, load_tokenizer
 from weaverec.choosing import chosen_by_entropy, merged_by, read_choice
 from weaverec.diagnostics import diagnose, obtained, prefix_vectors
 from weaverec.merge import TaskVector, by_layer, fold, save_model, task_vector
 from weaverec.retriever import Reading, reading_of, retriever
 from weaverec.rules import Rule, equal_weights
+from weaverec.texts import check_texts
+from weaverec.training import check_selectable
 
 #: The domains a component is trained on.
 Mix = tuple[str, ...]
@@ -45,12 +47,27 @@ class Merged:
         rule: how their task vectors are merged; None for weights by layer that minimise the entropy of predictions.
         settings: how components are trained.
         space: what the tuner may choose of the settings.
+        folder: where the backbone's path starts, if it is relative.
     """
 
     mixes: Callable[[str, tuple[str, ...]], Sequence[Mix]]
     rule: Rule | None = field(default_factory=equal_weights)
     settings: ComponentSettings = field(default_factory=ComponentSettings)
     space: Space = field(default_factory=lambda: load_space("components"))
+    folder: Path = Path()
+
+    @property
+    def backbone(self) -> Backbone:
+        """The base model.
+
+        Raises:
+            HarnessError: it is not there.
+        """
+        return find_backbone(self.settings.backbone, self.folder)
+
+    def relative_to(self, folder: Path) -> "Merged":
+        """The same method, with the backbone's path read from a folder."""
+        return replace(self, folder=folder)
 
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """The domains of its components; the target alone if nothing is trained."""
@@ -63,15 +80,26 @@ class Merged:
 
     def content(self) -> Mapping[str, str]:
         """The backbone's digest."""
-        return {"backbone": find_backbone(self.settings.backbone).digest}
+        return {"backbone": self.backbone.digest}
 
     def check_files(self) -> None:
-        """Asks for the backbone's weights, without which it can be planned."""
-        find_backbone(self.settings.backbone).check_weights()
+        """Looks at the backbone's files; without its weights, the method can be planned."""
+        self.backbone.check()
+
+    def check_data(self, data: TrainingData) -> None:
+        """Asks for item texts, and for validation events in each mix.
+
+        Raises:
+            HarnessError: there are none.
+        """
+        check_texts(data, self.learns_from(data.target, data.sources))
+        for mix in self.distinct_mixes(data):
+            check_selectable([data.domains[name] for name in mix])
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once."""
-        return [component(data, mix, self.settings, budget, seed) for mix in self.distinct_mixes(data)]
+        mixes = self.distinct_mixes(data)
+        return [component(data, mix, self.settings, budget, seed, self.folder) for mix in mixes]
 
     def distinct_mixes(self, data: TrainingData) -> list[tuple[str, ...]]:
         """The mixes of domains that a component each is trained on, each once."""
@@ -87,7 +115,7 @@ class Merged:
         """The merged model, in the base's shape, and its tokenizer."""
         needed = self.artefacts(data, context.budget, context.seed)
         delta = self._merged(needed, data, context) if needed else {}
-        model, tokenizer = load(find_backbone(self.settings.backbone), head)
+        model, tokenizer = load(self.backbone, head)
         return fold(model, delta), tokenizer
 
     def export(self, data: TrainingData, context: FitContext, folder: Path) -> None:
@@ -96,7 +124,7 @@ class Merged:
         A decoder-only model is written with the head that predicts tokens, so that it can be served by whatever
         serves its base.
         """
-        backbone = find_backbone(self.settings.backbone)
+        backbone = self.backbone
         model, tokenizer = self.model(data, context, "tokens" if backbone.decoder_only else "states")
         save_model(model, tokenizer, folder, backbone.name, self._made_of(data, context))
 
@@ -119,14 +147,14 @@ class Merged:
         target = data.target_domain
         if self.rule is None:
             folders = [context.artefacts.obtain(artefact) for artefact in needed]
-            chosen = chosen_by_entropy(needed, folders, target, self.settings, context.seed)
+            chosen = chosen_by_entropy(needed, folders, target, self.backbone, self.settings, context.seed)
             weights = read_choice(context.artefacts.obtain(chosen))
             return by_layer([task_vector(folder) for folder in folders], weights)
         return merged_by(self.rule, needed, target, partial(self._opened, target), context.artefacts)
 
     def _opened(self, target: DomainTraining, device: str) -> tuple[nn.Module, Callable[[], float]]:
         """The base model, and what validates it as it stands."""
-        model, _ = load(find_backbone(self.settings.backbone))
+        model, _ = load(self.backbone)
         model.to(device)
         reading = self._reading(target)
 
@@ -137,5 +165,5 @@ class Merged:
         return model, validate
 
     def _reading(self, domain: DomainTraining) -> Reading:
-        backbone = find_backbone(self.settings.backbone)
+        backbone = self.backbone
         return reading_of(backbone, domain.catalogue, load_tokenizer(backbone), self.settings.retriever)

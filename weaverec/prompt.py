@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 
 from harness.data.domain import Ints
 
@@ -34,11 +35,11 @@ class PromptSettings:
             where a title should be.
     """
 
-    history: int = 20
-    candidates: int = 30
-    answers: int = 5
-    max_tokens: int = 1200
-    title_tokens: int = 64
+    history: Annotated[int, Ge(1)] = 20
+    candidates: Annotated[int, Ge(2)] = 30
+    answers: Annotated[int, Ge(1)] = 5
+    max_tokens: Annotated[int, Ge(1)] = 1200
+    title_tokens: Annotated[int, Ge(1)] = 64
 
 
 def prompt_tokens(

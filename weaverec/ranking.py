@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le, MinLen
 from torch import nn
 
 from harness.data.domain import Ints
@@ -70,22 +71,22 @@ class RankerSettings(LoraSettings):
             retriever finds: all others' NDCG@10 is 0, whatever the model would say.
     """
 
-    learning_rate: float = 2e-4
-    warm_up: float = 0.05
-    steps: int = 1_000_000
-    epochs: int = 2
-    validations: int = 2
-    backbone: str = "Qwen/Qwen2-7B-Instruct"
-    retriever_backbone: str = PACKAGED
+    learning_rate: Annotated[float, Gt(0)] = 2e-4
+    warm_up: Annotated[float, Ge(0), Le(1)] = 0.05
+    steps: Annotated[int, Ge(1)] = 1_000_000
+    epochs: Annotated[int, Ge(1)] = 2
+    validations: Annotated[int, Ge(1)] = 2
+    backbone: Annotated[str, MinLen(1)] = "Qwen/Qwen2-7B-Instruct"
+    retriever_backbone: Annotated[str, MinLen(1)] = PACKAGED
     prompt: PromptSettings = field(default_factory=PromptSettings)
     by_list: bool = False
-    answer: str = "target"
+    answer: Literal["target", "list"] = "target"
     train_on_validation: bool = False
-    batch: int = 128
-    cap: int = 40_000
-    most_tokens: int = 8192
-    weights: str = "bfloat16"
-    validation_users: int = 500
+    batch: Annotated[int, Ge(1)] = 128
+    cap: Annotated[int, Ge(1)] = 40_000
+    most_tokens: Annotated[int, Ge(1)] = 8192
+    weights: Literal["bfloat16", "float32"] = "bfloat16"
+    validation_users: Annotated[int, Ge(1)] = 500
 
 
 @dataclass(frozen=True)
@@ -96,11 +97,35 @@ class RankedMerge:
         retrieving: the method whose mixes and rule are used.
         settings: of the ranker.
         space: what the tuner may choose.
+        folder: where the paths of backbones start, if they are relative.
     """
 
     retrieving: Merged
     settings: RankerSettings = field(default_factory=RankerSettings)
     space: Space = field(default_factory=lambda: load_space("rankers"))
+    folder: Path = Path()
+
+    @property
+    def backbone(self) -> Backbone:
+        """The base model.
+
+        Raises:
+            HarnessError: it is not there.
+        """
+        return find_backbone(self.settings.backbone, self.folder)
+
+    @property
+    def retriever_backbone(self) -> Backbone:
+        """What finds the candidates in a whole catalogue.
+
+        Raises:
+            HarnessError: it is not there.
+        """
+        return find_backbone(self.settings.retriever_backbone, self.folder)
+
+    def relative_to(self, folder: Path) -> "RankedMerge":
+        """The same method, with the backbones' paths read from a folder."""
+        return replace(self, folder=folder)
 
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """The domains of its components; the target alone if nothing is trained."""
@@ -113,14 +138,22 @@ class RankedMerge:
     def content(self) -> Mapping[str, str]:
         """The digests of the ranker's and the retriever's backbone."""
         return {
-            "backbone": find_backbone(self.settings.backbone).digest,
-            "retriever": find_backbone(self.settings.retriever_backbone).digest,
+            "backbone": self.backbone.digest,
+            "retriever": self.retriever_backbone.digest,
         }
 
     def check_files(self) -> None:
-        """Asks for the weights of both backbones, without which it can be planned."""
-        for name in (self.settings.backbone, self.settings.retriever_backbone):
-            find_backbone(name).check_weights()
+        """Looks at the files of both backbones; without their weights, the method can be planned."""
+        self.backbone.check("tokens")
+        self.retriever_backbone.check()
+
+    def check_data(self, data: TrainingData) -> None:
+        """Asks for item texts, and for validation events in each mix.
+
+        Raises:
+            HarnessError: there are none.
+        """
+        self.retrieving.check_data(data)
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The components, each once.
@@ -130,15 +163,13 @@ class RankedMerge:
         """
         mixes = self.retrieving.distinct_mixes(data)
         own = self.settings
-        if own.answer not in ("target", "list"):
-            raise HarnessError.unknown("answer of a ranker", own.answer, ["target", "list"])
         if mixes and own.by_list and own.answer == "target" and own.prompt.answers > 1:
             raise HarnessError(
                 "A ranker that is taught to answer with one title (answer: target) cannot be read by_list of "
                 f"{own.prompt.answers}.",
                 "Set `answer: list`, or `prompt.answers: 1`, or leave by_list out.",
             )
-        return [ranker_component(data, mix, self.settings, budget, seed) for mix in mixes]
+        return [ranker_component(data, mix, self.settings, budget, seed, self.folder) for mix in mixes]
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
         """Trains the components that are not there yet, merges and folds."""
@@ -150,6 +181,7 @@ class RankedMerge:
             self.settings,
             context.seed,
             context.device,
+            self.retriever_backbone,
             self.settings.by_list,
         )
 
@@ -157,7 +189,7 @@ class RankedMerge:
         """Writes the merged model as a plain Hugging Face folder."""
         model, tokenizer = self._model(data, context)
         made_of = [artefact.label for artefact in self.artefacts(data, context.budget, context.seed)]
-        save_model(model, tokenizer, folder, find_backbone(self.settings.backbone).name, made_of)
+        save_model(model, tokenizer, folder, self.backbone.name, made_of)
 
     def diagnose(self, data: TrainingData, context: FitContext, report: Report) -> list[Figures]:
         """What can be measured of why the merge wins or loses, by the likelihoods of the components and merges."""
@@ -167,7 +199,7 @@ class RankedMerge:
 
         def vectors_of(name: str) -> Floats32:
             domain = data.domains[name]
-            return prefix_vectors(_finder(domain, self.settings, context.device), domain)
+            return prefix_vectors(_finder(domain, self.retriever_backbone, context.device), domain)
 
         return diagnose(model, validate, vectors_of, components, data, self.settings.cap, report)
 
@@ -177,13 +209,13 @@ class RankedMerge:
         assert rule is not None  # noqa: S101 - by_name takes no other
         opened = partial(self._opened, target, context.seed)
         delta = merged_by(rule, needed, target, opened, context.artefacts) if needed else {}
-        model, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _weights(self.settings))
+        model, tokenizer = load(self.backbone, "tokens", _weights(self.settings))
         return fold(model, delta), tokenizer
 
     def _opened(self, target: DomainTraining, seed: int, device: str) -> tuple[nn.Module, Callable[[], float]]:
         """The base model, and what validates it as it stands, by likelihoods."""
-        model, tokenizer = load(find_backbone(self.settings.backbone), "tokens", _weights(self.settings))
-        ranker = _ranker(model.to(device), tokenizer, target, self.settings, seed, device)
+        model, tokenizer = load(self.backbone, "tokens", _weights(self.settings))
+        ranker = _ranker(model.to(device), tokenizer, target, self.settings, seed, device, self.retriever_backbone)
         asked = _asked(ranker, target, self.settings, seed)
         return model, lambda: _validated(ranker, asked, device, ALONE)
 
@@ -207,10 +239,24 @@ def by_name(name: str) -> RankedMerge:
 
 
 def ranker_component(
-    data: TrainingData, mix: tuple[str, ...], settings: RankerSettings, budget: Budget, seed: int
+    data: TrainingData,
+    mix: tuple[str, ...],
+    settings: RankerSettings,
+    budget: Budget,
+    seed: int,
+    start: Path = Path(),
 ) -> Artefact:
-    """The artefact of one LoRA component of a ranker; the order of the mix does not matter."""
-    backbone = find_backbone(settings.backbone)
+    """The artefact of one LoRA component of a ranker; the order of the mix does not matter.
+
+    Args:
+        data: the scenario's.
+        mix: names of domains.
+        settings: of the training.
+        budget: of the suite.
+        seed: of the training.
+        start: where the paths of backbones start, if they are relative.
+    """
+    backbone, finder = (find_backbone(name, start) for name in (settings.backbone, settings.retriever_backbone))
     domains = sorted((data.domains[name] for name in mix), key=lambda domain: domain.identity)
     if settings.train_on_validation and any(domain.selected_on_test for domain in domains):
         raise HarnessError(
@@ -227,11 +273,11 @@ def ranker_component(
             "domains": [domain.identity for domain in domains],
             # How it is asked is not how it is trained.
             "settings": asdict(replace(settings, by_list=False)),
-            "retriever": find_backbone(settings.retriever_backbone).digest,
+            "retriever": finder.digest,
             "budget": budget.of_a_training,
             "seed": seed,
         },
-        make=partial(_train, backbone, domains, settings, budget, seed),
+        make=partial(_train, backbone, finder, domains, settings, budget, seed),
         estimate=partial(_estimate, backbone, domains, settings, budget),
         shared=True,
     )
@@ -314,6 +360,7 @@ def answer_loss(model: nn.Module, batch: list[Example], pad: int) -> torch.Tenso
 
 def _train(
     backbone: Backbone,
+    finder: Backbone,
     domains: list[DomainTraining],
     settings: RankerSettings,
     budget: Budget,
@@ -351,7 +398,7 @@ def _train(
         (ranker, _asked(ranker, domain, settings, seed))
         for domain in domains
         if len(domain.validation.targets)
-        for ranker in [_ranker(model, tokenizer, domain, settings, seed, device)]
+        for ranker in [_ranker(model, tokenizer, domain, settings, seed, device, finder)]
     ]
 
     def validate() -> float:
@@ -368,13 +415,14 @@ def _ranker(
     settings: RankerSettings,
     seed: int,
     device: str,
+    finder: Backbone,
     by_list: bool = False,
 ) -> Ranker:
     return Ranker(
         model,
         tokenizer,
         domain.catalogue,
-        _finder(domain, settings, device),
+        _finder(domain, finder, device),
         settings.prompt,
         seed,
         by_list,
@@ -383,9 +431,8 @@ def _ranker(
     )
 
 
-def _finder(domain: DomainTraining, settings: RankerSettings, device: str) -> DotProduct:
+def _finder(domain: DomainTraining, backbone: Backbone, device: str) -> DotProduct:
     """The retriever, as it is, that finds a ranker's candidates in a whole catalogue."""
-    backbone = find_backbone(settings.retriever_backbone)
     model, tokenizer = load(backbone)
     reading = reading_of(backbone, domain.catalogue, tokenizer, RetrieverSettings())
     return retriever(model.to(device), reading)

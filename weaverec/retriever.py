@@ -14,11 +14,12 @@ all its prefixes. An item's vector is that of a history of this one item.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -39,14 +40,14 @@ class RetrieverSettings:
     """How texts and histories become vectors.
 
     Attributes:
-        max_tokens: item texts are cut to so many tokens.
+        max_tokens: item texts are cut to so many tokens, an encoder's special tokens included.
         history: how many of the latest items of a history count.
         decay: weight of an item relative to the next later one, where a history is read title by title.
     """
 
-    max_tokens: int = 32
-    history: int = 20
-    decay: float = 0.7
+    max_tokens: Annotated[int, Ge(3)] = 32
+    history: Annotated[int, Ge(1)] = 20
+    decay: Annotated[float, Gt(0), Le(1)] = 0.7
 
 
 @dataclass(frozen=True)

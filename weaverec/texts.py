@@ -1,16 +1,32 @@
 """A catalogue's texts as tokens."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
 from harness.data.domain import Ints, Sequences
+from harness.errors import HarnessError
+from harness.protocol.split import TrainingData
 from weaverec.batching import padded, token_batches
 
 #: Tokens of a batch, padding included, while vectors are computed.
 BATCH_TOKENS = 4096
+
+
+def check_texts(data: TrainingData, names: Iterable[str]) -> None:
+    """Finds out whether a language model has anything to read.
+
+    Raises:
+        HarnessError: not one item of a domain has a text.
+    """
+    for name in names:
+        if not any(data.domains[name].catalogue.texts):
+            raise HarnessError(
+                f"No item of {name} has a text, which is all that a language model reads.",
+                "Name the columns of its texts, or leave out the methods on language models.",
+            )
 
 
 class ItemTokens:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
 from harness.errors import HarnessError
@@ -42,14 +43,14 @@ class LoraSettings:
         checkpointing: compute activations twice instead of keeping them, for backbones that fill the memory.
     """
 
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    learning_rate: float = 3e-3
-    warm_up: float = 0.1
-    steps: int = 100
-    max_gradient_norm: float = 1.0
-    validations: int = 4
+    rank: Annotated[int, Ge(1)] = 16
+    alpha: Annotated[int, Ge(1)] = 32
+    dropout: Annotated[float, Ge(0), Lt(1)] = 0.0
+    learning_rate: Annotated[float, Gt(0)] = 3e-3
+    warm_up: Annotated[float, Ge(0), Le(1)] = 0.1
+    steps: Annotated[int, Ge(1)] = 100
+    max_gradient_norm: Annotated[float, Gt(0)] = 1.0
+    validations: Annotated[int, Ge(1)] = 4
     checkpointing: bool = False
 
 

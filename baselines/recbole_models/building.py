@@ -3,15 +3,18 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt
 from torch import nn
 
 from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.dataset import contained, make_config, make_dataset
 from harness.errors import HarnessError
+
+Loss = Literal["CE", "BPR", "BCE"]
 
 
 @dataclass(frozen=True)
@@ -34,15 +37,15 @@ class RecBoleSettings:
     """
 
     model: str
-    loss: str | None = None
+    loss: Loss | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    max_length: int = 50
-    stride: int = 25
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    batch: int = 1024
-    schedule: str = "cosine"
-    precision: str = "bfloat16"
+    max_length: Annotated[int, Ge(1)] = 50
+    stride: Annotated[int, Ge(1)] = 25
+    learning_rate: Annotated[float, Gt(0)] = 1e-3
+    weight_decay: Annotated[float, Ge(0)] = 0.0
+    batch: Annotated[int, Ge(1)] = 1024
+    schedule: Literal["constant", "cosine"] = "cosine"
+    precision: Literal["bfloat16", "float32"] = "bfloat16"
 
 
 @dataclass(frozen=True)

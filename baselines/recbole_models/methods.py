@@ -1,15 +1,16 @@
 """RecBole's sequential models as methods: by item id, on the target alone or on all domains in one catalogue."""
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from baselines.recbole_models.building import RecBoleSettings, sequential_models
+from baselines.recbole_models.building import Loss, RecBoleSettings, sequential_models
 from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.training import load_scorer, train_model
 from baselines.spaces import load_space
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnavailableError
 from harness.method import Artefact, FitContext, Scorer
 from harness.protocol.scenario import Budget
 from harness.protocol.split import TrainingData
@@ -71,8 +72,11 @@ class RecBoleMethod:
         return Corpus.of(*sorted((data.domains[name] for name in names), key=lambda domain: domain.identity))
 
 
-def _method(space: str, model: str, loss: str | None = None, joint: bool = False) -> RecBoleMethod:
+def _method(space: str, model: str, loss: Loss | None = None, joint: bool = False) -> RecBoleMethod:
     """A method as the first trial of its tuning would have it."""
+    # find_spec looks without importing: recbole takes seconds to import.
+    if importlib.util.find_spec("recbole") is None:
+        raise UnavailableError("RecBole is not installed.", "Install it: make install.")
     found = load_space(space)
     return RecBoleMethod(with_settings(RecBoleSettings(model, loss), found.first()), found, joint)
 

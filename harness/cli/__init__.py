@@ -3,16 +3,19 @@
 Heavy imports are made inside the commands, so that `--help` and completion answer at once.
 """
 
+import math
 import os
 import signal
 import sys
+import time
 from typing import Annotated
 
 import typer
 
 from harness import __version__
-from harness.cli import data, fitted, run, tune
-from harness.errors import HarnessError
+from harness.cli import cache, data, fitted, run, tune
+from harness.errors import HarnessError, one_line
+from harness.plugins import plugin_behind
 
 app = typer.Typer(
     name="harness",
@@ -34,6 +37,7 @@ app.command("ls")(run.list_all)
 app.command("export")(fitted.export)
 app.command("diagnose")(fitted.diagnose)
 app.add_typer(data.app, name="data")
+app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:
@@ -42,8 +46,7 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")
         os.environ["HARNESS_DEBUG"] = "1"
-    # A polite kill is tidied up after like Ctrl-C, and reported by its own exit code.
-    signal.signal(signal.SIGTERM, _terminated)
+    _stop_once()
     try:
         app()
     except HarnessError as error:
@@ -60,15 +63,36 @@ def main() -> None:
     except Exception as error:
         if debug:
             raise
-        print(
-            f"harness: A bug: {type(error).__name__}: {error}. Run again with --debug and report what it prints.",
-            file=sys.stderr,
-        )
+        plugin = plugin_behind(error)
+        whose = f"The plug-in {plugin} failed" if plugin else "A bug"
+        mend = "Report it to its authors, with what --debug prints" if plugin else "Report it, with what --debug prints"
+        print(one_line(f"harness: {whose}: {type(error).__name__}: {error}. {mend}."), file=sys.stderr)
         sys.exit(1)
 
 
-def _terminated(*_: object) -> None:
-    raise SystemExit(128 + signal.SIGTERM)
+#: Seconds after a first Ctrl-C or polite kill in which further ones are taken for impatience.
+_TIDYING_S = 10
+
+
+def _stop_once() -> None:
+    """Lets Ctrl-C, a polite kill and a closed terminal stop the command once: tidying up is not stopped in turn.
+
+    For a while only, as the exception of the first is lost where it meets a finaliser.
+    """
+    last = -math.inf
+
+    def stop(number: int, _: object) -> None:
+        nonlocal last
+        if time.monotonic() - last < _TIDYING_S:
+            return
+        last = time.monotonic()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup says
+            signal.signal(number, stop)
 
 
 def _version(asked: bool) -> None:

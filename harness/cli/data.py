@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.console import make_console
 from harness.cli.options import CACHE, DATA, CacheDir, DataDir, Json, complete_datasets, complete_suites
 from harness.errors import HarnessError
 
@@ -65,19 +66,17 @@ def fetch(names: Names = None, suite: OfSuite = None, data_dir: DataDir = DATA, 
 
     Example: `harness data fetch movielens-1m-ratings`
     """
-    from rich.console import Console
-
     from harness.data.fetch import fetch as download
     from harness.run.progress import meter
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = make_console(stderr=True)
     chosen = _datasets(names, suite)
     fetched = []
     for dataset in chosen:
         if not dataset.files:
             typer.echo(f"{dataset.name}: {_way_to(dataset)}; see {dataset.page}", err=as_json)
             continue
-        console.print(f"{dataset.name}: {dataset.licence} ({dataset.page})", markup=False)
+        console.print(f"{dataset.name}: {dataset.licence} ({dataset.page})")
         with meter(console) as report:
             for file in download(dataset.files, data_dir / dataset.folder, report):
                 fetched.append({"dataset": dataset.name, **asdict(file)})
@@ -102,13 +101,12 @@ def prepare(
 
     Example: `harness data prepare amazon2014-beauty --data-dir ~/data`
     """
-    from rich.console import Console
 
     from harness.data.store import DomainStore
     from harness.run.opening import prepare_domain
     from harness.run.progress import meter
 
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = make_console(stderr=True)
     made = []
     for spec in _specs(names, suite, k_core):
         started = time.perf_counter()
@@ -143,7 +141,6 @@ def describe(
 
     Example: `harness data describe --suite cdsr --plot lengths.png`
     """
-    from rich.console import Console
 
     from harness.cli.preparing import prepare_shown
     from harness.data.describe import describe as describe_domain
@@ -153,7 +150,7 @@ def describe(
     if plot is not None:
         check_plot(plot)
     specs = _specs(names, suite, k_core)
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = make_console(stderr=True)
     store = prepare_shown(console, specs, cache_dir, data_dir)
     domains = [store.load(spec.name) for spec in specs]
     described = [describe_domain(domain) for domain in domains]
@@ -184,8 +181,6 @@ def verify(
     """
     import tempfile
 
-    from rich.console import Console
-
     from harness.cli.preparing import prepare_shown
     from harness.data.fetch import RECORD
     from harness.data.fetch import verify as verify_files
@@ -199,7 +194,7 @@ def verify(
                 _finding(f"file {folder / c.name}", c.state, "its hash when fetched") for c in verify_files(folder)
             ]
     specs = [replace(spec, fingerprint=None) for spec in _specs(names, suite, k_core)]
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = make_console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
         domains = prepare_shown(console, specs, Path(scratch), data_dir)
         for spec, pinned in zip(specs, _specs(names, suite, k_core), strict=True):

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from harness.cli.console import make_console
 from harness.cli.options import (
     CACHE,
     DATA,
@@ -50,7 +51,7 @@ def export(
     console, place = _place(suite, scenario, cache_dir, data_dir, device, False)
     with meter(console) as report:
         export(**place, name=method, seed=seed, folder=folder, report=partial(report, f"{method} on {scenario}"))
-    console.print(f"Model: {folder}", markup=False)
+    console.print(f"Model: {folder}")
 
 
 def diagnose(
@@ -90,23 +91,23 @@ def diagnose(
         return
     typer.echo(path.read_text(encoding="utf-8"))
     for each in written:
-        console.print(str(each), markup=False)
+        console.print(str(each))
 
 
 def _place(
     suite: str, scenario: str, cache_dir: Path, data_dir: Path, device: str, as_json: bool
 ) -> tuple[Any, dict[str, Any]]:
-    from rich.console import Console
-
     from harness.files import check_writable
+    from harness.run.execute import remove_what_was_left
     from harness.run.store import Store
     from harness.suites import load_suite, pick_scenarios
 
-    console = Console(stderr=as_json, soft_wrap=True, highlight=False)
+    console = make_console(stderr=as_json)
     chosen = load_suite(suite)
     (picked,) = pick_scenarios(chosen, [scenario])
     used = pick_device(device)
     check_writable(cache_dir)
+    remove_what_was_left(cache_dir)
     domains = prepare_shown(console, [chosen.spec(name) for name in picked.domains], cache_dir, data_dir)
     return console, {
         "suite": chosen,

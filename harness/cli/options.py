@@ -1,5 +1,6 @@
 """Options that several commands share, and what they are completed with."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -49,3 +50,18 @@ Jobs = Annotated[
     int | None, typer.Option(help="Worker processes. Default: one a core as memory allows; one a GPU.", min=1)
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
+
+
+class OnErrorChoice(StrEnum):
+    """What a failed run does to the others."""
+
+    GO_ON = "go-on"
+    STOP = "stop"
+
+
+OnError = Annotated[
+    OnErrorChoice,
+    typer.Option(
+        "--on-error", help="What a failed run does to the others: they go on and the exit code is 1, or all stop."
+    ),
+]

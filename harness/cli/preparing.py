@@ -1,8 +1,11 @@
 """Preparing domains with a progress bar, and telling what was lost on the way."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from harness.errors import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,14 +18,18 @@ if TYPE_CHECKING:
 def prepare_shown(console: "Console", specs: "Sequence[DomainSpec]", cache_dir: Path, data_dir: Path) -> "Domains":
     """Prepares domains and prints, for each, what was dropped and what is odd."""
     from harness.run.opening import prepare_domains
-    from harness.run.progress import meter
+    from harness.run.progress import duration, meter
 
     with meter(console) as report:
+        started = time.monotonic()
 
         def told(spec: "DomainSpec", prepared: "Prepared") -> None:
+            nonlocal started
+            if prepared.fresh and not console.is_terminal:
+                console.print(f"{spec.name}: prepared in {duration(time.monotonic() - started)}")
+            started = time.monotonic()
             for line in prepared.made.lines():
-                # No markup: ids and texts may hold brackets.
-                console.print(f"{spec.name}: {line}", markup=False)
+                console.print(one_line(f"{spec.name}: {line}"))
 
         return prepare_domains(
             tuple(specs),
@@ -30,4 +37,5 @@ def prepare_shown(console: "Console", specs: "Sequence[DomainSpec]", cache_dir: 
             data_dir,
             lambda spec: lambda what, done, total: report(f"{spec.name}: {what}", done, total),
             told,
+            console.print,
         )

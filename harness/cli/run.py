@@ -5,11 +5,13 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.console import make_console
 from harness.cli.options import (
     CACHE,
     DATA,
@@ -20,6 +22,8 @@ from harness.cli.options import (
     Jobs,
     Json,
     Methods,
+    OnError,
+    OnErrorChoice,
     OutputDir,
     Scenarios,
     Seeds,
@@ -27,13 +31,15 @@ from harness.cli.options import (
 )
 from harness.cli.preparing import prepare_shown
 from harness.device import pick_device
-from harness.errors import HarnessError
+from harness.errors import HarnessError, one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from harness.protocol.scenario import Suite
-    from harness.run.plan import Plan
+    from harness.report.collect import Board
+    from harness.run.plan import Plan, Run, SkippedRun
+    from harness.run.workers import Failure
 
 #: Share of the speed of plain matrix products that a training reaches.
 _SPEED_REACHED = 0.4
@@ -52,6 +58,8 @@ Examples:
 
 - `harness run --suite my-suite.yaml` runs a suite of your own
 
+- `harness run --suite cdsr --on-error stop` stops at the first run that fails, rather than going on with the others
+
 - `accelerate launch --multi_gpu --module harness.cli run --suite paper` trains each component on all GPUs
 """
 
@@ -68,23 +76,29 @@ def run(
     device: Device = "auto",
     missing: Annotated[bool, typer.Option("--missing", help="Only what the output folder has no result of.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+    on_error: OnError = OnErrorChoice.GO_ON,
     as_json: Json = False,
 ) -> None:
     """Runs a suite."""
-    from rich.console import Console
-
     from harness.files import check_writable
-    from harness.report.collect import results_in
-    from harness.run.execute import Workplace, check_files, default_jobs, execute, train_together
+    from harness.report.collect import NoResultsError, results_in
+    from harness.run.execute import (
+        Workplace,
+        check_files,
+        default_jobs,
+        execute,
+        remove_what_was_left,
+        train_together,
+    )
     from harness.run.plan import make_plan
     from harness.run.progress import bars
-    from harness.run.publish import publish
+    from harness.run.publish import publish, publishing
     from harness.run.store import Store
     from harness.suites import load_suite, pick_scenarios
     from harness.together import together
 
     started = time.perf_counter()
-    console = Console(stderr=as_json, soft_wrap=True, highlight=False)
+    console = make_console(stderr=as_json)
     chosen = load_suite(suite)
     scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
     chosen_device = pick_device(device)
@@ -92,17 +106,17 @@ def run(
     if not dry_run:
         check_writable(output_dir)
     check_writable(cache_dir)
-    debug = "HARNESS_DEBUG" in os.environ
     with together(chosen_device) as processes:
         console.quiet = not processes.main
+        if processes.main:
+            remove_what_was_left(cache_dir, *([] if dry_run else [output_dir / "results"]))
         with processes.main_first():
             domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
         there = results_in(output_dir / "results") if missing else ()
         plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store, there)
         _print_plan(console, chosen, plan)
-        place = Workplace(chosen, domains, store.root, chosen_device, debug)
-        if not dry_run:
-            check_files(plan, chosen)
+        place = Workplace(chosen, domains, store.root, chosen_device, on_error is OnErrorChoice.STOP)
+        check_files(plan, chosen)
         if processes.count > 1 and not dry_run:
             with bars(console) as shown:
                 train_together(plan, place, processes, shown)
@@ -115,25 +129,29 @@ def run(
             typer.echo(json.dumps(_plan_json(plan), indent=1))
         return
     with bars(console) as shown:
-        execute(plan, place, jobs or default_jobs(chosen_device), shown)
-    publish(plan, store, output_dir / "results")
-    board = _write_board(output_dir, chosen.name, chosen.version)
+        failed = execute(plan, place, jobs or default_jobs(chosen_device), shown)
+    with publishing(output_dir, console.print):
+        publish(chosen, plan, failed, store, output_dir / "results")
+        try:
+            board, read = _write_board(output_dir, chosen.name, chosen.version)
+        except NoResultsError:
+            if not failed:
+                raise
+            board, read = None, None
     if as_json:
-        typer.echo(json.dumps({**_plan_json(plan), "leaderboard": str(board), "results": str(output_dir / "results")}))
-        return
-    from rich.markdown import Markdown
-
-    text = board.read_text(encoding="utf-8")
-    # A terminal gets the overview as a drawn table; a pipe gets the file as it is.
-    if console.is_terminal:
-        console.print(Markdown(text.partition("\n## ")[2].partition("\n## ")[0]))
-    else:
-        typer.echo(text)
-    for line in _guards(output_dir, chosen):
-        console.print(line, markup=False)
-    console.print(f"Leaderboard: {board}")
-    console.print(f"Results:     {output_dir / 'results' / chosen.id}")
-    console.print(f"Kept for reuse: {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
+        failures = {_run_id(each.run): each.failure.cause for each in failed}
+        written = {"leaderboard": board and str(board), "results": str(output_dir / "results"), "failed": failures}
+        typer.echo(json.dumps({**_plan_json(plan), **written}))
+    elif board and read:
+        _show_board(console, board)
+        for line in _guards(read):
+            console.print(line)
+        console.print(f"Leaderboard: {board}")
+        console.print(f"Results:     {output_dir / 'results' / chosen.id}")
+        console.print(f"Kept for reuse: {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
+    if failed:
+        tell_failures({_run_id(each.run): each.failure for each in failed})
+        raise typer.Exit(1)
 
 
 def plan(
@@ -150,7 +168,6 @@ def plan(
 
     Example: `harness plan --suite paper --method ranker.weaverec --seed 0`
     """
-    from rich.console import Console
     from tabulate import tabulate
 
     from harness.device import flops_per_second
@@ -159,7 +176,7 @@ def plan(
     from harness.run.store import Store
     from harness.suites import load_suite, pick_scenarios
 
-    console = Console(stderr=as_json, soft_wrap=True, highlight=False)
+    console = make_console(stderr=as_json)
     chosen = load_suite(suite)
     scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
     used = pick_device(device)
@@ -209,6 +226,7 @@ def leaderboard(
     """
     from harness.report.collect import boards_in, collect
     from harness.report.leaderboard import leaderboard as render
+    from harness.run.publish import publishing
 
     results = output_dir / "results"
     boards = boards_in(results, suite)
@@ -219,7 +237,8 @@ def leaderboard(
     for name, version in boards:
         path = _board_path(output_dir, name, version)
         if not check:
-            typer.echo(str(_write_board(output_dir, name, version)))
+            with publishing(output_dir, partial(typer.echo, err=True)):
+                typer.echo(str(_write_board(output_dir, name, version)[0]))
             continue
         text = render(collect(results, name, version))
         same = path.is_file() and path.read_text(encoding="utf-8") == text
@@ -250,61 +269,80 @@ def list_all(as_json: Json = False) -> None:
         for scenario in suite.scenarios:
             typer.echo(f"  scenario {scenario.name}")
     typer.echo(f"methods: {', '.join([*methods, *families])}")
-    for line in _by_reason(lacking):
-        typer.echo(f"not installed: {line}")
+    for reason in dict.fromkeys(lacking.values()):
+        names = ", ".join(name for name, other in lacking.items() if other == reason)
+        typer.echo(one_line(f"not installed: {names}: {reason}"))
 
 
 def _board_path(output_dir: Path, suite: str, version: int) -> Path:
     return output_dir / f"{suite}-v{version}.md"
 
 
-def _write_board(output_dir: Path, suite: str, version: int) -> Path:
+def _write_board(output_dir: Path, suite: str, version: int) -> "tuple[Path, Board]":
     from harness.files import write_atomically
     from harness.report.collect import collect
     from harness.report.leaderboard import leaderboard as render
 
     path = _board_path(output_dir, suite, version)
-    write_atomically(path, render(collect(output_dir / "results", suite, version)))
-    return path
+    board = collect(output_dir / "results", suite, version)
+    write_atomically(path, render(board))
+    return path, board
 
 
-def _guards(output_dir: Path, suite: "Suite") -> list[str]:
+def _show_board(console: "Console", path: Path) -> None:
+    from rich.markdown import Markdown
+
+    text = path.read_text(encoding="utf-8")
+    # A terminal gets the overview as a drawn table; a pipe gets the file as it is.
+    if console.is_terminal:
+        console.print(Markdown(text.partition("\n## ")[2].partition("\n## ")[0]))
+    else:
+        typer.echo(text)
+
+
+def tell_failures(failures: "Mapping[str, Failure]") -> None:
+    """Tells on the standard error what failed and why; with --debug, where in the code too."""
+    for label, failure in failures.items():
+        if "HARNESS_DEBUG" in os.environ and failure.details:
+            typer.echo(failure.details, err=True)
+        typer.echo(one_line(f"harness: {label} failed: {failure.cause}"), err=True)
+    typer.echo("harness: What is finished is kept; the same command tries the rest again.", err=True)
+
+
+def _guards(board: "Board") -> list[str]:
     """For each scenario whose split lets training know of the test, or show what came after it, how much it does."""
-    from harness.report.collect import collect
     from harness.report.leaderboard import guard, guarded
 
-    board = collect(output_dir / "results", suite.name, suite.version)
     found = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
     return [f"{name}: {guard(result)}" for name, result in found.items() if not guarded(result)]
 
 
 def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:
     here = len(plan.runs) - len(plan.missing)
+    # A line for all that lack the same.
+    skipped: dict[str, dict[str, None]] = {}
+    for each in plan.skipped:
+        skipped.setdefault(each.reason, {})[f"{each.method} on {each.scenario.name}"] = None
     lines = [
         f"{suite.id}: {suite.title}",
         f"  runs:     {len(plan.runs)}, of which {here} are here already and {len(plan.missing)} are to be made",
         f"  training: {len(plan.trainings)} to be trained, {len(plan.reused)} reused",
         *(f"    train {training.label}" for training in plan.trainings),
         *(f"    reuse {training.label}" for training in plan.reused),
-        *(f"  left out: {line}" for line in _by_reason(plan.left_out)),
+        *(f"  skipped:  {', '.join(runs)}: {reason}" for reason, runs in skipped.items()),
     ]
-    # No markup: a title of the user's may hold brackets.
-    console.print("\n".join(lines), markup=False)
+    console.print("\n".join(map(one_line, lines)))
 
 
-def _by_reason(lacking: Mapping[str, str]) -> list[str]:
-    """What methods lack, a line for all that lack the same."""
-    return [
-        f"{', '.join(name for name, other in lacking.items() if other == reason)}: {reason}"
-        for reason in dict.fromkeys(lacking.values())
-    ]
+def _run_id(run: "Run | SkippedRun") -> str:
+    return f"{run.scenario.name}/{run.method}-seed{run.seed}"
 
 
 def _plan_json(plan: "Plan") -> dict[str, object]:
     return {
         "runs": len(plan.runs),
-        "missing": [f"{run.scenario.name}/{run.method}-seed{run.seed}" for run in plan.missing],
+        "missing": list(map(_run_id, plan.missing)),
         "trained": [training.label for training in plan.trainings],
         "reused": [training.label for training in plan.reused],
-        "left_out": dict(plan.left_out),
+        "skipped": {_run_id(each): each.reason for each in plan.skipped},
     }

@@ -1,16 +1,34 @@
 """The command that chooses methods' settings."""
 
 import json
-import os
 import time
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import CACHE, DATA, CacheDir, DataDir, Device, Jobs, Json, Methods, Scenarios, SuiteName
+from harness.cli.console import make_console
+from harness.cli.options import (
+    CACHE,
+    DATA,
+    CacheDir,
+    DataDir,
+    Device,
+    Jobs,
+    Json,
+    Methods,
+    OnError,
+    OnErrorChoice,
+    Scenarios,
+    SuiteName,
+)
 from harness.cli.preparing import prepare_shown
+from harness.cli.run import tell_failures
 from harness.device import pick_device
-from harness.errors import HarnessError
+from harness.errors import HarnessError, one_line
+
+if TYPE_CHECKING:
+    from harness.run.workers import Failure
 
 EXAMPLES = """
 
@@ -38,21 +56,21 @@ def tune(
     jobs: Jobs = None,
     device: Device = "auto",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tuned and stop.")] = False,
+    on_error: OnError = OnErrorChoice.GO_ON,
     as_json: Json = False,
 ) -> None:
     """Chooses settings."""
-    from rich.console import Console
-
     from harness.files import check_writable
-    from harness.run.execute import Workplace, default_jobs, tune
+    from harness.run.execute import Workplace, default_jobs, remove_what_was_left, tune
+    from harness.run.methods import unavailable
     from harness.run.progress import bars
     from harness.run.store import Store
-    from harness.run.study import studies_of
+    from harness.run.study import check_study, studies_of
     from harness.suites import load_suite, pick_scenarios
     from harness.tuning.record import read_tuning
 
     started = time.perf_counter()
-    console = Console(stderr=as_json, soft_wrap=True, highlight=False)
+    console = make_console(stderr=as_json)
     chosen = load_suite(suite)
     if chosen.budget.trials == 1:
         raise HarnessError(
@@ -60,7 +78,8 @@ def tune(
             "Give a suite of your own more trials.",
         )
     scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
-    studies = studies_of(chosen, scenarios, method or chosen.methods)
+    lacking = {name: lacks for name in method or chosen.methods if (lacks := unavailable(chosen, name))}
+    studies = studies_of(chosen, scenarios, [name for name in method or chosen.methods if name not in lacking])
     missing = [study for study in studies if again or read_tuning(study.path) is None]
     console.print(
         f"{chosen.id}: {len(studies)} to tune, {len(studies) - len(missing)} tuned before; "
@@ -68,24 +87,37 @@ def tune(
         f"patience {chosen.budget.patience}"
     )
     for study in missing:
-        console.print(f"  tune {study.label}", markup=False)
+        console.print(f"  tune {study.label}")
+    for name, lacks in lacking.items():
+        console.print(one_line(f"  skipped: {name}: {lacks}"))
+    failed: Mapping[str, Failure] = {}
     if not dry_run and missing:
         check_writable(chosen.tuned)
         check_writable(cache_dir)
+        remove_what_was_left(cache_dir, chosen.tuned)
         domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
+        ready = []
+        for study in missing:
+            reason = check_study(chosen, study, domains)
+            if reason:
+                console.print(one_line(f"  skipped: {study.label}: {reason}"))
+            else:
+                ready.append(study)
         used = pick_device(device)
-        place = Workplace(chosen, domains, Store(cache_dir / "store").root, used, "HARNESS_DEBUG" in os.environ)
+        place = Workplace(chosen, domains, Store(cache_dir / "store").root, used, on_error is OnErrorChoice.STOP)
         with bars(console) as shown:
-            tune(missing, place, jobs or default_jobs(used), shown)
+            failed = tune(ready, place, jobs or default_jobs(used), shown)
     found = {study.label: read_tuning(study.path) for study in studies}
     if as_json:
         done = {label: tuning.model_dump(mode="json") for label, tuning in found.items() if tuning}
         typer.echo(json.dumps({"tuned": done, "missing": [label for label, t in found.items() if t is None]}, indent=1))
-        return
     for label, tuning in found.items():
-        if tuning:
+        if tuning and not as_json:
             scores = ", ".join("diverged" if t.validation is None else f"{t.validation:.4f}" for t in tuning.trials)
             settings = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in tuning.chosen.items())
-            console.print(f"{label}: {settings}  (validation NDCG@10 of the trials: {scores})", markup=False)
-    if not dry_run:
+            console.print(f"{label}: {settings}  (validation NDCG@10 of the trials: {scores})")
+    if not dry_run and not as_json:
         console.print(f"Settings: {chosen.tuned}   Time: {time.perf_counter() - started:.0f} s")
+    if failed:
+        tell_failures(failed)
+        raise typer.Exit(1)

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from harness.data.domain import Domain, Fingerprint
 from harness.data.raw import Findings, RawDomain, Report, silent
 from harness.errors import HarnessError
+from harness.files import DISK_FULL
 
 #: What DuckDB may take before it uses the disk.
 _MEMORY = "2GB"
@@ -137,7 +138,11 @@ def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         try:
             with duckdb.connect(str(Path(scratch, "prepare.duckdb")), config=config) as db:
                 yield db
-        except (duckdb.IOException, duckdb.OutOfMemoryException) as error:
+        except duckdb.Error as error:
+            # A full disk comes as an IOException, a TransactionException or a FatalException, by where it is met.
+            full = any(words in str(error) for words in DISK_FULL)
+            if not full and not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
+                raise
             reason = str(error).split("\n")[0]
             raise HarnessError(
                 f"Preparing in {scratch} failed: {reason}.", "Free some disk space, or choose another --cache-dir."
@@ -228,9 +233,9 @@ def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Rep
             else:
                 texts[item] = text
     silent_ones = [item for item in items if not texts.get(item)]
-    if len(silent_ones) == len(items):
+    if not texts:
         raise HarnessError(
-            f"Domain {raw.name!r}: none of its {len(items):,} items has a text, the first is {items[0]!r}.",
+            f"Domain {raw.name!r}: none of its {len(items):,} items is in the items file, the first is {items[0]!r}.",
             "Check that the items file belongs to the interactions, and the columns that are named.",
         )
     if silent_ones:

@@ -262,7 +262,10 @@ def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
 
 def missing_file(path: Path) -> HarnessError:
     """The error that a file of a data set is not there."""
-    return HarnessError(f"No file {path}.", "Name the data folder with --data-dir or CDSR_DATA, or fetch the data.")
+    return HarnessError(
+        f"No file {path}.",
+        "Fetch it, or name its folder: --data-dir or CDSR_DATA for data sets, data_dir in the suite for other files.",
+    )
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """Prepared domains on disk: Parquet and a manifest, written whole, verified by fingerprint when read."""
 
 import json
-import tempfile
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,16 @@ from harness.data.raw import Report, silent
 from harness.data.reading import missing_file
 from harness.data.sources import Source
 from harness.errors import HarnessError
-from harness.files import check_writable, digest, folder_atomically, source_digest, write_atomically
+from harness.files import (
+    check_writable,
+    digest,
+    folder_atomically,
+    source_digest,
+    temporary_folder,
+    told_if_full,
+    write_atomically,
+)
+from harness.locks import Tell, locked, tell_stderr
 
 _MANIFEST = "manifest.json"
 
@@ -36,8 +46,9 @@ class Prepared:
 class DomainStore:
     """Prepared domains below `root`, by fingerprint, and what each was prepared from."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, tell: Tell = tell_stderr) -> None:
         self.root = root
+        self._tell = tell
 
     def prepare(self, source: Source, name: str, k_core: int, folder: Path, report: Report = silent) -> Prepared:
         """Reads, prepares and stores a domain, unless that was done with the same files and the same code.
@@ -54,31 +65,43 @@ class DomainStore:
         Raises:
             HarnessError: a file is missing or broken, nothing is left, or the store cannot be written to.
         """
-        note = self.root / "prepared" / f"{_origin(source, k_core, folder)}.json"
-        known = _read_note(note)
-        if known is not None and (self.root / known.fingerprint).is_dir():
+        origin = _origin(source, k_core, folder)
+        note = self.root / "prepared" / f"{origin}.json"
+        if known := self._known(note):
             return Prepared(known, fresh=False)
         check_writable(self.root)
-        with tempfile.TemporaryDirectory(dir=self.root, prefix=".preparing-") as scratch:
-            made = prepare_into(Path(scratch), source.open(name, folder, report), k_core, report)
-            self._keep(Path(scratch), made)
-        write_atomically(note, json.dumps(made.as_json(), indent=1))
+        with locked(self.root / "locks" / f"{origin}.lock", f"preparing {name}", self._tell):
+            if known := self._known(note):  # by another command meanwhile
+                return Prepared(known, fresh=False)
+            with told_if_full(self.root), temporary_folder(self.root / name) as scratch:
+                made = prepare_into(scratch, source.open(name, folder, report), k_core, report)
+                self._keep(scratch, made, name)
+            _write_note(note, made)
         return Prepared(made, fresh=True)
 
-    def _keep(self, scratch: Path, made: Preparation) -> None:
+    def _known(self, note: Path) -> Preparation | None:
+        known = _read_note(note)
+        return known if known is not None and (self.root / known.fingerprint).is_dir() else None
+
+    def _keep(self, scratch: Path, made: Preparation, name: str) -> None:
         """Moves what was prepared to the folder of its fingerprint, where it may stand already."""
         final = self.root / made.fingerprint
         if final.exists():
             return
         (scratch / _MANIFEST).write_text(
-            json.dumps({"fingerprint": made.fingerprint, "timed": made.timed}), encoding="utf-8"
+            json.dumps({"fingerprint": made.fingerprint, "timed": made.timed, "name": name}), encoding="utf-8"
         )
         with folder_atomically(final) as place:
             for file in list(scratch.iterdir()):
                 file.rename(place / file.name)
 
-    def load(self, fingerprint: str, name: str) -> Domain:
+    def load(self, fingerprint: str, name: str, use: bool = True) -> Domain:
         """Loads a stored domain and checks that its content is what the fingerprint says.
+
+        Args:
+            fingerprint: of the content.
+            name: the domain's name.
+            use: whether this counts as a use of it, by which it is known how long it has been of none.
 
         Raises:
             HarnessError: it is not stored, cannot be read, or has changed.
@@ -92,6 +115,9 @@ class DomainStore:
             raise HarnessError(f"Prepared domain {folder} cannot be read ({type(error).__name__}).", mend) from error
         if domain.fingerprint != fingerprint:
             raise HarnessError(f"Prepared domain {folder} does not match its fingerprint.", mend)
+        if use:
+            with suppress(OSError):  # a store may be read-only
+                os.utime(folder / _MANIFEST)
         return domain
 
 
@@ -137,10 +163,17 @@ def _origin(source: Source, k_core: int, folder: Path) -> str:
     )
 
 
+def _write_note(note: Path, made: Preparation) -> None:
+    fields = made.as_json()
+    write_atomically(note, json.dumps({**fields, "sha256": digest(fields)}, indent=1))
+
+
 def _read_note(note: Path) -> Preparation | None:
     """What was noted about an earlier preparation; None if there was none, or its note is of no use."""
     try:
         fields = json.loads(note.read_text(encoding="utf-8"))
+        if fields.pop("sha256", None) not in (None, digest(fields)):
+            return None
         for findings in ("dropped", "noted"):
             fields[findings] = {reason: (count, first) for reason, (count, first) in fields[findings].items()}
         return Preparation(**fields)

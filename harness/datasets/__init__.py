@@ -5,12 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.fetch import RemoteFile
 from harness.data.sources import Source, make_source
 from harness.errors import HarnessError
+from harness.yaml_file import read_yaml
 
 _FOLDER = Path(__file__).parent
 
@@ -83,7 +83,7 @@ def load_dataset(name: str) -> Dataset:
 def _all() -> dict[str, Dataset]:
     found: dict[str, Dataset] = {}
     for path in sorted(_FOLDER.glob("*.yaml")):
-        publisher = _Publisher.model_validate(yaml.safe_load(path.read_bytes()))
+        publisher = _Publisher.model_validate(read_yaml(path))
         for entry in publisher.datasets:
             if entry.name in found:
                 raise ValueError(f"{path}: {entry.name} is there twice")

@@ -94,6 +94,7 @@ class Suite:
         least_recall: an approximate index that finds less of what an exact one finds is refused.
         settings: by method, settings in which the suite departs from the method's own; a dot leads inside.
         tuned: the folder of settings found for it, which stands beside its file.
+        folder: the folder of its file, where the paths in it start.
         methods: those that a run of the suite includes unless others are named.
         seeds: those that a run includes unless others are named.
         budget: of every trained method.
@@ -112,6 +113,7 @@ class Suite:
     least_recall: float = 0.99
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     tuned: Path = Path("no settings were tuned")
+    folder: Path = Path()
 
     @property
     def id(self) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.errors import HarnessError
 from harness.protocol.metrics import Floats, per_user
+from harness.results.failure import FailureRecord, is_failure, read_failure
 from harness.results.record import RankTable, RunResult, read_result
 
 
@@ -35,16 +36,22 @@ class Board:
         suite: its name.
         version: its version.
         scenarios: entries by scenario name, both sorted by name.
+        failures: runs that failed when they were last tried.
     """
 
     suite: str
     version: int
     scenarios: dict[str, tuple[Entry, ...]]
+    failures: tuple[FailureRecord, ...] = ()
 
     @property
     def results(self) -> list[RunResult]:
         """Every result, in order."""
         return [r for entries in self.scenarios.values() for entry in entries for r in entry.results]
+
+
+class NoResultsError(HarnessError):
+    """There is nothing to make a board of."""
 
 
 def boards_in(folder: Path, suite: str | None = None) -> list[tuple[str, int]]:
@@ -58,19 +65,21 @@ def boards_in(folder: Path, suite: str | None = None) -> list[tuple[str, int]]:
 
 def results_in(folder: Path) -> frozenset[Path]:
     """Paths of all results in a folder, from there on."""
-    return frozenset(path.relative_to(folder) for path in folder.glob("*/v*/*/*.json"))
+    return frozenset(path.relative_to(folder) for path in folder.glob("*/v*/*/*.json") if not is_failure(path))
 
 
 def collect(folder: Path, suite: str, version: int) -> Board:
     """Reads the results of one version of a suite, from `folder/suite/v<version>`.
 
     Raises:
-        HarnessError: there are none, one cannot be read, or results that should match do not.
+        NoResultsError: there are none.
+        HarnessError: one cannot be read, or results that should match do not.
     """
     home = folder / suite / f"v{version}"
-    paths = sorted(home.rglob("*.json"))
+    written = sorted(home.rglob("*.json"))
+    paths = [path for path in written if not is_failure(path)]
     if not paths:
-        raise HarnessError(f"No results of {suite}/v{version} in {folder}.", f"Run: harness run --suite {suite}.")
+        raise NoResultsError(f"No results of {suite}/v{version} in {folder}.", f"Run: harness run --suite {suite}.")
     for ranks in sorted(home.rglob("*.parquet")):
         if not ranks.with_suffix(".json").is_file():
             raise HarnessError(
@@ -110,6 +119,7 @@ def collect(folder: Path, suite: str, version: int) -> Board:
             )
             for scenario, methods in sorted(found.items())
         },
+        tuple(read_failure(path) for path in written if is_failure(path)),
     )
 
 

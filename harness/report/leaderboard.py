@@ -11,6 +11,8 @@ from harness.protocol.metrics import Floats
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
 from harness.protocol.split import SelectedOnTest
 from harness.report.collect import Board, Entry
+from harness.report.failures import failed_methods, failed_scenarios, failure_lines
+from harness.report.markdown import escaped
 from harness.report.merging import merging
 from harness.report.published import beside_published
 from harness.report.training import training
@@ -46,8 +48,9 @@ def leaderboard(board: Board) -> str:
     ordered = {scenario: _ordered(entries) for scenario, entries in board.scenarios.items()}
     parts = [
         _title(board),
-        _overview(ordered),
-        _tables(ordered),
+        _overview(board, ordered),
+        _tables(board, ordered),
+        failed_scenarios(board),
         transfer(board),
         beside_published(board),
         training(board),
@@ -94,16 +97,16 @@ def _untuned(entry: Entry) -> bool:
 
 
 def _name(entry: Entry) -> str:
-    return entry.method + ("‡" if _untuned(entry) else "")
+    return escaped(entry.method) + ("‡" if _untuned(entry) else "")
 
 
 def _missing(board: Board) -> list[str]:
     methods = sorted({entry.method for entries in board.scenarios.values() for entry in entries})
     return [
-        f"{method} on {scenario}"
+        f"{escaped(method)} on {escaped(scenario)}"
         for scenario, entries in board.scenarios.items()
         for method in methods
-        if method not in {entry.method for entry in entries}
+        if method not in {entry.method for entry in entries}.union(failed_methods(board, scenario))
     ]
 
 
@@ -126,7 +129,7 @@ def _ordered(entries: tuple[Entry, ...]) -> list[_Row]:
     return sorted(rows, key=lambda row: (-row.figure.mean, row.entry.method))
 
 
-def _overview(ordered: dict[str, list[_Row]]) -> list[str]:
+def _overview(board: Board, ordered: dict[str, list[_Row]]) -> list[str]:
     means: dict[str, dict[str, float]] = {}
     names: dict[str, str] = {}
     for scenario, rows in ordered.items():
@@ -139,19 +142,28 @@ def _overview(ordered: dict[str, list[_Row]]) -> list[str]:
         return float(np.mean([means[method].get(scenario, 0.0) for scenario in scenarios]))
 
     best = {s: ordered[s][0].entry.method for s in scenarios}
+    failed = {scenario: failed_methods(board, scenario) for scenario in scenarios}
+    for method in (method for methods in failed.values() for method in methods):
+        means.setdefault(method, {})
+        names.setdefault(method, escaped(method))
     methods = sorted(means, key=lambda method: (-average(method), method))
     body = [
         [
             names[method],
-            *(_bold(f"{means[method][s]:.4f}", best[s] == method) if s in means[method] else "–" for s in scenarios),
+            *(
+                _bold(f"{means[method][s]:.4f}", best[s] == method)
+                if s in means[method]
+                else failed[s].get(method, "–")
+                for s in scenarios
+            ),
             f"{average(method):.4f}" if len(means[method]) == len(scenarios) else "–",
         ]
         for method in methods
     ]
-    return ["", "## Overview: NDCG@10, full catalogue", "", _table(["method", *scenarios, "mean"], body)]
+    return ["", "## Overview: NDCG@10, full catalogue", "", _table(["method", *map(escaped, scenarios), "mean"], body)]
 
 
-def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
+def _tables(board: Board, ordered: dict[str, list[_Row]]) -> list[str]:
     lines = []
     for scenario, rows in ordered.items():
         described = rows[0].entry.results[0]
@@ -169,10 +181,12 @@ def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
             for index, row in enumerate(rows)
         ]
         headings = ["method", "NDCG@10", *_COLUMNS, *(f"NDCG@10, {name}" for name in others)]
+        for method, status in failed_methods(board, scenario).items():
+            body.append([escaped(method), status, *["–"] * (len(headings) - 2)])
         sizes = described.slices
         lines += [
             "",
-            f"## {scenario}",
+            f"## {escaped(scenario)}",
             "",
             f"Target {described.scenario.target} ({target.users:,} users, {target.items:,} items, "
             f"{target.training_interactions:,} training interactions), sources "
@@ -185,6 +199,7 @@ def _tables(ordered: dict[str, list[_Row]]) -> list[str]:
             guard(described),
             "",
             _table(headings, body),
+            *failure_lines(board, scenario),
         ]
     return lines
 
@@ -267,7 +282,7 @@ def _footer(board: Board) -> list[str]:
     lines += _indexes(results)
     lines += _validity(results)
     for (name, reason), methods in sorted(absent.items()):
-        lines.append(f"- {name} is not measured for {', '.join(sorted(set(methods)))}: {reason}.")
+        lines.append(f"- {name} is not measured for {escaped(', '.join(sorted(set(methods))))}: {escaped(reason)}.")
     return lines
 
 
@@ -280,8 +295,8 @@ def _indexes(results: list[RunResult]) -> list[str]:
                 key = (name, result.method)
                 least[key] = min(record.recall, least.get(key, 1.0))
     return [
-        f"- {name} of {method} comes from an approximate index, which finds at least {recall:.4f} of what an exact "
-        "one does."
+        f"- {name} of {escaped(method)} comes from an approximate index, which finds at least {recall:.4f} of what an "
+        "exact one does."
         for (name, method), recall in sorted(least.items())
     ]
 
@@ -293,8 +308,8 @@ def _validity(results: list[RunResult]) -> list[str]:
         for candidates, found in (result.validity or {}).items():
             faults = [f"{name} {share:.1%}" for name, share in found.items() if name != "answers"]
             lines.append(
-                f"- {result.method} on {result.scenario.name}, {candidates}, seed {result.seed}, wrote "
-                f"{found['answers']:,.0f} answers: {', '.join(faults)}."
+                f"- {escaped(result.method)} on {escaped(result.scenario.name)}, {candidates}, seed {result.seed}, "
+                f"wrote {found['answers']:,.0f} answers: {', '.join(faults)}."
             )
     return lines
 

@@ -9,6 +9,7 @@ from typing import Any
 from tabulate import tabulate
 
 from harness.report.collect import Board
+from harness.report.markdown import escaped
 from harness.results.record import ArtefactRecord
 
 
@@ -19,7 +20,7 @@ def merging(board: Board) -> list[str]:
         for result in sorted(board.results, key=lambda result: -result.seed)  # so that the first seed's stays
     }
     body = [
-        [scenario, method, _chosen(record), _tried(record)]
+        [escaped(scenario), escaped(method), _chosen(record), _tried(record)]
         for (scenario, method), result in sorted(first.items())
         for record in result.training
         if is_merge(record)

@@ -6,6 +6,7 @@ import numpy as np
 from tabulate import tabulate
 
 from harness.report.collect import Board
+from harness.report.markdown import escaped
 from harness.report.merging import is_merge
 from harness.results.record import RunResult
 
@@ -22,7 +23,9 @@ def training(board: Board) -> list[str]:
             users.setdefault((label, *row), set()).add(entry.method)
     if not users:
         return []
-    body = sorted([label, ", ".join(sorted(methods)), *row] for (label, *row), methods in users.items())
+    body = sorted(
+        [escaped(label), escaped(", ".join(sorted(methods))), *row] for (label, *row), methods in users.items()
+    )
     used = [i for i in range(len(_HEADINGS)) if any(row[i] not in _NOTHING for row in body)]
     return [
         "",

@@ -6,6 +6,7 @@ from tabulate import tabulate
 from harness.protocol.metrics import Floats
 from harness.protocol.significance import estimate
 from harness.report.collect import Board, Entry
+from harness.report.markdown import escaped
 
 #: The row that rows are held against: the language model trained on the target alone.
 REFERENCE = "target-only"
@@ -50,8 +51,8 @@ def _scenario(board: Board, scenario: str) -> list[str]:
             (
                 gain.mean,
                 [
-                    method,
-                    against.method,
+                    escaped(method),
+                    escaped(against.method),
                     f"{gain.mean:+.4f} ± {gain.half_width:.4f}",
                     f"{(users > 0).mean():.1%}",
                     f"{(users < 0).mean():.1%}",
@@ -67,7 +68,7 @@ def _scenario(board: Board, scenario: str) -> list[str]:
         headings, body = headings[:-1], [row[:-1] for row in body]
     align = ["left", "left", *["right"] * 3, "left"][: len(headings)]
     table = tabulate(body, headings, tablefmt="pipe", disable_numparse=True, colalign=align)
-    return ["", f"### {scenario}", "", table]
+    return ["", f"### {escaped(scenario)}", "", table]
 
 
 def _reference(method: str) -> str:

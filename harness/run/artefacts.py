@@ -2,9 +2,12 @@
 
 import dataclasses
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from harness.errors import HarnessError
 from harness.files import digest, source_digest
 from harness.method import Artefact, MakeContext, Report, untold
 from harness.results.record import ArtefactCost, ArtefactRecord
@@ -29,8 +32,18 @@ def artefact_key(artefact: Artefact) -> str:
 
 
 def train(artefact: Artefact, store: Store, device: str, report: Report, together: Together = ALONE) -> None:
-    """Trains an artefact into the store; goes on where a training of it was killed."""
+    """Trains an artefact into the store, unless it is there; goes on where a training of it was killed.
+
+    While another process trains it, this one waits for what comes out.
+    """
     key = artefact_key(artefact)
+    with store.locked(artefact.kind, key, f"training {artefact.label}"):
+        # Processes that train together all do their part, or wait for each other for ever.
+        if together.count > 1 or not store.has(artefact.kind, key):
+            _train(artefact, key, store, device, report, together)
+
+
+def _train(artefact: Artefact, key: str, store: Store, device: str, report: Report, together: Together) -> None:
     notes: dict[str, Any] = {"label": artefact.label}
     checkpoint = store.checkpoint(artefact.kind, key)
     with store.write(artefact.kind, key, notes) as folder, PeakMemory(device) as peak:
@@ -55,10 +68,19 @@ def train_along(artefact: Artefact, store: Store, device: str, together: Togethe
 
 
 class RunArtefacts:
-    """The artefacts of one run: takes them from the store, trains what is missing, remembers what was used."""
+    """The artefacts of one run: takes them from the store, trains what is missing, remembers what was used.
 
-    def __init__(self, store: Store, device: str, report: Report) -> None:
-        self._store, self._device, self._report = store, device, report
+    Args:
+        store: where they are kept.
+        device: `cpu` or `cuda`.
+        report: told how far a training is.
+        failed: by key, why a training has failed already: it is not tried again.
+    """
+
+    def __init__(
+        self, store: Store, device: str, report: Report, failed: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        self._store, self._device, self._report, self._failed = store, device, report, failed
         self.records: list[ArtefactRecord] = []
         self.costs: list[ArtefactCost] = []
 
@@ -66,9 +88,13 @@ class RunArtefacts:
         """The folder with the artefact's files; trains it first if it was never trained.
 
         Raises:
-            HarnessError: it is in the store, but corrupt.
+            HarnessError: it is in the store, but corrupt; or its training has failed.
         """
         key = artefact_key(artefact)
+        if key in self._failed:
+            raise HarnessError(
+                f"The training of {artefact.label} failed: {self._failed[key]}", "The next command tries it again."
+            )
         if not self._store.has(artefact.kind, key):
             train(artefact, self._store, self._device, self._report)
         stored = self._store.read(artefact.kind, key)

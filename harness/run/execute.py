@@ -1,39 +1,29 @@
-"""Carrying out a plan in local worker processes.
-
-Every worker computes with one thread: on small matrices two such workers do far more than one with two threads,
-and a result does not depend on the number of cores.
-"""
+"""Carrying out a plan in local worker processes. What fails costs the runs that need it, and no others."""
 
 import gc
-import multiprocessing
 import os
-import queue
-import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from harness.errors import HarnessError
-from harness.files import remove_unfinished
+from harness.files import remove_leftovers
+from harness.locks import remove_stale_locks
 from harness.method import Artefact, ChecksFiles, TrainsArtefacts
 from harness.protocol.scenario import Suite
 from harness.run.artefacts import artefact_key, train, train_along
 from harness.run.methods import method_for
 from harness.run.opening import Domains, open_training
 from harness.run.plan import Plan, Run, Training
-from harness.run.progress import Bars
+from harness.run.progress import Progress
 from harness.run.score import score
-from harness.run.store import Store
+from harness.run.store import LOCKS, Store
 from harness.run.study import Study, study
+from harness.run.workers import Failure, Task, Workers, cause_of, compute_with_one_thread, report_step, say
 from harness.together import Together
 from harness.tuning.record import write_tuning
 
@@ -46,7 +36,15 @@ class Workplace:
     domains: Domains
     store: Path
     device: str
-    debug: bool = False
+    stop_on_error: bool = False
+
+
+@dataclass(frozen=True)
+class FailedRun:
+    """A run that came to nothing, and why."""
+
+    run: Run
+    failure: Failure
 
 
 #: What a worker that trains an adapter of the packaged backbone takes at most on the shipped suites, with some room.
@@ -62,29 +60,55 @@ def default_jobs(device: str) -> int:
     return max(1, min(cores, fitting))
 
 
-def execute(plan: Plan, place: Workplace, jobs: int, bars: Bars) -> None:
+def execute(plan: Plan, place: Workplace, jobs: int, progress: Progress) -> list[FailedRun]:
     """Trains what the plan lacks, then makes the missing runs. What is finished is kept, whatever comes after.
 
+    A training or a run that fails, by an exception or because its worker is killed, stops the others only where the
+    workplace says so.
+
+    Returns:
+        The runs that failed.
+
     Raises:
-        HarnessError: a task failed; with `place.debug`, the task's own exception.
+        HarnessError: a task failed, and the workplace says to stop then.
         KeyboardInterrupt: the user stopped it; the workers are stopped too.
     """
     if not plan.missing:
-        return
+        return []
     store = Store(place.store)
     # Less what several processes trained together, if they did.
     left = [training for training in plan.trainings if not store.has(training.kind, training.key)]
-    with _workers(min(jobs, max(len(left), len(plan.missing))), place) as (pool, events):
-        _phase("Training", _train, left, [t.label for t in left], place, pool, events, bars)
-        labels = [f"{run.method} on {run.scenario.name}, seed {run.seed}" for run in plan.missing]
-        _phase("Scoring", _score, plan.missing, labels, place, pool, events, bars)
+    with _workers(min(jobs, max(len(left), len(plan.missing))), place) as workers:
+        failures = _phase(
+            "Training", [Task(t.label, partial(_train, t, place)) for t in left], place, workers, progress
+        )
+        failed = {left[index].key: failure.cause for index, failure in failures.items()}
+        tasks = [Task(_label(run), partial(_score, run, place, failed)) for run in plan.missing]
+        failures = _phase("Scoring", tasks, place, workers, progress)
+    return [FailedRun(plan.missing[index], failure) for index, failure in sorted(failures.items())]
+
+
+def _label(run: Run) -> str:
+    return f"{run.method} on {run.scenario.name}, seed {run.seed}"
+
+
+def remove_what_was_left(*folders: Path) -> None:
+    """Removes what commands that were killed left in stores and beside results; nothing of those at work.
+
+    Args:
+        folders: where to look, with all below them.
+    """
+    for folder in folders:
+        remove_leftovers(folder)
+        for locks in folder.rglob(LOCKS):
+            remove_stale_locks(locks)
 
 
 def check_files(plan: Plan, suite: Suite) -> None:
     """Fails before a plan is carried out rather than hours later, when the first method asks for what is not there.
 
     Raises:
-        HarnessError: something that a method of the missing runs needs is not on this machine.
+        HarnessError: a file that a method of the missing runs needs is not there, or not whole.
     """
     for scenario, name in dict.fromkeys((run.scenario, run.method) for run in plan.missing):
         method, _ = method_for(suite, scenario, name)
@@ -92,12 +116,12 @@ def check_files(plan: Plan, suite: Suite) -> None:
             method.check_files()
 
 
-def train_together(plan: Plan, place: Workplace, together: Together, bars: Bars) -> None:
+def train_together(plan: Plan, place: Workplace, together: Together, progress: Progress) -> None:
     """Trains what several processes can train together, one after the other; every process calls it.
 
     Raises:
-        HarnessError: the processes have different stores, or a training failed; with `place.debug`, the training's own
-            exception.
+        HarnessError: the processes have different stores, or a training failed: the processes cannot go on without
+            each other.
     """
     compute_with_one_thread()
     shared = [training for training in plan.trainings if training.shared]
@@ -107,19 +131,22 @@ def train_together(plan: Plan, place: Workplace, together: Together, bars: Bars)
             "The processes that were started together do not find the same things trained.",
             "Give all of them one --cache-dir, which no other command writes to.",
         )
-    bars.phase("Training together", len(shared))
+    progress.phase("Training together", len(shared))
     for training in shared:
-        work = partial(_train_shared, training, place, together, bars)
-        _guarded(work, f"Training {training.label}", place.debug)
-        bars.finish(training.label)
+        progress.start(training.label)
+        try:
+            _train_shared(training, place, together, progress)
+        except Exception as error:
+            raise _stopped(f"Training {training.label}", Failure(cause_of(error))) from error
+        progress.finish(training.label)
 
 
-def _train_shared(training: Training, place: Workplace, together: Together, bars: Bars) -> None:
+def _train_shared(training: Training, place: Workplace, together: Together, progress: Progress) -> None:
     import torch
 
     store, artefact = Store(place.store), _artefact(training, place)
     if together.main:
-        train(artefact, store, place.device, lambda done, total: bars.step(training.label, done, total), together)
+        train(artefact, store, place.device, partial(progress.step, training.label), together)
     else:
         train_along(artefact, store, place.device, together)
     # The next training's model, or a worker's, needs the memory.
@@ -127,17 +154,22 @@ def _train_shared(training: Training, place: Workplace, together: Together, bars
     torch.cuda.empty_cache()
 
 
-def tune(studies: Sequence[Study], place: Workplace, jobs: int, bars: Bars) -> None:
+def tune(studies: Sequence[Study], place: Workplace, jobs: int, progress: Progress) -> dict[str, Failure]:
     """Carries out studies, each in one worker, and writes what each found as soon as it is done.
 
+    Returns:
+        What failed, by the study's label.
+
     Raises:
-        HarnessError: a study failed; with `place.debug`, the study's own exception.
+        HarnessError: a study failed, and the workplace says to stop then.
         KeyboardInterrupt: the user stopped it; trainings that were finished are kept in the store.
     """
     if not studies:
-        return
-    with _workers(min(jobs, len(studies)), place) as (pool, events):
-        _phase("Tuning", _tune, studies, [study.label for study in studies], place, pool, events, bars)
+        return {}
+    tasks = [Task(study.label, partial(_tune, study, place)) for study in studies]
+    with _workers(min(jobs, len(studies)), place) as workers:
+        failures = _phase("Tuning", tasks, place, workers, progress)
+    return {studies[index].label: failure for index, failure in failures.items()}
 
 
 def _gpus() -> list[str]:
@@ -150,108 +182,35 @@ def _gpus() -> list[str]:
 
 
 @contextmanager
-def _workers(count: int, place: Workplace) -> Iterator[tuple[ProcessPoolExecutor, Any]]:
-    spawning = multiprocessing.get_context("spawn")
-    events, gpus = spawning.Queue(), spawning.Queue()
-    # A worker takes the next GPU and sees no other: trainings need nothing of each other, so all are busy.
-    known = _gpus() if place.device == "cuda" else []
-    for worker in range(count if known else 0):
-        gpus.put(known[worker % len(known)])
-    pool = ProcessPoolExecutor(
-        max_workers=count,
-        mp_context=spawning,
-        initializer=_start_worker,
-        initargs=(events, gpus if known else None),
-    )
+def _workers(count: int, place: Workplace) -> Iterator[Workers]:
     try:
-        yield pool, events
-    except BaseException as error:
-        # Workers must not go on. They die where they stand, and what they leave is removed for them: an exception
-        # raised in them by a signal is lost where Python happens to be in a finaliser.
-        workers = multiprocessing.active_children()
-        pool.shutdown(wait=False, cancel_futures=True)
-        _stop(workers)
-        stopped = [worker.pid for worker in workers if worker.pid is not None]
-        for folder in (place.store, place.suite.tuned):
-            remove_unfinished(folder, stopped)
-        if isinstance(error, BrokenProcessPool):
-            raise HarnessError(
-                "A worker process was killed, most likely for want of memory.",
-                "Run the command again with fewer --jobs: what is finished is kept.",
-            ) from error
+        with Workers(count, _gpus() if place.device == "cuda" else ()) as workers:
+            yield workers
+    except BaseException:
+        # Workers that were stopped could not tidy up.
+        remove_what_was_left(place.store, place.suite.tuned)
         raise
-    pool.shutdown()
-
-
-def _stop(workers: Sequence[BaseProcess], patience_s: float = 10) -> None:
-    for worker in workers:
-        worker.terminate()
-    deadline = time.monotonic() + patience_s
-    for worker in workers:
-        worker.join(max(0.0, deadline - time.monotonic()))
-        if worker.is_alive():
-            worker.kill()
-            worker.join()
 
 
 def _phase(
-    title: str,
-    work: Callable[[Any, str, Workplace], None],
-    tasks: Sequence[Any],
-    labels: Sequence[str],
-    place: Workplace,
-    pool: ProcessPoolExecutor,
-    events: Any,
-    bars: Bars,
-) -> None:
-    bars.phase(title, len(tasks))
-    # The first submission starts the workers. Ctrl-C reaches the whole process group, but it is for the parent to
-    # decide: workers inherit the signal blocked, and are stopped by SIGTERM.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    waiting: dict[Future[None], str] = {
-        pool.submit(work, task, label, place): label for task, label in zip(tasks, labels, strict=True)
-    }
-    signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-    while waiting:
-        finished, _ = wait(waiting, timeout=0.2, return_when=FIRST_COMPLETED)
-        while True:
-            try:
-                bars.step(*events.get_nowait())
-            except queue.Empty:
-                break
-        for future in finished:
-            bars.finish(waiting.pop(future))
-            future.result()
+    title: str, tasks: Sequence[Task], place: Workplace, workers: Workers, progress: Progress
+) -> dict[int, Failure]:
+    progress.phase(title, len(tasks))
+    failures = workers.carry_out(tasks, progress, place.stop_on_error)
+    if place.stop_on_error:
+        for index, failure in failures.items():
+            raise _stopped(tasks[index].label, failure)
+    return failures
 
 
-#: Set once in each worker process: the way back to the progress bars. A queue can only be handed over at the start.
-_events: Any = None
+def _stopped(label: str, failure: Failure) -> HarnessError:
+    error = HarnessError(f"{label} failed: {failure.cause.rstrip('.')}.", "What is finished is kept.")
+    error.add_note(failure.details)
+    return error
 
 
-def _start_worker(events: Any, gpus: Any) -> None:
-    global _events
-    _events = events
-    if gpus is not None:  # before anything computes on one
-        os.environ["CUDA_VISIBLE_DEVICES"] = gpus.get()
-    compute_with_one_thread()
-
-
-def compute_with_one_thread() -> None:
-    """Sets every library of this process that computes to one thread."""
-    import faiss
-    import torch
-    from threadpoolctl import threadpool_limits
-
-    torch.set_num_threads(1)
-    faiss.omp_set_num_threads(1)
-    threadpool_limits(1)
-
-
-def _train(training: Training, label: str, place: Workplace) -> None:
-    def work() -> None:
-        train(_artefact(training, place), Store(place.store), place.device, _reporter(label))
-
-    _guarded(work, f"Training {label}", place.debug)
+def _train(training: Training, place: Workplace) -> None:
+    train(_artefact(training, place), _store(place), place.device, report_step)
 
 
 def _artefact(training: Training, place: Workplace) -> Artefact:
@@ -264,47 +223,17 @@ def _artefact(training: Training, place: Workplace) -> Artefact:
     return named[training.key]
 
 
-def _score(run: Run, label: str, place: Workplace) -> None:
-    def work() -> None:
-        score(
-            place.suite,
-            run,
-            place.domains,
-            Store(place.store),
-            place.device,
-            _reporter(label),
-        )
-
-    _guarded(work, label, place.debug)
+def _score(run: Run, place: Workplace, failed: Mapping[str, str]) -> None:
+    store = _store(place)
+    with store.locked("run", run.key, f"scoring {_label(run)}"):
+        if not store.has("run", run.key):
+            score(place.suite, run, place.domains, store, place.device, report_step, failed)
 
 
-def _tune(task: Study, label: str, place: Workplace) -> None:
-    def work() -> None:
-        found = study(
-            place.suite, task.scenario, task.method, place.domains, Store(place.store), place.device, _reporter(label)
-        )
-        write_tuning(found, task.path)
-
-    _guarded(work, f"Tuning {label}", place.debug)
+def _tune(task: Study, place: Workplace) -> None:
+    found = study(place.suite, task.scenario, task.method, place.domains, _store(place), place.device, report_step)
+    write_tuning(found, task.path)
 
 
-def _reporter(label: str) -> Callable[[int, int], None]:
-    def report(done: int, total: int) -> None:
-        if _events is not None:
-            _events.put((label, done, total))
-
-    return report
-
-
-def _guarded(work: Callable[[], None], label: str, debug: bool) -> None:
-    try:
-        work()
-    except HarnessError:
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        raise HarnessError(
-            f"{label} failed: {type(error).__name__}: {error}.",
-            "Run again with --debug to see where; what is finished is kept.",
-        ) from error
+def _store(place: Workplace) -> Store:
+    return Store(place.store, say)

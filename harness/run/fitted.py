@@ -5,11 +5,11 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.files import folder_atomically
-from harness.method import Diagnoses, Exports, Figures, FitContext, Method, Report
+from harness.method import ChecksFiles, Diagnoses, Exports, Figures, FitContext, Method, Report
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.split import TrainingData
 from harness.run.artefacts import RunArtefacts
-from harness.run.methods import check_tuned_on, method_for
+from harness.run.methods import check_data, check_tuned_on, method_for
 from harness.run.opening import Domains, open_training
 from harness.run.store import Store
 
@@ -68,4 +68,9 @@ def _opened(
     data = open_training(suite, scenario, domains)
     method, tuning = method_for(suite, scenario, name)
     check_tuned_on(suite, name, tuning, data)
+    if isinstance(method, ChecksFiles):
+        method.check_files()
+    reason = check_data(method, data)
+    if reason:
+        raise HarnessError(f"{name} cannot run on {scenario.name}: {reason}", "Ask for another.")
     return method, data, FitContext(suite.budget, seed, device, RunArtefacts(store, device, report))

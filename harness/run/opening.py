@@ -14,6 +14,7 @@ from harness.data.raw import Report, silent
 from harness.data.store import DomainStore, Prepared
 from harness.errors import HarnessError
 from harness.files import digest, source_digest
+from harness.locks import Tell, tell_stderr
 from harness.protocol.candidates import CandidateSet, candidates_digest, sample_candidates
 from harness.protocol.overlap import people, without_overlap
 from harness.protocol.scenario import DomainSpec, Scenario, Suite
@@ -65,6 +66,7 @@ def prepare_domains(
     folder: Path,
     report: Callable[[DomainSpec], Report] | None = None,
     told: Callable[[DomainSpec, Prepared], None] | None = None,
+    tell: Tell = tell_stderr,
 ) -> Domains:
     """Prepares all domains of a suite.
 
@@ -74,11 +76,12 @@ def prepare_domains(
         folder: the data folder.
         report: gives, for a domain, what is told how far it is.
         told: called with each domain when it is there.
+        tell: told if another process is preparing the same.
 
     Raises:
         HarnessError: see `prepare_domain`.
     """
-    store = DomainStore(root)
+    store = DomainStore(root, tell)
     fingerprints = {}
     for spec in specs:
         prepared = prepare_domain(spec, store, folder, report(spec) if report else silent)
@@ -159,7 +162,7 @@ def open_candidates(
     )
     if not cache.has("candidates", key):
         drawn = sample_candidates(test.histories.sequences, test.targets, n_items, kind.size, suite.candidate_seed)
-        with cache.write("candidates", key, {}) as folder:
+        with cache.write("candidates", key, {"label": f"{kind} of {target.name}"}) as folder:
             np.save(folder / "candidates.npy", drawn, allow_pickle=False)
     loaded: Ints = np.load(cache.read("candidates", key).folder / "candidates.npy", allow_pickle=False)
     pinned = dict(scenario.pins).get(str(kind))

@@ -4,13 +4,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from harness.errors import NotInstalled
+from harness.errors import HarnessError
 from harness.files import digest, source_digest
 from harness.method import Estimate, Method, TrainsArtefacts, content_of, packages_of, settings_of
 from harness.protocol.scenario import Scenario, Suite
 from harness.results.record import result_path
 from harness.run.artefacts import artefact_key
-from harness.run.methods import method_for
+from harness.run.methods import check_data, method_for, unavailable
 from harness.run.opening import Domains, open_training
 from harness.run.provenance import HARNESS_CODE, package_versions
 from harness.run.store import Store
@@ -25,6 +25,16 @@ class Run:
     method: str
     seed: int
     key: str
+
+
+@dataclass(frozen=True)
+class SkippedRun:
+    """A run that cannot be made here, and why."""
+
+    scenario: Scenario
+    method: str
+    seed: int
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -43,12 +53,12 @@ class Plan:
     """The work of one command.
 
     Attributes:
-        runs: every run that was asked for.
+        runs: every run that was asked for and can be made.
         missing: those whose result is not in the store.
         trainings: artefacts that the missing runs need and the store lacks, each once.
         reused: artefacts that the missing runs need and the store has.
         estimates: by a training's key, what says how much it will take; of those that can tell.
-        left_out: methods that were asked for and whose packages are not all installed, and what they lack.
+        skipped: runs that cannot be made: a method that needs what this machine or the scenario's data lack.
     """
 
     runs: tuple[Run, ...]
@@ -56,7 +66,7 @@ class Plan:
     trainings: tuple[Training, ...]
     reused: tuple[Training, ...]
     estimates: Mapping[str, Callable[[], Estimate]] = field(default_factory=dict)
-    left_out: Mapping[str, str] = field(default_factory=dict)
+    skipped: tuple[SkippedRun, ...] = ()
 
 
 def make_plan(
@@ -80,30 +90,47 @@ def make_plan(
         there: results that are not asked for again, by their paths below a results folder.
 
     Raises:
-        HarnessError: an unknown method.
-        NotInstalled: none of the methods has all the packages it needs.
+        HarnessError: an unknown method or one with wrong settings; a scenario whose data cannot be split as it says; or
+            not one of the runs can be made.
     """
-    made: dict[tuple[Scenario, str], tuple[Method, Tuning | None]] = {}
-    left_out: dict[str, str] = {}
-    for name in methods:
-        try:
-            made |= {(scenario, name): method_for(suite, scenario, name) for scenario in scenarios}
-        except NotInstalled as error:
-            left_out[name] = str(error)
-            if len(left_out) == len(methods):
-                raise
-    runs = tuple(
-        Run(scenario, name, seed, _run_key(suite, scenario, name, *made[scenario, name], seed, domains))
+    asked = [
+        (scenario, name, seed)
         for scenario in scenarios
         for name in methods
-        if name not in left_out
         for seed in seeds
         if result_path(suite.name, suite.version, scenario.name, name, seed) not in there
-    )
-    missing = tuple(run for run in runs if not store.has("run", run.key))
+    ]
+    made: dict[tuple[Scenario, str], tuple[Method, Tuning | None]] = {}
+    reasons: dict[tuple[Scenario, str], str] = {}
+    lacking = {name: unavailable(suite, name) for name in dict.fromkeys(name for _, name, _ in asked)}
+    for scenario, name in dict.fromkeys((scenario, name) for scenario, name, _ in asked):
+        lacks = lacking[name]
+        if lacks:
+            reasons[scenario, name] = lacks
+        else:
+            made[scenario, name] = method_for(suite, scenario, name)
+    planned = [
+        Run(scenario, name, seed, _run_key(suite, scenario, name, *made[scenario, name], seed, domains))
+        for scenario, name, seed in asked
+        if (scenario, name) not in reasons
+    ]
+    absent = [run for run in planned if not store.has("run", run.key)]
     opened = {
-        scenario: open_training(suite, scenario, domains) for scenario in dict.fromkeys(run.scenario for run in missing)
+        scenario: open_training(suite, scenario, domains) for scenario in dict.fromkeys(run.scenario for run in absent)
     }
+    for scenario, name in dict.fromkeys((run.scenario, run.method) for run in absent):
+        reason = check_data(made[scenario, name][0], opened[scenario])
+        if reason:
+            reasons[scenario, name] = reason
+    runs = tuple(run for run in planned if (run.scenario, run.method) not in reasons)
+    missing = tuple(run for run in absent if run in runs)
+    skipped = tuple(SkippedRun(*each, reasons[each[:2]]) for each in asked if each[:2] in reasons)
+    if skipped and not runs:
+        first = skipped[0]
+        raise HarnessError(
+            f"Nothing that was asked for can run here: {first.method} on {first.scenario.name}: {first.reason}",
+            "Ask for other methods or scenarios.",
+        )
     needed: dict[str, Training] = {}
     estimates: dict[str, Callable[[], Estimate]] = {}
     for run in missing:
@@ -116,7 +143,7 @@ def make_plan(
                     estimates.setdefault(key, artefact.estimate)
     trainings = tuple(t for t in needed.values() if not store.has(t.kind, t.key))
     reused = tuple(t for t in needed.values() if t not in trainings)
-    return Plan(runs, missing, trainings, reused, estimates, left_out)
+    return Plan(runs, missing, trainings, reused, estimates, skipped)
 
 
 def _run_key(

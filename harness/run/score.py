@@ -1,9 +1,11 @@
 """One run, start to end: fit, then open the test split, score, and keep the result."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from types import MappingProxyType
 
 from harness import __version__
 from harness.evaluate import rank_candidates, rank_full, rank_retrieved
@@ -53,14 +55,24 @@ def score(
     store: Store,
     device: str,
     report: Report,
+    failed: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Makes one run and stores its result and ranks.
 
+    Args:
+        suite: the suite.
+        run: which of its runs.
+        domains: the prepared domains.
+        store: where artefacts are, and the result goes.
+        device: `cpu` or `cuda`.
+        report: told how far it is.
+        failed: by key, why trainings have failed already.
+
     Raises:
-        HarnessError: bad data, a corrupt artefact.
+        HarnessError: bad data, a corrupt artefact, or one whose training failed.
         InvalidScoresError: the method's scores hold NaN or have the wrong shape.
     """
-    artefacts = RunArtefacts(store, device, report)
+    artefacts = RunArtefacts(store, device, report, failed)
     with PeakMemory(device) as peak:
         started = time.perf_counter()
         training = open_training(suite, run.scenario, domains)
@@ -73,7 +85,7 @@ def score(
         table, records, validity = _rank(suite, run, training, test, scorer, store, report)
         scored = time.perf_counter()
     ranks = table.to_parquet()
-    with store.write("run", run.key, {}) as folder:
+    with store.write("run", run.key, {"label": f"{run.method} on {run.scenario.name}, seed {run.seed}"}) as folder:
         (folder / "ranks.parquet").write_bytes(ranks)
         commit, clean = git_state()
         result = RunResult(

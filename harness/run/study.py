@@ -8,16 +8,16 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.evaluate import validation_ndcg
 from harness.files import source_digest
-from harness.method import FitContext, Report, packages_of
+from harness.method import ChecksFiles, FitContext, Report, packages_of
 from harness.protocol.ranking import InvalidScoresError
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefacts import RunArtefacts
-from harness.run.methods import suite_method
+from harness.run.methods import check_data, suite_method
 from harness.run.opening import Domains, open_training
 from harness.run.provenance import HARNESS_CODE
 from harness.run.store import Store
 from harness.tuning.record import TrialRecord, Tuning, tuning_path
-from harness.tuning.tunable import Tunable
+from harness.tuning.tunable import Tunable, check_space
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,30 @@ def studies_of(suite: Suite, scenarios: Sequence[Scenario], methods: Sequence[st
     """The studies of some methods in some scenarios, each once; methods with nothing to tune have none.
 
     Raises:
-        HarnessError: an unknown method, or one that cannot be imported.
+        HarnessError: an unknown method, one that cannot be imported, or one that does not take what its search space
+            may choose.
     """
     found: dict[Path, Study] = {}
     for name in methods:
         method = suite_method(suite, name)
         if isinstance(method, Tunable):
+            check_space(method, method.space, f"The search space of {name}")
             for scenario in scenarios:
                 path = tuning_path(suite, scenario, name, method)
                 found.setdefault(path, Study(scenario, name, path))
     return list(found.values())
+
+
+def check_study(suite: Suite, task: Study, domains: Domains) -> str | None:
+    """Why a study cannot be made on its scenario's data; None where nothing speaks against it.
+
+    Raises:
+        HarnessError: the scenario's data cannot be split, or a file that the method needs is not there.
+    """
+    method = suite_method(suite, task.method)
+    if isinstance(method, ChecksFiles):
+        method.check_files()
+    return check_data(method, open_training(suite, task.scenario, domains))
 
 
 #: Seed of the draws of settings, and of the trainings in a study.

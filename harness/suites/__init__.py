@@ -1,19 +1,24 @@
 """Suite files: YAML, validated, turned into the protocol's plain data."""
 
+import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from harness.data.sources import Source, make_source
+from harness.data.sources import SOURCES, Source, make_source
 from harness.datasets import load_dataset
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnavailableError
+from harness.method import family_names, make_method, method_names
 from harness.protocol.candidates import CandidateSet
 from harness.protocol.overlap import OVERLAPS
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
 from harness.protocol.split import SPLITS
+from harness.tuning.space import read_number
+from harness.tuning.tunable import check_settings, configured
+from harness.yaml_file import read_yaml
 
 _FOLDER = Path(__file__).parent
 
@@ -23,7 +28,7 @@ _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class _DomainFile(_File):
@@ -33,7 +38,7 @@ class _DomainFile(_File):
 
     name: _Name
     dataset: str | None = None
-    data_dir: Path | None = None
+    data_dir: Annotated[Path | None, Field(strict=False)] = None
     k_core: _Positive = 5
     fingerprint: _Sha256 | None = None
 
@@ -43,14 +48,23 @@ class _DomainFile(_File):
         if (self.dataset is None) == ("source" not in options):
             raise ValueError(f"domain {self.name!r} must have either a dataset or a source")
         if self.dataset is not None:
-            if options:
-                raise ValueError(f"domain {self.name!r}: {next(iter(options))!r} is not for a domain with a dataset")
+            for option in options:
+                unknown = HarnessError.unknown("key", option, type(self).model_fields)
+                raise HarnessError(
+                    f"domain {self.name!r}: {option!r} is not for a domain with a dataset.", unknown.mend
+                )
             return load_dataset(self.dataset).source
+        kind = SOURCES.get(str(options["source"]))
+        for option in options if kind else ():
+            known = {**type(self).model_fields, **kind.model_fields} if kind else {}
+            if option not in known:
+                unknown = HarnessError.unknown("key", option, known)
+                raise HarnessError(f"domain {self.name!r}: {option}: there is no such key.", unknown.mend)
         return make_source(options)
 
     def spec(self, folder: Path) -> DomainSpec:
-        """The domain; its data folder, if it names one, is taken from the suite file's folder."""
-        own = None if self.data_dir is None else folder / self.data_dir
+        """The domain. Paths start from the suite file's folder; the files of a data set are the command's to find."""
+        own = None if self.dataset and self.data_dir is None else folder / (self.data_dir or Path()).expanduser()
         return DomainSpec(self.name, self.source(), self.k_core, self.fingerprint, own)
 
 
@@ -79,7 +93,7 @@ class _SuiteFile(_File):
     overlap_seed: Annotated[int, Field(ge=0)] = 0
     candidates: Annotated[list[str], Field(min_length=1)] = ["full", "sampled-30"]
     candidate_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    least_recall: Annotated[float, Field(ge=0, le=1)] = 0.99
+    least_recall: Annotated[float, BeforeValidator(read_number), Field(ge=0, le=1)] = 0.99
     methods: Annotated[list[str], Field(min_length=1)]
     settings: dict[str, dict[str, Any]] = {}
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0, 1, 2]
@@ -91,6 +105,7 @@ class _SuiteFile(_File):
         for kind, values in (
             ("domain", names),
             ("method", self.methods),
+            ("candidate set", self.candidates),
             ("seed", self.seeds),
             ("scenario", [self.scenario(s).name for s in self.scenarios]),
         ):
@@ -98,6 +113,9 @@ class _SuiteFile(_File):
                 raise ValueError(f"a {kind} is listed twice")
         if "full" not in self.candidates:
             raise ValueError("candidates must include 'full': sampled metrics are never reported alone")
+        for key, methods in (("methods", self.methods), ("settings", self.settings)):
+            for name in methods:
+                _known_method(key, name)
         for scenario in map(self.scenario, self.scenarios):
             for name in scenario.domains:
                 _known("domain", name, names)
@@ -121,6 +139,14 @@ class _SuiteFile(_File):
 def _known(kind: str, name: str, names: Iterable[str]) -> None:
     if name not in set(names):
         raise ValueError(str(HarnessError.unknown(kind, name, names)))
+
+
+def _known_method(key: str, name: str) -> None:
+    names, families = method_names(), family_names()
+    family, _, member = name.partition(".")
+    if name not in names and not (member and family in families):
+        known = [*names, *(f"{family}.<name>" for family in families)]
+        raise ValueError(f"{key}: {HarnessError.unknown('method', name, known)}")
 
 
 def suite_names() -> list[str]:
@@ -157,25 +183,24 @@ def load_suite(name_or_path: str) -> Suite:
 
 
 def _load(path: Path) -> Suite:
+    shipped = path.parent.parent == _FOLDER
     try:
-        file = _SuiteFile.model_validate(yaml.safe_load(path.read_bytes()))
+        file = _SuiteFile.model_validate(read_yaml(path))
         domains = tuple(domain.spec(path.parent) for domain in file.domains)
+        candidates = tuple(CandidateSet.parse(text) for text in file.candidates)
+        # Those of the harness's own suites are its tests' to check: it would take seconds to import the methods.
+        settings = file.settings if shipped else {name: _checked(name, own) for name, own in file.settings.items()}
     except OSError as error:
         raise HarnessError(f"Cannot read the suite file {path}: {error.strerror}.", "Check the path.") from error
-    except yaml.YAMLError as error:
-        at = getattr(error, "problem_mark", None)
-        line = f" line {at.line + 1}" if at else ""
-        raise HarnessError(f"{path}:{line} is no valid YAML.", "Mend the file.") from error
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ").rstrip(".")
-        raise HarnessError(f"{path}: {where + ': ' if where else ''}{message}.", "Mend the file.") from error
+        what, mend = _told(error)
+        raise HarnessError(f"{path}: {what}", mend) from error
     except HarnessError as error:
-        raise HarnessError(f"{path}: {error.what}", error.mend) from error
+        named = error.what if error.what.startswith(f"{path}: ") else f"{path}: {error.what}"
+        raise HarnessError(named, error.mend) from error
     except ValueError as error:
         raise HarnessError(f"{path}: {error}.", "Mend the file.") from error
-    if file.suite in suite_names() and path.parent.parent != _FOLDER:
+    if file.suite in suite_names() and not shipped:
         raise HarnessError(
             f"{path}: suite: {file.suite!r} is the name of a suite of the harness's own: their results would mix.",
             "Give the suite another name.",
@@ -186,15 +211,46 @@ def _load(path: Path) -> Suite:
         title=file.title,
         domains=domains,
         scenarios=tuple(map(file.scenario, file.scenarios)),
-        candidates=tuple(CandidateSet.parse(text) for text in file.candidates),
+        candidates=candidates,
         candidate_seed=file.candidate_seed,
         methods=tuple(file.methods),
         seeds=tuple(file.seeds),
         budget=Budget(**file.budget.model_dump()),
         least_recall=file.least_recall,
-        settings=file.settings,
+        settings=settings,
         tuned=path.with_suffix(".tuned"),
+        folder=path.parent,
     )
+
+
+def _checked(name: str, own: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The settings that a suite gives a method, by dotted name, with values of the declared types."""
+    try:
+        method = make_method(name)
+    except UnavailableError:  # it cannot run here, and nothing is known of its settings
+        return own
+    if own:
+        configured(method, own, f"settings.{name}")
+    return check_settings(method.settings, own)
+
+
+def _told(error: ValidationError) -> tuple[str, str]:
+    """What is wrong with a suite file, and what to do about it."""
+    # A misspelt key also makes one lacking: the misspelling is what to mend.
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    *parents, last = first["loc"] or ("",)
+    where = ".".join(map(str, first["loc"])) or "the file"
+    if first["type"] == "extra_forbidden":
+        kinds: dict[object, type[_File]] = {"scenarios": _ScenarioFile, "budget": _BudgetFile}
+        known = kinds[parents[0]] if parents else _SuiteFile
+        return f"{where}: there is no such key.", HarnessError.unknown("key", str(last), known.model_fields).mend
+    if first["type"] == "missing":
+        return f"{where}: missing.", "Add it."
+    if first["type"] == "value_error":
+        return f"{first['msg'].removeprefix('Value error, ').rstrip('.')}.", "Mend the file."
+    should = re.sub(r"^\w+ should", "It should", first["msg"]).rstrip(".")
+    should = re.sub(r"valid dictionary( or instance of \w+)?", "mapping of keys to values", should)
+    return f"{where}: found {str(json.dumps(first['input'], default=str, ensure_ascii=False))[:80]}.", f"{should}."
 
 
 def pick_scenarios(suite: Suite, names: Iterable[str]) -> tuple[Scenario, ...]:

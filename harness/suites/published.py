@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
+from harness.yaml_file import read_yaml
 
 _FOLDER = Path(__file__).parent
 
@@ -32,7 +32,7 @@ def published(suite: str) -> list[Published]:
     path = _FOLDER / suite / "published.yaml"
     if not path.is_file():
         return []
-    file = yaml.safe_load(path.read_bytes())
+    file = read_yaml(path)
     return [
         Published(
             row.pop("method"),

@@ -10,6 +10,7 @@ from harness.errors import HarnessError
 from harness.files import write_atomically
 from harness.protocol.scenario import Scenario, Suite
 from harness.tuning.tunable import Tunable
+from harness.yaml_file import read_yaml
 
 
 class _Record(BaseModel):
@@ -64,12 +65,13 @@ def read_tuning(path: Path) -> Tuning | None:
         HarnessError: the file is not valid.
     """
     try:
-        return Tuning.model_validate(yaml.safe_load(path.read_bytes()))
+        return Tuning.model_validate(read_yaml(path))
     except FileNotFoundError:
         return None
-    except (yaml.YAMLError, ValidationError) as error:
-        reason = str(error.errors()[0]["msg"]) if isinstance(error, ValidationError) else "no valid YAML"
-        raise HarnessError(f"{path}: {reason}.", "Restore the file, or delete it and run: harness tune.") from error
+    except ValidationError as error:
+        raise HarnessError(
+            f"{path}: {error.errors()[0]['msg']}.", "Restore the file, or delete it and run: harness tune."
+        ) from error
 
 
 def write_tuning(tuning: Tuning, path: Path) -> None:

@@ -1,16 +1,32 @@
 """Search spaces: what the tuner may choose for a method, read from YAML."""
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from harness.errors import HarnessError
+from harness.yaml_file import read_yaml
 
 Value = bool | int | float | str
+
+#: YAML reads `1e-3` as text: its numbers with an exponent need a dot and a sign.
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+
+
+def read_number(value: Any) -> Any:
+    """The number that a text with an exponent means, such as `1e-3`; anything else as it is."""
+    if not isinstance(value, str) or not _EXPONENT.fullmatch(value):
+        return value
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+_Number = Annotated[float, BeforeValidator(read_number)]
+_Value = Annotated[Value, BeforeValidator(read_number)]
 
 
 class Choice(BaseModel):
@@ -24,13 +40,13 @@ class Choice(BaseModel):
         choices: the values of a list.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    first: Value
-    low: float | None = None
-    high: float | None = None
+    first: _Value
+    low: _Number | None = None
+    high: _Number | None = None
     log: bool = False
-    choices: tuple[Value, ...] = ()
+    choices: Annotated[tuple[_Value, ...], Field(strict=False)] = ()
 
     @model_validator(mode="after")
     def _one_kind(self) -> "Choice":
@@ -77,11 +93,9 @@ class Space(RootModel[dict[str, Choice]]):
             HarnessError: no such file, or it is not valid; the message names the entry.
         """
         try:
-            return cls.model_validate(yaml.safe_load(path.read_bytes()))
+            return cls.model_validate(read_yaml(path))
         except OSError as error:
             raise HarnessError(f"Cannot read the search space {path}: {error.strerror}.", "Check the path.") from error
-        except yaml.YAMLError as error:
-            raise HarnessError(f"{path} is no valid YAML.", "Mend the file.") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])

@@ -89,4 +89,4 @@ def test_without_a_clock_recent_is_by_place_in_the_sequence() -> None:
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
 def test_a_share_out_of_bounds_is_refused(share: float) -> None:
     with pytest.raises(HarnessError, match="share"):
-        RecentPopularity(RecentSettings(share)).fit(data_of([[0, 1, 2]]), None)
+        RecentPopularity().tuned({"share": share})

@@ -199,9 +199,6 @@ def test_a_killed_training_leaves_its_checkpoint_to_the_next_command(tmp_path: P
     assert asked == [2, 3]
     assert store.has("lora", artefact_key(artefact))
     assert not left.exists()
-    left.write_bytes(b"not safetensors")
-    with pytest.raises(HarnessError, match=f"Corrupt checkpoint {left}.*Delete that file"):
-        train(artefact, store, "cpu", killed)
 
 
 def test_a_component_is_peft_s_own_format_and_names_no_local_path(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from harness.data.raw import Findings, RawDomain, Report, silent
 from harness.data.reading import Chunk, Reader, TextFormat, kept, read_text
 from harness.data.sources.source import Source
 from harness.data.sources.table import Columns, ItemColumns, from_tables
-from harness.errors import HarnessError, NotInstalled
+from harness.errors import HarnessError, UnavailableError
 
 #: A film belongs to the first group that shares a genre with it, so to exactly one domain. The groups go from
 #: the telling genres to the broad ones: most films carry Comedy or Drama beside something more telling.
@@ -47,8 +47,8 @@ class MovieLens100KGenre(Source):
         # find_spec looks without importing: recbole takes seconds to import.
         spec = importlib.util.find_spec("recbole")
         if spec is None or not spec.submodule_search_locations:
-            raise NotInstalled(
-                "MovieLens 100K ships inside recbole, which is not installed.", f"Run: {INSTALL_RECBOLE}"
+            raise UnavailableError(
+                "MovieLens 100K ships inside recbole, which is not installed.", f"Run '{INSTALL_RECBOLE}'."
             )
         packaged = Path(next(iter(spec.submodule_search_locations))) / "dataset_example" / "ml-100k"
         return (packaged / "ml-100k.inter", packaged / "ml-100k.item")

@@ -58,24 +58,25 @@ def test_the_list_says_what_is_lacking(harness) -> None:
     assert not set(listed["methods"]) & set(listed["not_installed"])
     lines = harness("ls").stdout.splitlines()
     (line,) = [line for line in lines if line.startswith("not installed: ")]
-    assert line.endswith(f"Run: {INSTALL_RECBOLE}")
+    assert line.endswith(f"Run '{INSTALL_RECBOLE}'.")
 
 
 @pytest.mark.parametrize("lacks", ["recbole", "texttable"])
 def test_the_plan_names_what_is_left_out(harness, lacks: str) -> None:
     planned = harness("run", "--suite", "mine.yaml", "--dry-run", lacks=lacks)
     assert (planned.returncode, planned.stderr) == (0, "")
-    (line,) = [line for line in planned.stdout.splitlines() if "left out" in line]
-    assert "sasrec, recbole.NARM: " in line
+    (line,) = [line for line in planned.stdout.splitlines() if "skipped: " in line]
+    assert "sasrec on left-from-right, recbole.NARM on left-from-right: " in line
     assert f"not installed: {lacks}. " in line
-    assert line.endswith(f"Run: {INSTALL_RECBOLE}")
+    assert line.endswith(f"Run '{INSTALL_RECBOLE}'.")
 
 
 def test_the_other_methods_are_run_and_on_the_board(harness) -> None:
     done = harness("run", "--suite", "mine.yaml", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["missing"] == ["left-from-right/popularity-seed0"]
-    assert set(json.loads(done.stdout)["left_out"]) == {"sasrec", "recbole.NARM"}
+    skipped = {"left-from-right/sasrec-seed0", "left-from-right/recbole.NARM-seed0"}
+    assert set(json.loads(done.stdout)["skipped"]) == skipped
     assert harness("leaderboard", "--check").returncode == 0
 
 
@@ -91,4 +92,4 @@ def test_what_cannot_be_done_is_one_line_with_the_command(harness, arguments) ->
     done = harness(*arguments)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert done.stderr.endswith(f"Run: {INSTALL_RECBOLE}\n")
+    assert f"Run '{INSTALL_RECBOLE}'." in done.stderr

@@ -176,7 +176,7 @@ WHOLE: list[tuple[str, Callable[[Path], dict], str]] = [
     ("mostly rubbish", lambda f: table(f, HEAD + b"a,a,1\nx\ny\nz\n"), "3 of 4 rows are unusable.*row 3"),
     ("one-interaction users", lambda f: table(f, HEAD + b"a,a,1\nb,a,2\nc,a,3\n"), ""),
     ("items without text", lambda f: table(f, HEAD + b"a,a,1\na,b,2\n"), ""),
-    ("no item has a text", lambda f: table(f, HEAD + b"a,x,1\n"), "none of its 1 items has a text, the first is 'x'"),
+    ("no item has a text", lambda f: table(f, HEAD + b"a,x,1\n"), "none of its 1 items is in the items file, the first is 'x'"),
     ("duplicate items", lambda f: table(f, HEAD + b"a,a,1\n", b"item_id,title\na,A\na,B\n"), ""),
     ("items file empty", lambda f: table(f, HEAD + b"a,a,1\n", b""), "items.csv is empty"),
     ("items file without title", lambda f: table(f, HEAD + b"a,a,1\n", b"item_id,name\na,A\n"), "items.csv.*'title'"),
@@ -214,7 +214,7 @@ WHOLE: list[tuple[str, Callable[[Path], dict], str]] = [
     ("sequences: one index twice", lambda f: sequences(f, umap={"ann": 0, "bob": 0}), "share the index 0"),
     ("sequences: no such field", lambda f: {**sequences(f), "text": ["titel"]}, "Did you mean 'title'"),
     ("sequences: a file gone", lambda f: gone(sequences(f), f / "val.json"), "No file .*val.json"),
-    ("sequences: meta of nobody", lambda f: sequences(f, meta_data={}), "none of its 3 items has a text"),
+    ("sequences: meta of nobody", lambda f: sequences(f, meta_data={}), "none of its 3 items is in the items file"),
 ]  # fmt: skip
 
 

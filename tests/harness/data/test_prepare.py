@@ -113,7 +113,7 @@ def test_items_without_text_stay_and_are_counted() -> None:
     assert prepare(only, 1).catalogue.texts == ("", "text 2")
     assert [f.count for f in only.findings.noted.values()] == [1]
     none = RawDomain("toy", raw([(0, 1, 5)]).interactions, lambda wanted: [])
-    with pytest.raises(HarnessError, match="none of its 1 items has a text, the first is '1'"):
+    with pytest.raises(HarnessError, match="none of its 1 items is in the items file, the first is '1'"):
         prepare(none, 1)
 
 

@@ -1,10 +1,12 @@
-import os
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError
-from harness.files import folder_atomically, remove_unfinished
+from harness.files import leftovers, remove, remove_leftovers
 from harness.run.store import Store
 
 
@@ -21,7 +23,9 @@ def test_round_trip(tmp_path: Path) -> None:
     assert store.read("lora", "k").notes == {"label": "x"}
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "manifest cut", "manifest gone", "manifest other"])
+@pytest.mark.parametrize(
+    "damage", ["flipped", "cut", "gone", "manifest cut", "manifest gone", "manifest other", "note flipped"]
+)
 def test_a_damaged_artefact_is_refused_by_name(tmp_path: Path, damage: str) -> None:
     store = Store(tmp_path)
     folder = fill(store)
@@ -37,6 +41,8 @@ def test_a_damaged_artefact_is_refused_by_name(tmp_path: Path, damage: str) -> N
             manifest.write_text(manifest.read_text()[:10])
         case "manifest gone":
             manifest.unlink()
+        case "note flipped":
+            manifest.write_text(manifest.read_text().replace('"label":"x"', '"label":"y"'))
         case "manifest other":
             manifest.write_text('["files"]')
     with pytest.raises(HarnessError, match=f"Corrupt cached artefact {folder}.*Delete that folder"):
@@ -57,21 +63,54 @@ def test_a_failed_making_leaves_nothing(tmp_path: Path) -> None:
     assert list((tmp_path / "lora").iterdir()) == []
 
 
-def test_what_a_stopped_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    mine, other = tmp_path / "lora" / ".k.4711.abc", tmp_path / "lora" / ".k.47.abc"
+def test_what_was_stored_before_manifests_had_a_hash_is_still_read(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    manifest = fill(store) / "manifest.json"
+    old = json.loads(manifest.read_text())
+    del old["sha256"]
+    manifest.write_text(json.dumps(old))
+    assert store.read("lora", "k").notes == {"label": "x"}
+
+
+FILLS = """
+import os, signal, sys
+from pathlib import Path
+import harness.files
+sys.path.insert(0, "")
+root = Path(sys.argv[1])
+with harness.files.folder_atomically(root / "lora" / "k") as folder:
+    (folder / "half").touch()
+    Path.replace = lambda *_: (print("filling", flush=True), sys.stdin.read())
+    harness.files.write_atomically(root / "result.json", "{}")
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_of_a_live_one(tmp_path: Path) -> None:
+    kept = fill(Store(tmp_path / "kept"))
+    mine = [tmp_path / ".DS_Store", tmp_path / ".git"]
+    for path in mine:
+        path.touch()
+    process = subprocess.Popen(
+        [sys.executable, "-c", FILLS, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "filling\n"
+    hidden = sorted(tmp_path.glob("**/.*.unfinished"))
+    assert len(hidden) == 2
+    assert remove_leftovers(tmp_path) == leftovers(tmp_path) == []
+    assert sorted(tmp_path.glob("**/.*.unfinished")) == hidden
+    process.kill()
+    process.wait()
+    assert leftovers(tmp_path) == hidden
+    assert remove_leftovers(tmp_path) == hidden
+    assert not list(tmp_path.glob("**/.*.unfinished"))
+    assert all(path.exists() for path in (*mine, kept))
+
+
+def test_what_goes_goes_whole(tmp_path: Path) -> None:
     kept = fill(Store(tmp_path))
-    for folder in (mine, other):
-        folder.mkdir()
-        (folder / "half").touch()
-    file = tmp_path / ".result.json.4711.abc"
-    file.touch()
-    with folder_atomically(tmp_path / "lora" / "here") as open_folder:
-        assert f".{os.getpid()}." in open_folder.name
-    remove_unfinished(tmp_path, [4711])
-    assert not mine.exists()
-    assert not file.exists()
-    assert other.exists()
-    assert kept.exists()
+    remove(kept)
+    remove(kept)  # is gone already
+    assert list((tmp_path / "lora").iterdir()) == []
 
 
 def test_two_makers_of_one_thing_do_not_harm_each_other(tmp_path: Path) -> None:

@@ -1,17 +1,21 @@
 """Search spaces: what is drawn lies within them, and bad files are named."""
 
+import math
 from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import numpy as np
 import optuna
 import pytest
+from annotated_types import Ge, Gt, Le
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
 from harness.tuning.space import Space
-from harness.tuning.tunable import with_settings
+from harness.tuning.tunable import check_settings, with_settings
 
 
 @given(low=st.floats(1e-6, 1), width=st.floats(1.5, 1e6), log=st.booleans(), seed=st.integers(0, 1000))
@@ -67,7 +71,107 @@ def test_dotted_names_lead_into_settings() -> None:
     assert changed == Settings(0.2, Inner(0.9), {"size": 128, "kept": 1})
 
 
-@pytest.mark.parametrize("name", ["none", "inner.none", "rate.none"])
-def test_a_name_that_settings_lack(name: str) -> None:
-    with pytest.raises(ValueError, match=f"there is no setting '{name}'"):
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [
+        ("rat", "Did you mean 'rate'?"),
+        ("inner.decya", "Did you mean 'inner.decay'?"),
+        ("rate.none", "It takes none."),
+        ("none", "Known: "),
+    ],
+)
+def test_a_name_that_settings_lack(name: str, mend: str) -> None:
+    with pytest.raises(HarnessError, match=f"^{name}: there is no such setting") as caught:
         with_settings(Settings(), {name: 1})
+    assert mend in caught.value.mend
+
+
+def test_a_group_of_settings_may_be_given_as_a_mapping() -> None:
+    assert with_settings(Settings(), {"inner": {"decay": 0.9}}) == with_settings(Settings(), {"inner.decay": 0.9})
+    with pytest.raises(HarnessError, match=r"inner\.decay: given twice"):
+        check_settings(Settings(), {"inner": {"decay": 0.9}, "inner.decay": 0.8})
+    with pytest.raises(HarnessError, match=r"inner: found 3\. It is a group of settings: inner\.decay\."):
+        check_settings(Settings(), {"inner": 3})
+
+
+@dataclass(frozen=True)
+class Ranged:
+    rate: Annotated[float, Gt(0), Le(1)] = 0.5
+    size: Annotated[int, Ge(1)] = 8
+    on: bool = False
+    kind: Literal["a", "b"] = "a"
+    name: str | None = None
+    widths: tuple[int, ...] = ()
+    free: Any = None
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"rate": 1}, {"rate": 1.0}),
+        ({"rate": "1e-3"}, {"rate": 0.001}),  # how YAML reads it
+        ({"size": "1e3"}, {"size": 1000}),
+        ({"name": "1e-3"}, {"name": "1e-3"}),  # a text where a text is asked for
+        ({"name": None}, {"name": None}),
+        ({"widths": [3, 4]}, {"widths": (3, 4)}),
+        ({"on": True, "kind": "b"}, {"on": True, "kind": "b"}),
+    ],
+)
+def test_values_that_fit(given: dict[str, Any], kept: dict[str, Any]) -> None:
+    checked = check_settings(Ranged(), given)
+    assert checked == kept
+    assert [type(value) for value in checked.values()] == [type(value) for value in kept.values()]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("rate", 0, "rate: found 0. It should be greater than 0."),
+        ("rate", -0.1, "rate: found -0.1. It should be greater than 0."),
+        ("rate", 2, "rate: found 2. It should be less than or equal to 1."),
+        ("rate", "-1e-3", "rate: found -0.001. It should be greater than 0."),
+        ("rate", "0.5", 'rate: found "0.5". It should be a valid number.'),
+        ("rate", "fast", 'rate: found "fast". It should be a valid number.'),
+        ("rate", True, "rate: found true. It should be a valid number."),
+        ("rate", None, "rate: found null. It should be a valid number."),
+        ("rate", math.nan, "rate: found nan. It should hold finite numbers."),
+        ("free", [math.inf], "free: found [inf]. It should hold finite numbers."),
+        ("rate", "1e999", "rate: found inf. It should hold finite numbers."),
+        ("size", 0, "size: found 0. It should be greater than or equal to 1."),
+        ("size", 1.5, "size: found 1.5. It should be a valid integer."),
+        ("size", True, "size: found true. It should be a valid integer."),
+        ("size", "1e-3", "size: found 0.001. It should be a valid integer."),
+        ("on", 1, "on: found 1. It should be a valid boolean."),
+        ("on", "yes", 'on: found "yes". It should be a valid boolean.'),
+        ("kind", "c", "kind: found \"c\". It should be 'a' or 'b'."),
+        ("name", 3, "name: found 3. It should be a valid string."),
+        ("widths", [1, "x"], 'widths: found [1, "x"]. It should be a valid integer.'),
+        ("free", date(2020, 1, 1), "free: found 2020-01-01. It should hold numbers, texts"),
+        ("free", {1}, "free: found {1}. It should hold numbers, texts"),
+    ],
+)
+def test_values_that_do_not_fit(name: str, value: Any, message: str) -> None:
+    with pytest.raises(HarnessError) as caught:
+        check_settings(Ranged(), {name: value})
+    assert str(caught.value).startswith(message)
+
+
+@given(value=st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists))
+def test_any_value_is_taken_as_declared_or_refused(value: Any) -> None:
+    for name, kinds in {"rate": float, "size": int, "on": bool, "kind": str, "name": (str, type(None))}.items():
+        try:
+            (checked,) = check_settings(Ranged(), {name: value}).values()
+        except HarnessError as error:
+            assert str(error).startswith(f"{name}: found ")  # noqa: PT017
+        else:
+            assert isinstance(checked, kinds)
+            assert isinstance(value, bool) == (name == "on")
+
+
+def test_a_type_that_no_suite_can_give() -> None:
+    @dataclass(frozen=True)
+    class Odd:
+        space: Path | np.random.Generator | None = None
+
+    with pytest.raises(HarnessError, match="space: no suite can give it"):
+        check_settings(Odd(), {"space": 1})

@@ -1,0 +1,261 @@
+"""Worker processes that carry out tasks. One that dies takes its own task with it and nothing else.
+
+`concurrent.futures` and its kin give up all tasks when one worker is killed. Every worker computes with one thread:
+on small matrices two such workers do far more than one with two threads, and a result does not depend on the number
+of cores.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from types import TracebackType
+from typing import Any, Self
+
+from harness.errors import HarnessError, one_line
+from harness.plugins import plugin_behind
+from harness.run.progress import Progress
+
+
+@dataclass(frozen=True)
+class Task:
+    """Something for a worker to do.
+
+    Attributes:
+        label: for people.
+        work: called in the worker; a function of a module, or a partial of one.
+    """
+
+    label: str
+    work: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a task came to nothing.
+
+    Attributes:
+        cause: one line.
+        details: where in the code; empty where the worker was killed.
+    """
+
+    cause: str
+    details: str = ""
+
+
+@dataclass
+class _Worker:
+    process: BaseProcess
+    pipe: Connection
+    gpu: str | None
+    task: int | None = None
+
+
+class Workers:
+    """Up to `count` worker processes, each started when there is something for it to do.
+
+    Leaving the block by an exception stops them where they stand.
+
+    Args:
+        count: how many.
+        gpus: names of GPUs as in CUDA_VISIBLE_DEVICES: each worker takes the next and sees no other. Tasks need
+            nothing of each other, so all are busy. Empty for none.
+    """
+
+    def __init__(self, count: int, gpus: Sequence[str] = ()) -> None:
+        self._free_gpus = [gpus[number % len(gpus)] if gpus else None for number in range(count)]
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        # Without a pipe to read from, an idle worker ends by itself.
+        for worker in self._workers:
+            worker.pipe.close()
+        self._stop(patience_s=10 if error is None else 0)
+
+    def carry_out(self, tasks: Sequence[Task], progress: Progress, stop_on_error: bool = False) -> dict[int, Failure]:
+        """Carries out tasks, in order as workers are free.
+
+        Args:
+            tasks: what to do.
+            progress: told how far it is.
+            stop_on_error: after the first failure, start nothing more and stop the tasks at work.
+
+        Returns:
+            What failed, by the task's index.
+        """
+        waiting = list(reversed(range(len(tasks))))
+        failures: dict[int, Failure] = {}
+        while waiting or any(worker.task is not None for worker in self._workers):
+            while waiting and (worker := self._idle()):
+                worker.task = waiting.pop()
+                progress.start(tasks[worker.task].label)
+                try:
+                    worker.pipe.send(tasks[worker.task].work)
+                except OSError:  # it died; its pipe tells below
+                    continue
+            pipes = {worker.pipe: worker for worker in self._workers}
+            for pipe in wait(list(pipes)):
+                worker = pipes[pipe]  # type: ignore[index]
+                index = worker.task
+                over, failure = self._hear(worker, tasks, progress)
+                if index is None or not over:
+                    continue
+                progress.finish(tasks[index].label, failed=failure is not None)
+                if failure is not None:
+                    failures[index] = failure
+                    if stop_on_error:
+                        self._stop(patience_s=0)
+                        return failures
+        return failures
+
+    def _idle(self) -> _Worker | None:
+        """A worker with nothing to do, started if there may be another; None if all are busy."""
+        for worker in self._workers:
+            if worker.task is None:
+                return worker
+        if not self._free_gpus:
+            return None
+        gpu = self._free_gpus.pop(0)
+        spawning = multiprocessing.get_context("spawn")
+        mine, its = spawning.Pipe()
+        process = spawning.Process(target=_work, args=(its, gpu))
+        # Ctrl-C reaches the whole process group, but it is for the parent to decide: workers inherit the signal
+        # blocked, and are stopped by SIGTERM.
+        unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
+            process.start()
+            self._workers.append(_Worker(process, mine, gpu))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
+        its.close()  # so that the pipe ends when the worker does
+        return self._workers[-1]
+
+    def _hear(self, worker: _Worker, tasks: Sequence[Task], progress: Progress) -> tuple[bool, Failure | None]:
+        """Takes one message of a worker: whether its task is over, and how it failed if it did."""
+        try:
+            kind, *told = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            self._workers.remove(worker)
+            self._free_gpus.append(worker.gpu)
+            return True, Failure(_death(worker.process.exitcode))
+        if kind == "step" and worker.task is not None:
+            progress.step(tasks[worker.task].label, *told)
+        elif kind == "say":
+            progress.say(*told)
+        elif kind == "over":
+            worker.task = None
+            return True, told[0]
+        return False, None
+
+    def _stop(self, patience_s: float) -> None:
+        """Ends all workers; those at work die where they stand, as an exception could be lost in a finaliser."""
+        _join([worker.process for worker in self._workers], patience_s)
+        for worker in self._workers:
+            worker.process.terminate()
+        _join([worker.process for worker in self._workers], 5)
+        for worker in self._workers:
+            worker.process.kill()
+            worker.process.join()
+        self._free_gpus += [worker.gpu for worker in self._workers]
+        self._workers = []
+
+
+def _join(processes: Sequence[BaseProcess], patience_s: float) -> None:
+    deadline = time.monotonic() + patience_s
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+
+
+def _death(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        name = signal.Signals(-exit_code).name
+        memory = ", most likely for want of memory: try fewer --jobs" if name == "SIGKILL" else ""
+        return f"its worker process was killed by {name}{memory}"
+    return f"its worker process ended with exit code {exit_code}"
+
+
+#: Set once in each worker process: the way back to the parent.
+_pipe: Connection | None = None
+
+
+def report_step(done: int, total: int) -> None:
+    """From within a task: tells the parent how far it is."""
+    if _pipe is not None:
+        _pipe.send(("step", done, total))
+
+
+def say(line: str) -> None:
+    """From within a task: tells the user one line."""
+    if _pipe is not None:
+        _pipe.send(("say", line))
+
+
+def _work(pipe: Connection, gpu: str | None) -> None:
+    """What a worker process does in its life."""
+    global _pipe
+    _pipe = pipe
+    _end_with_parent()
+    if gpu is not None:  # before anything computes on one
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    compute_with_one_thread()
+    while True:
+        try:
+            work = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(("over", _failure_of(work)))
+
+
+def _failure_of(work: Callable[[], None]) -> Failure | None:
+    try:
+        work()
+    except BaseException as error:  # whatever a method does, sys.exit() included, concerns its own task alone
+        return Failure(cause_of(error), traceback.format_exc())
+    return None
+
+
+def cause_of(error: BaseException) -> str:
+    """An exception in one line: the user's to mend, or by its kind and whose code it arose in."""
+    if isinstance(error, HarnessError):
+        return str(error)
+    plugin = plugin_behind(error)
+    return one_line(f"{type(error).__name__}: {error}" + (f" (in the plug-in {plugin})" if plugin else ""))
+
+
+def _end_with_parent() -> None:
+    """Ends this process when its parent ends, in whatever way."""
+    if sys.platform == "linux":
+        set_death_signal = 1  # PR_SET_PDEATHSIG, at once even in code that holds the interpreter's lock
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+    parent: Any = multiprocessing.parent_process()
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def compute_with_one_thread() -> None:
+    """Sets every library of this process that computes to one thread."""
+    import faiss
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    threadpool_limits(1)
