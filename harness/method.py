@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -354,6 +355,22 @@ def make_method(name: str) -> Method:
             "Report it to its authors, or run without it.",
         ) from error
     return method
+
+
+def not_installed() -> dict[str, str]:
+    """What methods and families lack, by name, of those whose packages are not all installed.
+
+    Looks for modules without importing them; packages around a module are imported, and say what they lack.
+    """
+    entries = {**{f"{name}.<name>": entry for name, entry in _entries(FAMILIES).items()}, **_entries(ENTRY_POINTS)}
+    lacking = {}
+    for name, entry in entries.items():
+        try:
+            if find_spec(entry.module) is None:
+                lacking[name] = f"Module {entry.module!r} cannot be found."
+        except (ImportError, UnavailableError) as error:
+            lacking[name] = str(error)
+    return lacking
 
 
 def packages_of(name: str) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ def padding_share(lengths: Ints, batches: Sequence[Ints]) -> float:
     return 1 - float(lengths[np.concatenate(batches)].sum()) / computed if computed else 0.0
 
 
-def padded(rows: Sequence[Sequence[int]], pad: int, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(rows: Sequence[Sequence[int] | Ints], pad: int, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
     """Token rows as one tensor, and where it holds tokens: int64 [n, width], int64 [n, width] of 0 and 1.
 
     Args:

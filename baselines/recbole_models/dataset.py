@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from baselines.recbole_models.numpy_names import numpy_1_names
 from harness.data.domain import Sequences
 
 #: The item attribute that RecBole's models with features read unless told otherwise; here, the words of the text.
@@ -28,7 +29,8 @@ def contained() -> Iterator[None]:
     """Undoes what RecBole does to the whole process.
 
     Its `Config` reads the command line and hides the GPU; importing its models (sine.py) turns on autograd's
-    anomaly detection, which slows down every training in the process; it logs, prints and warns.
+    anomaly detection, which slows down every training in the process; it logs, prints and warns; it reads names that
+    numpy removed, and sets others.
     """
     arguments, sys.argv = sys.argv, sys.argv[:1]
     environment = dict(os.environ)
@@ -36,7 +38,7 @@ def contained() -> Iterator[None]:
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), numpy_1_names():
             warnings.simplefilter("ignore")
             yield
     finally:

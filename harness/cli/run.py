@@ -258,20 +258,26 @@ def leaderboard(
 
 def list_all(as_json: Json = False) -> None:
     """List suites with their scenarios, and methods. For data sets, see `harness data list`."""
-    from harness.method import family_names, method_names
+    from harness.method import family_names, method_names, not_installed
     from harness.suites import load_suite, suite_names
 
-    families = [f"{name}.<name>" for name in family_names()]
+    lacking = not_installed()
+    methods = [name for name in method_names() if name not in lacking]
+    families = [name for name in (f"{name}.<name>" for name in family_names()) if name not in lacking]
     suites = {name: load_suite(name) for name in suite_names()}
     if as_json:
         scenarios = {name: [scenario.name for scenario in suite.scenarios] for name, suite in suites.items()}
-        typer.echo(json.dumps({"suites": scenarios, "methods": method_names(), "families": families}, indent=1))
+        listed = {"suites": scenarios, "methods": methods, "families": families, "not_installed": lacking}
+        typer.echo(json.dumps(listed, indent=1))
         return
     for suite in suites.values():
         typer.echo(f"suite {suite.id}: {suite.title}")
         for scenario in suite.scenarios:
             typer.echo(f"  scenario {scenario.name}")
-    typer.echo(f"methods: {', '.join([*method_names(), *families])}")
+    typer.echo(f"methods: {', '.join([*methods, *families])}")
+    for reason in dict.fromkeys(lacking.values()):
+        names = ", ".join(name for name, other in lacking.items() if other == reason)
+        typer.echo(one_line(f"not installed: {names}: {reason}"))
 
 
 def _board_path(output_dir: Path, suite: str, version: int) -> Path:
@@ -319,14 +325,17 @@ def _guards(board: "Board") -> list[str]:
 
 def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:
     here = len(plan.runs) - len(plan.missing)
-    skipped = dict.fromkeys((each.method, each.scenario.name, each.reason) for each in plan.skipped)
+    # A line for all that lack the same.
+    skipped: dict[str, dict[str, None]] = {}
+    for each in plan.skipped:
+        skipped.setdefault(each.reason, {})[f"{each.method} on {each.scenario.name}"] = None
     lines = [
         f"{suite.id}: {suite.title}",
         f"  runs:     {len(plan.runs)}, of which {here} are here already and {len(plan.missing)} are to be made",
         f"  training: {len(plan.trainings)} to be trained, {len(plan.reused)} reused",
         *(f"    train {training.label}" for training in plan.trainings),
         *(f"    reuse {training.label}" for training in plan.reused),
-        *(f"  skipped:  {method} on {name}: {reason}" for method, name, reason in skipped),
+        *(f"  skipped:  {', '.join(runs)}: {reason}" for reason, runs in skipped.items()),
     ]
     console.print("\n".join(map(one_line, lines)))
 

@@ -17,7 +17,7 @@ from harness.data.raw import Findings, RawDomain, Report, silent
 from harness.data.readers import Chunk, Reader, TextFormat, kept, read_text
 from harness.data.sources.source import Source
 from harness.data.sources.table import Columns, ItemColumns, from_tables
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UnavailableError
 
 #: A film belongs to the first group that shares a genre with it, so to exactly one domain. The groups go from
 #: the telling genres to the broad ones: most films carry Comedy or Drama beside something more telling.
@@ -28,6 +28,9 @@ GENRE_GROUPS: dict[str, frozenset[str]] = {
     "comedy": frozenset({"Comedy", "Animation", "Children's", "Musical"}),
     "drama": frozenset({"Drama", "Romance"}),
 }
+
+#: RecBole's metadata ask for an old Ray, which it does not need here and which has no wheel for Python 3.12 or later.
+INSTALL_RECBOLE = "pip install --no-deps recbole==1.2.1 colorama colorlog texttable"
 
 _ATOMIC = TextFormat("\t", quoted=False, typed_header=True)
 
@@ -44,7 +47,9 @@ class MovieLens100KGenre(Source):
         # find_spec looks without importing: recbole takes seconds to import.
         spec = importlib.util.find_spec("recbole")
         if spec is None or not spec.submodule_search_locations:
-            raise HarnessError("MovieLens 100K ships inside recbole, which is not installed.", "Run: make install.")
+            raise UnavailableError(
+                "MovieLens 100K ships inside recbole, which is not installed.", f"Run '{INSTALL_RECBOLE}'."
+            )
         packaged = Path(next(iter(spec.submodule_search_locations))) / "dataset_example" / "ml-100k"
         return (packaged / "ml-100k.inter", packaged / "ml-100k.item")
 

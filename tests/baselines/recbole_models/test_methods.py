@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from baselines.recbole_models.building import RecBoleSettings, build
 from baselines.recbole_models.corpus import Corpus
-from baselines.recbole_models.dataset import seeded
+from baselines.recbole_models.dataset import contained, seeded
 from baselines.recbole_models.methods import bert4rec, by_name, joint_sasrec, sasrec, sasrec_bce
 from baselines.recbole_models.paths import find_path
 from baselines.recbole_models.scoring import RecBoleScorer, last_items
@@ -218,22 +218,20 @@ def test_our_metrics_are_those_of_recboles_evaluator(domains, tmp_path: Path) ->
     test = LeaveOneOut().test(whole)
     scores = scorer.score(test.histories, None)
     assert all(len(set(row)) == len(row) for row in scores.tolist())  # no ties
-    config = Config(
-        model="SASRec",
-        dataset="none",
-        config_dict={
-            "metrics": ["Hit", "NDCG", "MRR"],
-            "topk": [1, 3, 5, 10, 20],
-            "metric_decimal_place": 15,
-            "data_path": "none",
-            "train_neg_sample_args": None,
-        },
-    )
-    collector = Collector(config)
+    parameters = {
+        "metrics": ["Hit", "NDCG", "MRR"],
+        "topk": [1, 3, 5, 10, 20],
+        "metric_decimal_place": 15,
+        "data_path": "none",
+        "train_neg_sample_args": None,
+    }
     rows = torch.arange(len(test.targets))
     matrix = torch.cat([torch.full((len(rows), 1), -torch.inf), torch.from_numpy(scores)], dim=1)
-    collector.eval_batch_collect(matrix, None, rows, torch.tensor(test.targets) + 1)
-    theirs = Evaluator(config).evaluate(collector.get_data_struct())
+    with contained():
+        config = Config(model="SASRec", dataset="none", config_dict=parameters)
+        collector = Collector(config)
+        collector.eval_batch_collect(matrix, None, rows, torch.tensor(test.targets) + 1)
+        theirs = Evaluator(config).evaluate(collector.get_data_struct())
     ranks = rank_full(scorer, test, len(whole.catalogue), keep_history=True)
     for k in (1, 3, 5, 10, 20):
         for name, ours in (("hit", hr), ("ndcg", ndcg), ("mrr", mrr)):
