@@ -92,10 +92,43 @@ class Figures:
 
 @runtime_checkable
 class HasContent(Protocol):
-    """A method whose scores depend on files beside data, settings and code, such as pre-trained weights."""
+    """A method whose scores depend on files beside data, settings and code, such as pre-trained weights.
+
+    A result is named by its data, settings, code and this. A method that reads a file and does not say so here keeps
+    its old results when the file changes.
+    """
 
     def content(self) -> Mapping[str, str]:
-        """Digests of those files, by what they are."""
+        """Digests of those files, by what they are: `{"backbone": harness.files.file_digest(path)}`."""
+        ...
+
+
+@runtime_checkable
+class DependsOn(Protocol):
+    """A method that finds some of its code by a name in a string, where following imports does not show it."""
+
+    @property
+    def depends_on(self) -> Sequence[str]:
+        """That code, as `module` or `module:name`."""
+        ...
+
+
+@runtime_checkable
+class LearnsFrom(Protocol):
+    """A method that says which domains it looks at; of one that does not, all of the scenario's are meant."""
+
+    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+        """The domains that it looks at, target first."""
+        ...
+
+
+@runtime_checkable
+class HasReference(Protocol):
+    """A method that is compared with another: the same without source domains. Without this, it is with none."""
+
+    @property
+    def reference(self) -> str | None:
+        """The name of that other method; None for no comparison."""
         ...
 
 
@@ -189,10 +222,12 @@ class Artefact:
         kind: folder name in the store, such as `lora`.
         label: what it is, for people: `LoRA on comedy + drama, seed 0`.
         inputs: all that decides the content: data fingerprints, settings, budget, seed (JSON values).
-        make: writes the files into an empty folder and says what it did. The source of the package it is
-            defined in is taken into the artefact's key by the store.
+        make: writes the files into an empty folder and says what it did. Its code, and all first-party code that it
+            depends on, is part of the artefact's key; see `harness.identity`.
         estimate: says what `make` will take, without making anything; None where nobody can tell.
         shared: whether several processes can make it together.
+        depends_on: more code that decides the content, as `module` or `module:name`: what `make` finds by a name in a
+            string, so that following imports does not show it.
     """
 
     kind: str
@@ -201,6 +236,7 @@ class Artefact:
     make: Callable[[Path, MakeContext], TrainingRecord]
     estimate: Callable[[], Estimate] | None = None
     shared: bool = False
+    depends_on: tuple[str, ...] = ()
 
 
 class Artefacts(Protocol):
@@ -280,6 +316,16 @@ class DotProduct:
         return pick(self._encode(histories) @ self._items.T, candidates)
 
 
+def learns_from(method: Method, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+    """The domains that a method looks at, target first; all, if it does not say."""
+    return tuple(method.learns_from(target, sources)) if isinstance(method, LearnsFrom) else (target, *sources)
+
+
+def reference_of(method: Method) -> str | None:
+    """The name of the method that a method is compared with; None if it names none."""
+    return method.reference if isinstance(method, HasReference) else None
+
+
 def content_of(method: Method) -> dict[str, str]:
     """Digests of the files that decide a method's scores beside data, settings and code."""
     return dict(method.content()) if isinstance(method, HasContent) else {}
@@ -296,48 +342,90 @@ def pick(scores: Floats32, candidates: Ints | None) -> Floats32:
 
 
 def method_names() -> list[str]:
-    """Names of all installed methods."""
-    return sorted(_entries(ENTRY_POINTS))
+    """Names of all installed methods.
+
+    Raises:
+        HarnessError: two distributions offer one name.
+    """
+    return sorted(_only("Method", name, offered).name for name, offered in _entries(ENTRY_POINTS).items())
 
 
 def family_names() -> list[str]:
-    """Names of all installed families of methods."""
-    return sorted(_entries(FAMILIES))
+    """Names of all installed families of methods.
+
+    Raises:
+        HarnessError: two distributions offer one name.
+    """
+    return sorted(_only("Family of methods", name, offered).name for name, offered in _entries(FAMILIES).items())
 
 
 def make_method(name: str) -> Method:
     """A method with its default settings.
 
     Raises:
-        HarnessError: no such method, or its package cannot be imported.
+        HarnessError: no such method, one that two distributions offer, or one whose package cannot be imported.
     """
-    entry = _entry(name)
+    make = factory_of(name)
     try:
-        make = entry.load()
-        method: Method = make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
+        method: Method = make() if _entry(name).group == ENTRY_POINTS else make(name.partition(".")[2])
     except ImportError as error:
-        raise HarnessError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+        raise _not_imported(name, error) from error
     return method
 
 
-def packages_of(name: str) -> tuple[str, ...]:
-    """Top-level packages of the methods that come in one distribution with this one.
+def factory_of(name: str) -> Callable[..., Method]:
+    """What makes a method of that name; a family's is given the part of the name after the first dot.
 
-    Their source decides the method's results, so it goes into the results' keys.
+    Raises:
+        HarnessError: as `make_method`.
     """
+    try:
+        factory: Callable[..., Method] = _entry(name).load()
+    except ImportError as error:
+        raise _not_imported(name, error) from error
+    return factory
+
+
+def packages_of(name: str) -> tuple[str, ...]:
+    """Top-level packages of the methods that come in one distribution with this one."""
     entry = _entry(name)
-    home = entry.dist.name if entry.dist else None
-    siblings = [e for e in _entries(entry.group).values() if e.dist and e.dist.name == home] or [entry]
-    return tuple(sorted({e.module.partition(".")[0] for e in siblings}))
+    home = _distribution(entry)
+    siblings = [e for entries in _entries(entry.group).values() for e in entries if home and _distribution(e) == home]
+    return tuple(sorted({e.module.partition(".")[0] for e in siblings or [entry]}))
 
 
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=group)}
+def _not_imported(name: str, error: ImportError) -> HarnessError:
+    return HarnessError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.")
+
+
+def _entries(group: str) -> dict[str, list[EntryPoint]]:
+    """What is offered under each name, by one distribution or several."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=group):
+        found.setdefault(entry.name, []).append(entry)
+    return found
 
 
 def _entry(name: str) -> EntryPoint:
     entries, families = _entries(ENTRY_POINTS), _entries(FAMILIES)
     family, _, member = name.partition(".")
-    if name not in entries and not (member and family in families):
-        raise HarnessError.unknown("method", name, [*entries, *(f"{name}.<name>" for name in families)])
-    return entries.get(name) or families[family]
+    if name in entries:
+        return _only("Method", name, entries[name])
+    if member and family in families:
+        return _only("Family of methods", family, families[family])
+    raise HarnessError.unknown("method", name, [*entries, *(f"{name}.<name>" for name in families)])
+
+
+def _only(kind: str, name: str, offered: Sequence[EntryPoint]) -> EntryPoint:
+    distributions = sorted({_distribution(entry) for entry in offered})
+    if len(distributions) > 1:
+        removed = next(name for name in reversed(distributions) if name != "cdsr-harness")
+        raise HarnessError(
+            f"{kind} {name!r} is offered by several installed distributions: {', '.join(distributions)}.",
+            f"Uninstall one of them, such as by: pip uninstall {removed}, or rename its entry point.",
+        )
+    return offered[0]
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else ""

@@ -45,12 +45,14 @@ class Merged:
         rule: how their task vectors are merged; None for weights by layer that minimise the entropy of predictions.
         settings: how components are trained.
         space: what the tuner may choose of the settings.
+        reference: the row that it is compared with: one component, of the target alone.
     """
 
     mixes: Callable[[str, tuple[str, ...]], Sequence[Mix]]
     rule: Rule | None = field(default_factory=equal_weights)
     settings: ComponentSettings = field(default_factory=ComponentSettings)
     space: Space = field(default_factory=lambda: load_space("components"))
+    reference: str | None = "target-only"
 
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """The domains of its components; the target alone if nothing is trained."""

@@ -102,6 +102,11 @@ class RankedMerge:
     settings: RankerSettings = field(default_factory=RankerSettings)
     space: Space = field(default_factory=lambda: load_space("rankers"))
 
+    @property
+    def reference(self) -> str | None:
+        """The ranker of the method's own reference."""
+        return self.retrieving.reference and f"ranker.{self.retrieving.reference}"
+
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """The domains of its components; the target alone if nothing is trained."""
         return self.retrieving.learns_from(target, sources)

@@ -1,7 +1,7 @@
 """RecBole's sequential models as methods: by item id, on the target alone or on all domains in one catalogue."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -25,11 +25,13 @@ class RecBoleMethod:
         settings: which model, and how it is trained.
         space: what the tuner may choose.
         joint: train on the target and all sources in one catalogue (naive joint training), and score the target alone.
+        reference: the method of the same model on the target alone.
     """
 
     settings: RecBoleSettings
     space: Space
     joint: bool = False
+    reference: str | None = None
 
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """The domains it is trained on."""
@@ -37,7 +39,7 @@ class RecBoleMethod:
 
     def tuned(self, chosen: Mapping[str, Any]) -> "RecBoleMethod":
         """The same method with settings from its space."""
-        return RecBoleMethod(with_settings(self.settings, chosen), self.space, self.joint)
+        return replace(self, settings=with_settings(self.settings, chosen))
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The trained model. One corpus serves each of its domains as the target."""
@@ -71,10 +73,11 @@ class RecBoleMethod:
         return Corpus.of(*sorted((data.domains[name] for name in names), key=lambda domain: domain.identity))
 
 
-def _method(space: str, model: str, loss: str | None = None, joint: bool = False) -> RecBoleMethod:
+def _method(space: str, model: str, loss: str | None = None, joint_with: str | None = None) -> RecBoleMethod:
     """A method as the first trial of its tuning would have it."""
     found = load_space(space)
-    return RecBoleMethod(with_settings(RecBoleSettings(model, loss), found.first()), found, joint)
+    settings = with_settings(RecBoleSettings(model, loss), found.first())
+    return RecBoleMethod(settings, found, joint_with is not None, joint_with)
 
 
 def sasrec() -> RecBoleMethod:
@@ -89,7 +92,7 @@ def sasrec_bce() -> RecBoleMethod:
 
 def joint_sasrec() -> RecBoleMethod:
     """SASRec with cross-entropy on all domains in one catalogue."""
-    return _method("sasrec", "SASRec", "CE", joint=True)
+    return _method("sasrec", "SASRec", "CE", joint_with="sasrec")
 
 
 def gru4rec() -> RecBoleMethod:
@@ -99,7 +102,7 @@ def gru4rec() -> RecBoleMethod:
 
 def joint_gru4rec() -> RecBoleMethod:
     """GRU4Rec with cross-entropy on all domains in one catalogue."""
-    return _method("gru4rec", "GRU4Rec", "CE", joint=True)
+    return _method("gru4rec", "GRU4Rec", "CE", joint_with="gru4rec")
 
 
 def bert4rec() -> RecBoleMethod:

@@ -75,7 +75,7 @@ def run(
     from harness.files import check_writable
     from harness.report.collect import results_in
     from harness.run.execute import Workplace, check_files, default_jobs, execute, train_together
-    from harness.run.plan import make_plan
+    from harness.run.plan import check_results, make_plan
     from harness.run.progress import bars
     from harness.run.publish import publish
     from harness.run.store import Store
@@ -98,6 +98,7 @@ def run(
             domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
         there = results_in(output_dir / "results") if missing else ()
         plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store, there)
+        check_results(plan, chosen, domains, output_dir / "results")
         _print_plan(console, chosen, plan)
         place = Workplace(chosen, domains, store.root, chosen_device, debug)
         if not dry_run:

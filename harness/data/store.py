@@ -15,7 +15,8 @@ from harness.data.raw import Report, silent
 from harness.data.reading import missing_file
 from harness.data.sources import Source
 from harness.errors import HarnessError
-from harness.files import check_writable, digest, folder_atomically, source_digest, write_atomically
+from harness.files import check_writable, digest, folder_atomically, write_atomically
+from harness.identity import code_digest
 
 _MANIFEST = "manifest.json"
 
@@ -132,7 +133,7 @@ def _origin(source: Source, k_core: int, folder: Path) -> str:
             "source": source.model_dump(mode="json"),
             "k_core": k_core,
             "files": stats,
-            "code": source_digest("harness.data"),
+            "code": code_digest(type(source), prepare_into),
         }
     )
 

@@ -3,9 +3,11 @@
 from dataclasses import asdict
 
 from harness.errors import HarnessError
-from harness.method import Method, make_method
+from harness.identity import code_digest
+from harness.method import DependsOn, Method, factory_of, make_method
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.split import TrainingData
+from harness.run.provenance import EVALUATION_CODE
 from harness.tuning.record import Tuning, read_tuning, tuning_path
 from harness.tuning.tunable import Tunable
 
@@ -47,6 +49,12 @@ def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tun
         return method.tuned(tuning.chosen), tuning
     except ValueError as error:
         raise HarnessError(f"{path}: {error}.", tune_again(suite, name)) from error
+
+
+def code_of(name: str, method: Method) -> str:
+    """SHA-256 (hex) of the code that decides a method's results: its own, and the harness's that splits and ranks."""
+    declared = method.depends_on if isinstance(method, DependsOn) else ()
+    return code_digest(factory_of(name), method, *declared, *EVALUATION_CODE)
 
 
 def check_tuned_on(suite: Suite, name: str, tuning: Tuning | None, data: TrainingData) -> None:

@@ -13,7 +13,8 @@ from harness.data.domain import Domain, Ints
 from harness.data.raw import Report, silent
 from harness.data.store import DomainStore, Prepared
 from harness.errors import HarnessError
-from harness.files import digest, source_digest
+from harness.files import digest
+from harness.identity import code_digest
 from harness.protocol.candidates import CandidateSet, candidates_digest, sample_candidates
 from harness.protocol.overlap import people, without_overlap
 from harness.protocol.scenario import DomainSpec, Scenario, Suite
@@ -154,7 +155,7 @@ def open_candidates(
             "data": target.identity,
             "size": kind.size,
             "seed": suite.candidate_seed,
-            "source": source_digest("harness.protocol", "harness.data"),
+            "code": code_digest(sample_candidates),
         }
     )
     if not cache.has("candidates", key):

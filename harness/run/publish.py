@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.errors import HarnessError
-from harness.results.record import RunResult, ranks_path, write_result
+from harness.results.record import RunResult, ranks_path, users_path, write_result
 from harness.run.plan import Plan
 from harness.run.store import Store
 
@@ -27,9 +27,9 @@ def publish(plan: Plan, store: Store, results: Path) -> None:
                 f"Corrupt cached result {folder}.", "Delete that folder and run the command again."
             ) from error
         path = results / result.path
-        ranks = (folder / "ranks.parquet").read_bytes()
-        if not _holds(path, raw) or not _holds(ranks_path(path), ranks):
-            write_result(result, ranks, path)
+        ranks, users = ((folder / name).read_bytes() for name in ("ranks.parquet", "users.parquet"))
+        if not _holds(path, raw) or not _holds(ranks_path(path), ranks) or not _holds(users_path(path), users):
+            write_result(result, ranks, users, path)
 
 
 def _holds(path: Path, content: bytes) -> bool:
