@@ -228,6 +228,7 @@ class Artefact:
         shared: whether several processes can make it together.
         depends_on: more code that decides the content, as `module` or `module:name`: what `make` finds by a name in a
             string, so that following imports does not show it.
+        made_from: other artefacts that it is made from: their keys are part of its key.
     """
 
     kind: str
@@ -237,6 +238,7 @@ class Artefact:
     estimate: Callable[[], Estimate] | None = None
     shared: bool = False
     depends_on: tuple[str, ...] = ()
+    made_from: tuple["Artefact", ...] = ()
 
 
 class Artefacts(Protocol):

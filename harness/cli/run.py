@@ -200,29 +200,50 @@ def leaderboard(
     output_dir: OutputDir = OUTPUT,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Write nothing; exit with 1 if a board is not what its results give."),
+        typer.Option("--check", help="Write nothing; exit with 1 if a file is not what its results give."),
     ] = False,
+    readme: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the overviews between `<!-- leaderboard: SUITE -->` and `<!-- end -->` in this file. "
+            "Default: README.md beside the output folder, if it has any."
+        ),
+    ] = None,
 ) -> None:
     """Rebuild leaderboards from result files, without training anything.
 
     Example: `harness leaderboard --check`
     """
+    from harness.files import write_atomically
     from harness.report.collect import boards_in, collect
     from harness.report.leaderboard import leaderboard as render
+    from harness.report.leaderboard import overview
+    from harness.report.readme import suites_shown, with_overviews
 
     results = output_dir / "results"
     boards = boards_in(results, suite)
     if not boards:
         of = f" of suite {suite!r}" if suite else ""
         raise HarnessError(f"No results{of} in {results}.", f"Run: harness run --suite {suite or 'cdsr'}.")
+    beside = output_dir.parent / "README.md"
+    shown = readme or beside
+    text_of = shown.read_text(encoding="utf-8") if readme is None and beside.is_file() else ""
+    in_readme = readme is not None or bool(suites_shown(text_of))
+    texts: dict[Path, str] = {}
+    overviews: dict[str, str] = {}
+    for name, version in boards:  # versions rise, so the newest one's overview stays
+        board = collect(results, name, version)
+        texts[_board_path(output_dir, name, version)] = render(board)
+        overviews[name] = overview(board)
+    if in_readme:
+        texts[shown] = with_overviews(shown, overviews.get)
     differing = []
-    for name, version in boards:
-        path = _board_path(output_dir, name, version)
-        if not check:
-            typer.echo(str(_write_board(output_dir, name, version)))
-            continue
-        text = render(collect(results, name, version))
+    for path, text in texts.items():
         same = path.is_file() and path.read_text(encoding="utf-8") == text
+        if not check:
+            write_atomically(path, text)
+            typer.echo(str(path))
+            continue
         typer.echo(f"{path}: {'as its results give' if same else 'differs from what its results give'}")
         if not same:
             differing.append(path)

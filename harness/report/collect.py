@@ -94,7 +94,8 @@ def collect(folder: Path, suite: str, version: int) -> Board:
         _check_same(path, _shared(result), other_path, _shared(other))
         seed_path, seed = first_seed.setdefault((scenario, result.method), (path, result))
         _check_same(path, _of_method(result), seed_path, _of_method(seed))
-        found[scenario][result.method].append((result, _paired(path, table, other_path, other_table)))
+        _check_slices(path, table, other_path, other_table)
+        found[scenario][result.method].append((result, table))
     return Board(
         suite,
         version,
@@ -139,24 +140,10 @@ def _check_same(path: Path, own: dict[str, object], other_path: Path, others: di
             )
 
 
-def _paired(path: Path, table: RankTable, other_path: Path, other: RankTable) -> RankTable:
-    """A table with its rows in the order of another's users.
-
-    Raises:
-        HarnessError: they are not of the same users, or put the same users into different slices.
-    """
-    if table.users != other.users:
-        apart = sorted(set(table.users.user_ids) ^ set(other.users.user_ids))
-        if apart:
-            raise HarnessError(
-                f"{path} and {other_path} are of different users (user {apart[0]!r} is in one only): they cannot "
-                "stand in one table.",
-                "Run the suite again, or delete the one that does not belong.",
-            )
-        table = table.of_users(other.users)
+def _check_slices(path: Path, table: RankTable, other_path: Path, other: RankTable) -> None:
+    """The rows are of the same users already: all results of a scenario share one file of them."""
     if any((members != other.slices[name]).any() for name, members in table.slices.items()):
         raise HarnessError(
             f"{path} and {other_path} put the same users into different slices: they cannot stand in one table.",
             "Run the suite again, or delete the one that does not belong.",
         )
-    return table

@@ -21,6 +21,7 @@ def artefact_key(artefact: Artefact) -> str:
         {
             "kind": artefact.kind,
             "inputs": dict(artefact.inputs),
+            "made_from": [artefact_key(part) for part in artefact.made_from],
             "code": code_digest(artefact.make, *artefact.depends_on, *TRAINING_CODE),
             "packages": package_versions(),
         }
