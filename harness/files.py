@@ -3,14 +3,12 @@
 import errno
 import fcntl
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -224,23 +222,3 @@ def _writable(folder: Path) -> Iterator[None]:
             f"Cannot write to {folder}: {error.strerror or error}.",
             "Free some space or choose another folder with --output-dir or --cache-dir.",
         ) from error
-
-
-@cache
-def source_digest(*modules: str) -> str:
-    """SHA-256 (hex) over the Python source of modules and packages, names included.
-
-    Raises:
-        HarnessError: a module cannot be found.
-    """
-    sha = hashlib.sha256()
-    for module in sorted(set(modules)):
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
-            raise HarnessError(f"Module {module!r} cannot be found.", "Install the package it belongs to.")
-        origin = Path(spec.origin)
-        files = sorted(origin.parent.rglob("*.py")) if spec.submodule_search_locations else [origin]
-        for file in files:
-            sha.update(f"{module}:{file.relative_to(origin.parent).as_posix()}\0".encode())
-            sha.update(file.read_bytes().replace(b"\r\n", b"\n"))
-    return sha.hexdigest()

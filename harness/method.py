@@ -1,7 +1,8 @@
 """What the harness asks of a method, and how it finds methods: by entry point, as it would a stranger's."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -93,10 +94,43 @@ class Figures:
 
 @runtime_checkable
 class HasContent(Protocol):
-    """A method whose scores depend on files beside data, settings and code, such as pre-trained weights."""
+    """A method whose scores depend on files beside data, settings and code, such as pre-trained weights.
+
+    A result is named by its data, settings, code and this. A method that reads a file and does not say so here keeps
+    its old results when the file changes.
+    """
 
     def content(self) -> Mapping[str, str]:
-        """Digests of those files, by what they are."""
+        """Digests of those files, by what they are: `{"backbone": harness.files.file_digest(path)}`."""
+        ...
+
+
+@runtime_checkable
+class DependsOn(Protocol):
+    """A method that finds some of its code by a name in a string, where following imports does not show it."""
+
+    @property
+    def depends_on(self) -> Sequence[str]:
+        """That code, as `module` or `module:name`."""
+        ...
+
+
+@runtime_checkable
+class LearnsFrom(Protocol):
+    """A method that says which domains it looks at; of one that does not, all of the scenario's are meant."""
+
+    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+        """The domains that it looks at, target first."""
+        ...
+
+
+@runtime_checkable
+class HasReference(Protocol):
+    """A method that is compared with another: the same without source domains. Without this, it is with none."""
+
+    @property
+    def reference(self) -> str | None:
+        """The name of that other method; None for no comparison."""
         ...
 
 
@@ -217,10 +251,13 @@ class Artefact:
         kind: folder name in the store, such as `lora`.
         label: what it is, for people: `LoRA on comedy + drama, seed 0`.
         inputs: all that decides the content: data fingerprints, settings, budget, seed (JSON values).
-        make: writes the files into an empty folder and says what it did. The source of the package it is
-            defined in is taken into the artefact's key by the store.
+        make: writes the files into an empty folder and says what it did. Its code, and all first-party code that it
+            depends on, is part of the artefact's key; see `harness.identity`.
         estimate: says what `make` will take, without making anything; None where nobody can tell.
         shared: whether several processes can make it together.
+        depends_on: more code that decides the content, as `module` or `module:name`: what `make` finds by a name in a
+            string, so that following imports does not show it.
+        made_from: other artefacts that it is made from: their keys are part of its key.
     """
 
     kind: str
@@ -229,6 +266,8 @@ class Artefact:
     make: Callable[[Path, MakeContext], TrainingRecord]
     estimate: Callable[[], Estimate] | None = None
     shared: bool = False
+    depends_on: tuple[str, ...] = ()
+    made_from: tuple["Artefact", ...] = ()
 
 
 class Artefacts(Protocol):
@@ -308,6 +347,16 @@ class DotProduct:
         return pick(self._encode(histories) @ self._items.T, candidates)
 
 
+def learns_from(method: Method, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+    """The domains that a method looks at, target first; all, if it does not say."""
+    return tuple(method.learns_from(target, sources)) if isinstance(method, LearnsFrom) else (target, *sources)
+
+
+def reference_of(method: Method) -> str | None:
+    """The name of the method that a method is compared with; None if it names none."""
+    return method.reference if isinstance(method, HasReference) else None
+
+
 def content_of(method: Method) -> dict[str, str]:
     """Digests of the files that decide a method's scores beside data, settings and code."""
     return dict(method.content()) if isinstance(method, HasContent) else {}
@@ -324,26 +373,51 @@ def pick(scores: Floats32, candidates: Ints | None) -> Floats32:
 
 
 def method_names() -> list[str]:
-    """Names of all installed methods."""
-    return sorted(_entries(ENTRY_POINTS))
+    """Names of all installed methods.
+
+    Raises:
+        HarnessError: two distributions offer one name.
+    """
+    return sorted(_only("Method", name, offered).name for name, offered in _entries(ENTRY_POINTS).items())
 
 
 def family_names() -> list[str]:
-    """Names of all installed families of methods."""
-    return sorted(_entries(FAMILIES))
+    """Names of all installed families of methods.
+
+    Raises:
+        HarnessError: two distributions offer one name.
+    """
+    return sorted(_only("Family of methods", name, offered).name for name, offered in _entries(FAMILIES).items())
 
 
 def make_method(name: str) -> Method:
     """A method with its default settings.
 
     Raises:
-        HarnessError: no such method.
+        HarnessError: no such method, or one that two distributions offer; or its code raises something.
         UnavailableError: its package cannot be imported.
     """
+    make, entry = factory_of(name), _entry(name)
+    with _told_as_made(name, entry):
+        return make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
+
+
+def factory_of(name: str) -> Callable[..., Method]:
+    """What makes a method of that name; a family's is given the part of the name after the first dot.
+
+    Raises:
+        HarnessError, UnavailableError: as `make_method`.
+    """
     entry = _entry(name)
+    with _told_as_made(name, entry):
+        factory: Callable[..., Method] = entry.load()
+        return factory
+
+
+@contextmanager
+def _told_as_made(name: str, entry: EntryPoint) -> Iterator[None]:
     try:
-        make = entry.load()
-        method: Method = make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
+        yield
     except HarnessError:
         raise
     except ImportError as error:
@@ -354,7 +428,6 @@ def make_method(name: str) -> Method:
             f"Method {name!r}{whose} (entry point {entry.value}) cannot be made: {type(error).__name__}: {error}.",
             "Report it to its authors, or run without it.",
         ) from error
-    return method
 
 
 def not_installed() -> dict[str, str]:
@@ -362,35 +435,53 @@ def not_installed() -> dict[str, str]:
 
     Looks for modules without importing them; packages around a module are imported, and say what they lack.
     """
-    entries = {**{f"{name}.<name>": entry for name, entry in _entries(FAMILIES).items()}, **_entries(ENTRY_POINTS)}
+    offered = {**{f"{name}.<name>": found for name, found in _entries(FAMILIES).items()}, **_entries(ENTRY_POINTS)}
     lacking = {}
-    for name, entry in entries.items():
+    for name, entries in offered.items():
         try:
-            if find_spec(entry.module) is None:
-                lacking[name] = f"Module {entry.module!r} cannot be found."
+            if find_spec(entries[0].module) is None:
+                lacking[name] = f"Module {entries[0].module!r} cannot be found."
         except (ImportError, UnavailableError) as error:
             lacking[name] = str(error)
     return lacking
 
 
 def packages_of(name: str) -> tuple[str, ...]:
-    """Top-level packages of the methods that come in one distribution with this one.
-
-    Their source decides the method's results, so it goes into the results' keys.
-    """
+    """Top-level packages of the methods that come in one distribution with this one."""
     entry = _entry(name)
-    home = entry.dist.name if entry.dist else None
-    siblings = [e for e in _entries(entry.group).values() if e.dist and e.dist.name == home] or [entry]
-    return tuple(sorted({e.module.partition(".")[0] for e in siblings}))
+    home = _distribution(entry)
+    siblings = [e for entries in _entries(entry.group).values() for e in entries if home and _distribution(e) == home]
+    return tuple(sorted({e.module.partition(".")[0] for e in siblings or [entry]}))
 
 
-def _entries(group: str) -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=group)}
+def _entries(group: str) -> dict[str, list[EntryPoint]]:
+    """What is offered under each name, by one distribution or several."""
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in entry_points(group=group):
+        found.setdefault(entry.name, []).append(entry)
+    return found
 
 
 def _entry(name: str) -> EntryPoint:
     entries, families = _entries(ENTRY_POINTS), _entries(FAMILIES)
     family, _, member = name.partition(".")
-    if name not in entries and not (member and family in families):
-        raise HarnessError.unknown("method", name, [*entries, *(f"{name}.<name>" for name in families)])
-    return entries.get(name) or families[family]
+    if name in entries:
+        return _only("Method", name, entries[name])
+    if member and family in families:
+        return _only("Family of methods", family, families[family])
+    raise HarnessError.unknown("method", name, [*entries, *(f"{name}.<name>" for name in families)])
+
+
+def _only(kind: str, name: str, offered: Sequence[EntryPoint]) -> EntryPoint:
+    distributions = sorted({_distribution(entry) for entry in offered})
+    if len(distributions) > 1:
+        removed = next(name for name in reversed(distributions) if name != "cdsr-harness")
+        raise HarnessError(
+            f"{kind} {name!r} is offered by several installed distributions: {', '.join(distributions)}.",
+            f"Uninstall one of them, such as by: pip uninstall {removed}, or rename its entry point.",
+        )
+    return offered[0]
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else ""

@@ -88,14 +88,14 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     families = harness.method._entries(harness.method.FAMILIES)
 
     def add(name: str, factory: Callable[[], Any]) -> None:
-        entries[name] = SimpleNamespace(  # type: ignore[assignment]
+        entry = SimpleNamespace(
             name=name, group=harness.method.ENTRY_POINTS, module="tests.conftest", dist=None, load=lambda: factory
         )
+        entries[name] = [entry]  # type: ignore[list-item]
 
     monkeypatch.setattr(
         harness.method, "_entries", lambda group: families if group == harness.method.FAMILIES else entries
     )
     monkeypatch.setattr(harness.method, "packages_of", lambda name: ("baselines", "weaverec"))
-    for module in ("harness.run.plan", "harness.run.score", "harness.run.study"):
-        monkeypatch.setattr(f"{module}.packages_of", lambda name: ("baselines", "weaverec"))
+    monkeypatch.setattr("harness.run.score.packages_of", lambda name: ("baselines", "weaverec"))
     return SimpleNamespace(suite=suite, add=add, cache=tmp_path / "cache", out=tmp_path / "out", replace=replace)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from harness.evaluate import validation_ndcg
+from harness.identity import bound_values
 from harness.method import Artefact, Artefacts, MakeContext, TrainingRecord
 from harness.protocol.split import DomainTraining
 from weaverec.adapters import ComponentSettings
@@ -66,7 +67,7 @@ def chosen_by_validation(
 
     Args:
         rule: a rule with several choices.
-        components: what is merged; how they serve is among their inputs.
+        components: what is merged; how they serve is among their inputs, and so in the key.
         folders: where the components are, in that order.
         target: the domain that is served; ties go to the earlier choice.
         opened: the base model, and its validation on the target.
@@ -77,11 +78,13 @@ def chosen_by_validation(
         label=f"{rule.name} for {target.name}: {_names(components)}",
         inputs={
             "rule": rule.name,
+            # Parameters that its functions carry, of a rule made by a function of somebody's.
+            "holds": bound_values([rule.apply, rule.choices]),
             "choices": [dict(choice) for choice in choices],
-            "components": [[component.kind, dict(component.inputs)] for component in components],
             "target": target.identity,
         },
         make=partial(_try_all, rule, choices, list(folders), opened),
+        made_from=tuple(components),
     )
 
 
@@ -106,11 +109,11 @@ def chosen_by_entropy(
         inputs={
             "rule": "entropy",
             "steps": [_STEPS, _USERS, _RATE],
-            "components": [[component.kind, dict(component.inputs)] for component in components],
             "target": target.identity,
             "seed": seed,
         },
         make=partial(_minimise_entropy, list(folders), target, backbone, settings, seed),
+        made_from=tuple(components),
     )
 
 

@@ -47,6 +47,7 @@ class Merged:
         rule: how their task vectors are merged; None for weights by layer that minimise the entropy of predictions.
         settings: how components are trained.
         space: what the tuner may choose of the settings.
+        reference: the row that it is compared with: one component, of the target alone.
         folder: where the backbone's path starts, if it is relative.
     """
 
@@ -54,6 +55,7 @@ class Merged:
     rule: Rule | None = field(default_factory=equal_weights)
     settings: ComponentSettings = field(default_factory=ComponentSettings)
     space: Space = field(default_factory=lambda: load_space("components"))
+    reference: str | None = "target-only"
     folder: Path = Path()
 
     @property

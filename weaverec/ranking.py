@@ -127,6 +127,11 @@ class RankedMerge:
         """The same method, with the backbones' paths read from a folder."""
         return replace(self, folder=folder)
 
+    @property
+    def reference(self) -> str | None:
+        """The ranker of the method's own reference."""
+        return self.retrieving.reference and f"ranker.{self.retrieving.reference}"
+
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """The domains of its components; the target alone if nothing is trained."""
         return self.retrieving.learns_from(target, sources)

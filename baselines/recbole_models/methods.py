@@ -2,7 +2,7 @@
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -28,11 +28,13 @@ class RecBoleMethod:
         settings: which model, and how it is trained.
         space: what the tuner may choose.
         joint: train on the target and all sources in one catalogue (naive joint training), and score the target alone.
+        reference: the method of the same model on the target alone.
     """
 
     settings: RecBoleSettings
     space: Space
     joint: bool = False
+    reference: str | None = None
 
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
         """The domains it is trained on."""
@@ -42,7 +44,7 @@ class RecBoleMethod:
         """The same method with settings from its space."""
         settings = with_settings(self.settings, chosen)
         check_parameters(settings)
-        return RecBoleMethod(settings, self.space, self.joint)
+        return replace(self, settings=settings)
 
     def check_data(self, data: TrainingData) -> None:
         """Asks for items that each user lacks, where the loss draws negatives."""
@@ -80,13 +82,14 @@ class RecBoleMethod:
         return Corpus.of(*sorted((data.domains[name] for name in names), key=lambda domain: domain.identity))
 
 
-def _method(space: str, model: str, loss: Loss | None = None, joint: bool = False) -> RecBoleMethod:
+def _method(space: str, model: str, loss: Loss | None = None, joint_with: str | None = None) -> RecBoleMethod:
     """A method as the first trial of its tuning would have it."""
     # find_spec looks without importing: recbole takes seconds to import.
     if importlib.util.find_spec("recbole") is None:
         raise UnavailableError("RecBole is not installed.", "Install it: make install.")
     found = load_space(space)
-    return RecBoleMethod(with_settings(RecBoleSettings(model, loss), found.first()), found, joint)
+    settings = with_settings(RecBoleSettings(model, loss), found.first())
+    return RecBoleMethod(settings, found, joint_with is not None, joint_with)
 
 
 def sasrec() -> RecBoleMethod:
@@ -101,7 +104,7 @@ def sasrec_bce() -> RecBoleMethod:
 
 def joint_sasrec() -> RecBoleMethod:
     """SASRec with cross-entropy on all domains in one catalogue."""
-    return _method("sasrec", "SASRec", "CE", joint=True)
+    return _method("sasrec", "SASRec", "CE", joint_with="sasrec")
 
 
 def gru4rec() -> RecBoleMethod:
@@ -111,7 +114,7 @@ def gru4rec() -> RecBoleMethod:
 
 def joint_gru4rec() -> RecBoleMethod:
     """GRU4Rec with cross-entropy on all domains in one catalogue."""
-    return _method("gru4rec", "GRU4Rec", "CE", joint=True)
+    return _method("gru4rec", "GRU4Rec", "CE", joint_with="gru4rec")
 
 
 def bert4rec() -> RecBoleMethod:

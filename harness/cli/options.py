@@ -26,9 +26,13 @@ def complete_suites(incomplete: str) -> list[str]:
 
 def complete_methods(incomplete: str) -> list[str]:
     """Names of installed methods."""
+    from harness.errors import HarnessError
     from harness.method import method_names
 
-    return [name for name in method_names() if name.startswith(incomplete)]
+    try:
+        return [name for name in method_names() if name.startswith(incomplete)]
+    except HarnessError:  # not while somebody types
+        return []
 
 
 def complete_datasets(incomplete: str) -> list[str]:

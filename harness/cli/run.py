@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,7 +89,7 @@ def run(
         remove_what_was_left,
         train_together,
     )
-    from harness.run.plan import make_plan
+    from harness.run.plan import check_results, make_plan
     from harness.run.progress import bars
     from harness.run.publish import publish, publishing, record_failures
     from harness.run.store import Store
@@ -114,6 +113,7 @@ def run(
             domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
         there = results_in(output_dir / "results") if missing else ()
         plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store, there)
+        check_results(plan, chosen, domains, output_dir / "results")
         _print_plan(console, chosen, plan)
         place = Workplace(chosen, domains, store.root, chosen_device, on_error is OnErrorChoice.STOP)
         check_files(plan, chosen)
@@ -223,31 +223,50 @@ def leaderboard(
     output_dir: OutputDir = OUTPUT,
     check: Annotated[
         bool,
-        typer.Option("--check", help="Write nothing; exit with 1 if a board is not what its results give."),
+        typer.Option("--check", help="Write nothing; exit with 1 if a file is not what its results give."),
     ] = False,
+    readme: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also write the overviews between `<!-- leaderboard: SUITE -->` and `<!-- end -->` in this file. "
+            "Default: README.md beside the output folder, if it has any."
+        ),
+    ] = None,
 ) -> None:
     """Rebuild leaderboards from result files, without training anything.
 
     Example: `harness leaderboard --check`
     """
+    from harness.files import write_atomically
     from harness.report.collect import boards_in, collect
     from harness.report.leaderboard import leaderboard as render
-    from harness.run.publish import publishing
+    from harness.report.leaderboard import overview
+    from harness.report.readme import suites_shown, with_overviews
 
     results = output_dir / "results"
     boards = boards_in(results, suite)
     if not boards:
         of = f" of suite {suite!r}" if suite else ""
         raise HarnessError(f"No results{of} in {results}.", f"Run: harness run --suite {suite or 'cdsr'}.")
+    beside = output_dir.parent / "README.md"
+    shown = readme or beside
+    text_of = shown.read_text(encoding="utf-8") if readme is None and beside.is_file() else ""
+    in_readme = readme is not None or bool(suites_shown(text_of))
+    texts: dict[Path, str] = {}
+    overviews: dict[str, str] = {}
+    for name, version in boards:  # versions rise, so the newest one's overview stays
+        board = collect(results, name, version)
+        texts[_board_path(output_dir, name, version)] = render(board)
+        overviews[name] = overview(board)
+    if in_readme:
+        texts[shown] = with_overviews(shown, overviews.get)
     differing = []
-    for name, version in boards:
-        path = _board_path(output_dir, name, version)
-        if not check:
-            with publishing(output_dir, partial(typer.echo, err=True)):
-                typer.echo(str(_write_board(output_dir, name, version)[0]))
-            continue
-        text = render(collect(results, name, version))
+    for path, text in texts.items():
         same = path.is_file() and path.read_text(encoding="utf-8") == text
+        if not check:
+            write_atomically(path, text)
+            typer.echo(str(path))
+            continue
         typer.echo(f"{path}: {'as its results give' if same else 'differs from what its results give'}")
         if not same:
             differing.append(path)

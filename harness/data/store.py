@@ -23,11 +23,11 @@ from harness.files import (
     check_writable,
     digest,
     folder_atomically,
-    source_digest,
     temporary_folder,
     told_if_full,
     write_atomically,
 )
+from harness.identity import code_digest
 from harness.locks import Tell, locked, tell_stderr
 
 _MANIFEST = "manifest.json"
@@ -177,7 +177,7 @@ def _origin(source: Source, k_core: int, ties: TieOrder, folder: Path) -> str:
             "k_core": k_core,
             "ties": asdict(ties),
             "files": stats,
-            "code": source_digest("harness.data"),
+            "code": code_digest(type(source), prepare_into),
         }
     )
 

@@ -20,7 +20,16 @@ def people(domain: Domain | DomainTraining, users: str | None) -> list[str]:
         domain: its user ids.
         users: whose ids they are, or None where they are the domain's own.
     """
-    return [f"{users or f'domain {domain.name}'}:{user}" for user in domain.user_ids]
+    return [f"{_prefix(domain, users)}{user}" for user in domain.user_ids]
+
+
+def own_ids(domain: DomainTraining, users: str | None) -> list[str]:
+    """The ids that a domain's files have for its users, of a domain whose user ids are `people`'s."""
+    return [user.removeprefix(_prefix(domain, users)) for user in domain.user_ids]
+
+
+def _prefix(domain: Domain | DomainTraining, users: str | None) -> str:
+    return f"{users or f'domain {domain.name}'}:"
 
 
 def without_overlap(domains: Mapping[str, Domain], users: Mapping[str, str | None], seed: int) -> dict[str, Domain]:

@@ -1,7 +1,7 @@
 """From scores to ranks, with ties counted fairly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ class Ranks:
         above: int64 [n_users], candidates with a strictly higher score.
         tied: int64 [n_users], other candidates with the same score.
         candidates: int64 [n_users], number of candidates, the held-out item included.
-
         chance: float64 [n_users], probability that the held-out item is among the candidates at all: below 1 where it
             ties with others for the last places of an index. None: 1 for every user.
         unscored: bool [n_users], users for whom no candidate has a finite score. None: there is no such user.
@@ -52,6 +51,11 @@ class Ranks:
                     ]
                 )
         return cls(**columns)
+
+    def take(self, rows: Ints) -> "Ranks":
+        """The ranks of some users (int64 [n]), in that order."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Ranks(**{name: column[rows] for name, column in columns.items() if column is not None})
 
 
 class InvalidScoresError(ValueError):

@@ -1,15 +1,15 @@
 """What is run: scenarios, and suites as named, versioned lists of them. Plain data; YAML is read elsewhere."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from harness.data.sources import Source
 from harness.data.ties import HASHED, TieOrder
-from harness.files import digest
 from harness.protocol.candidates import CandidateSet
-from harness.protocol.metrics import CUTOFFS, METRICS
+
+if TYPE_CHECKING:  # how a domain is read decides nothing that its fingerprint does not say
+    from harness.data.sources import Source
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,12 @@ class Scenario:
         return (self.target, *self.sources)
 
 
+def scenario_name(target: str, sources: Sequence[str], split: str, overlap: str) -> str:
+    """A scenario's name, which tells what is not the usual: `drama-from-action+comedy.temporal.no-overlap`."""
+    name = f"{target}-from-{'+'.join(sources)}"
+    return name + f".{split}" * (split != "leave-one-out") + ".no-overlap" * (overlap == "none")
+
+
 @dataclass(frozen=True)
 class DomainSpec:
     """Where a domain comes from, and what its content must be.
@@ -54,7 +60,7 @@ class DomainSpec:
     """
 
     name: str
-    source: Source
+    source: "Source"
     k_core: int
     fingerprint: str | None
     folder: Path | None = None
@@ -92,7 +98,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Suite:
-    """A named, versioned benchmark. Whatever can move a score is part of it.
+    """A named, versioned benchmark.
 
     Attributes:
         name: without the version.
@@ -135,23 +141,58 @@ class Suite:
         """The domain of that name."""
         return next(spec for spec in self.domains if spec.name == domain)
 
-    @property
-    def definition(self) -> dict[str, object]:
-        """All that can move a score, as JSON values. Which methods and seeds are run moves none, nor do titles."""
-        return {
-            "suite": self.id,
-            "domains": {spec.name: spec.definition for spec in self.domains},
-            "scenarios": [asdict(scenario) for scenario in self.scenarios],
-            "candidates": [str(kind) for kind in self.candidates],
-            "candidate_seed": self.candidate_seed,
-            "least_recall": self.least_recall,
-            "metrics": [list(METRICS), list(CUTOFFS)],
-            "budget": asdict(self.budget),
-            # Suites that settle nothing are what they were before there was this entry.
-            **({"settings": self.settings} if self.settings else {}),
-        }
+    def conditions(self, scenario: Scenario, fingerprints: Mapping[str, str]) -> dict[str, object]:
+        """What the results of a scenario must have in common; see `conditions`.
 
-    @property
-    def digest(self) -> str:
-        """SHA-256 (hex) of the definition: results with different ones never stand in one table."""
-        return digest(self.definition)
+        Args:
+            scenario: one of the suite's.
+            fingerprints: of the prepared domains, by name.
+        """
+        return conditions(
+            data={name: fingerprints[name] for name in scenario.domains},
+            split=scenario.split,
+            overlap=scenario.overlap,
+            overlap_seed=scenario.overlap_seed,
+            candidates=map(str, self.candidates),
+            candidate_seed=self.candidate_seed,
+            least_recall=self.least_recall,
+            budget=asdict(self.budget),
+        )
+
+
+def conditions(
+    data: Mapping[str, str],
+    split: str,
+    overlap: str,
+    overlap_seed: int,
+    candidates: Iterable[str],
+    candidate_seed: int,
+    least_recall: float,
+    budget: Mapping[str, int],
+) -> dict[str, object]:
+    """What results of one scenario must have in common to stand in one table, by aspect, as JSON values.
+
+    Nothing else of a suite binds a result: not its other scenarios and methods, nor the metrics and cutoffs of today,
+    which are computed from ranks. A result is bound to its own method's settings too.
+
+    Args:
+        data: fingerprints by domain.
+        split: the split's name, without instants: the target's data decide those.
+        overlap: `kept` or `none`.
+        overlap_seed: seed of the draw that leaves shared users in one domain.
+        candidates: names of candidate sets.
+        candidate_seed: seed of sampled ones.
+        least_recall: of retrieved ones.
+        budget: of every trained method.
+    """
+    described = []
+    for name in candidates:
+        seed, recall = name.startswith("sampled-"), name.startswith("retrieved-")
+        described.append(name + f" (seed {candidate_seed})" * seed + f" (recall {least_recall:g} or more)" * recall)
+    return {
+        "data": dict(data),
+        "split": split,
+        "overlap": overlap if overlap == "kept" else f"{overlap} (seed {overlap_seed})",
+        "candidates": sorted(described),
+        "budget": dict(budget),
+    }

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,12 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.protocol.metrics import Floats, per_user
 from harness.results.failure import FailureRecord, is_failure, read_failure
-from harness.results.record import RankTable, RunResult, read_result
+from harness.results.record import RankTable, RunResult, TestUsers, difference, read_result
 
 
 @dataclass(frozen=True)
 class Entry:
-    """All seeds of one method on one scenario."""
+    """All seeds of one method on one scenario; the rows of its tables are of the same users in the same order."""
 
     method: str
     results: tuple[RunResult, ...]
@@ -81,34 +82,29 @@ def collect(folder: Path, suite: str, version: int) -> Board:
     if not paths:
         raise NoResultsError(f"No results of {suite}/v{version} in {folder}.", f"Run: harness run --suite {suite}.")
     for ranks in sorted(home.rglob("*.parquet")):
-        if not ranks.with_suffix(".json").is_file():
+        if ranks.name != "users.parquet" and not ranks.with_suffix(".json").is_file():
             raise HarnessError(
                 f"No result file {ranks.with_suffix('.json')}, though its ranks are there.",
                 "Restore the file, or run the suite again.",
             )
-    read = [(path, *read_result(path)) for path in paths]
+    read_users = cache(TestUsers.from_parquet)
     found: dict[str, dict[str, list[tuple[RunResult, RankTable]]]] = defaultdict(lambda: defaultdict(list))
-    first: dict[str, tuple[Path, RunResult]] = {}
-    for path, result, table in read:
+    first: dict[str, tuple[Path, RunResult, RankTable]] = {}
+    first_seed: dict[tuple[str, str], tuple[Path, RunResult]] = {}
+    for path in paths:
+        result, table = read_result(path, read_users)
         if result.suite != suite or path.relative_to(folder) != result.path:
             raise HarnessError(
                 f"{path} holds the result of {result.path}.",
                 "Move it there, or delete it and run the suite again.",
             )
-        other_path, other = first.setdefault(result.scenario.name, (path, result))
-        for aspect, mine, theirs in (
-            ("definitions of the suite", result.suite_digest, other.suite_digest),
-            ("data", result.data, other.data),
-            ("candidates", _digests(result), _digests(other)),
-            ("budget", result.budget, other.budget),
-            ("users", result.slices, other.slices),
-        ):
-            if mine != theirs:
-                raise HarnessError(
-                    f"{path} and {other_path} were made with different {aspect}: they cannot stand in one table.",
-                    "Run the suite again, or delete the one that does not belong.",
-                )
-        found[result.scenario.name][result.method].append((result, table))
+        scenario = result.scenario.name
+        other_path, other, other_table = first.setdefault(scenario, (path, result, table))
+        _check_same(path, _shared(result), other_path, _shared(other))
+        seed_path, seed = first_seed.setdefault((scenario, result.method), (path, result))
+        _check_same(path, _of_method(result), seed_path, _of_method(seed))
+        _check_slices(path, table, other_path, other_table)
+        found[scenario][result.method].append((result, table))
     return Board(
         suite,
         version,
@@ -123,5 +119,41 @@ def collect(folder: Path, suite: str, version: int) -> Board:
     )
 
 
-def _digests(result: RunResult) -> dict[str, str | None]:
-    return {name: record.digest for name, record in result.candidates.items()}
+def _shared(result: RunResult) -> dict[str, object]:
+    """What all results of a scenario must have in common."""
+    drawn = {name: record.digest for name, record in result.candidates.items()}
+    return {
+        **result.conditions,
+        "instants of the split": result.scenario.split,
+        "drawn candidates": drawn,
+        "k-core": result.scenario.k_core,
+    }
+
+
+def _of_method(result: RunResult) -> dict[str, object]:
+    """What all seeds of a method must have in common."""
+    return {
+        "settings": result.settings,
+        "content": result.content,
+        "reference": result.reference,
+        "domains learnt from": list(result.learns_from),
+    }
+
+
+def _check_same(path: Path, own: dict[str, object], other_path: Path, others: dict[str, object]) -> None:
+    for aspect, value in own.items():
+        if value != others[aspect]:
+            raise HarnessError(
+                f"{path} and {other_path} were made with different {aspect} ({difference(value, others[aspect])}): "
+                "they cannot stand in one table.",
+                "Run the suite again, or delete the one that does not belong.",
+            )
+
+
+def _check_slices(path: Path, table: RankTable, other_path: Path, other: RankTable) -> None:
+    """The rows are of the same users already: all results of a scenario share one file of them."""
+    if any((members != other.slices[name]).any() for name, members in table.slices.items()):
+        raise HarnessError(
+            f"{path} and {other_path} put the same users into different slices: they cannot stand in one table.",
+            "Run the suite again, or delete the one that does not belong.",
+        )

@@ -68,6 +68,11 @@ def leaderboard(board: Board) -> str:
     return "\n".join(line for part in parts for line in part) + "\n"
 
 
+def overview(board: Board) -> str:
+    """The table of NDCG@10 by method and scenario, the best in bold, as markdown."""
+    return _overview(board, {scenario: _ordered(entries) for scenario, entries in board.scenarios.items()})[-1]
+
+
 def _title(board: Board) -> list[str]:
     counts = {len(entry.results) for entries in board.scenarios.values() for entry in entries}
     least = min(counts)

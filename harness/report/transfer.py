@@ -1,5 +1,7 @@
 """What the source domains are worth: each row against the same thing without them, user by user."""
 
+from dataclasses import replace
+
 import numpy as np
 from tabulate import tabulate
 
@@ -7,13 +9,6 @@ from harness.protocol.metrics import Floats
 from harness.protocol.significance import estimate
 from harness.report.collect import Board, Entry
 from harness.report.markdown import escaped
-
-#: The row that rows are held against: the language model trained on the target alone.
-REFERENCE = "target-only"
-#: A row of this prefix is held against the row of the rest of its name: `joint-sasrec` against `sasrec`.
-_JOINT = "joint-"
-#: A row of this prefix is held against the reference with that prefix: rankers against a ranker.
-_RANKER = "ranker."
 
 _METRIC = ("full", "ndcg@10")
 
@@ -27,10 +22,10 @@ def transfer(board: Board) -> list[str]:
         "",
         "## Transfer",
         "",
-        f"Gain in NDCG@10 over the same thing without source domains: over `{REFERENCE}`, and of `{_JOINT}…` over the "
-        "row without that word; ± the half-width of the 95 % confidence interval over seeds and users. Helped, hurt: "
-        "share of test users whose NDCG@10, mean over seeds, is higher or lower. Below 0 the sources do harm. Added: "
-        "what the scenario gains over the one without that source.",
+        "Gain in NDCG@10 over the method that each names as the same without source domains (against); ± the "
+        "half-width of the 95 % confidence interval over seeds and users. Helped, hurt: share of test users whose "
+        "NDCG@10, mean over seeds, is higher or lower. Below 0 the sources do harm. Added: what the scenario gains "
+        "over the one without that source.",
         *(line for section in sections for line in section),
     ]
 
@@ -39,7 +34,7 @@ def _scenario(board: Board, scenario: str) -> list[str]:
     entries = {entry.method: entry for entry in board.scenarios[scenario]}
     rows = []
     for method, entry in entries.items():
-        against = entries.get(_reference(method))
+        against = entries.get(entry.results[0].reference or "")
         if against is None or against is entry or not _uses_sources(entry):
             continue
         pair = _paired(entry, against)
@@ -71,24 +66,21 @@ def _scenario(board: Board, scenario: str) -> list[str]:
     return ["", f"### {escaped(scenario)}", "", table]
 
 
-def _reference(method: str) -> str:
-    if method.startswith(_JOINT):
-        return method.removeprefix(_JOINT)
-    return (_RANKER if method.startswith(_RANKER) else "") + REFERENCE
-
-
 def _uses_sources(entry: Entry) -> bool:
-    """Whether the method says that it learns from a source; of one that says nothing, only the name can tell."""
+    """Whether the method learns from a source."""
     first = entry.results[0]
-    if first.learns_from is None:
-        return entry.method.startswith(_JOINT)
     return bool(set(first.learns_from) & set(first.scenario.sources))
 
 
 def _paired(a: Entry, b: Entry) -> tuple[Floats, Floats] | None:
-    """Users' values of the seeds that both have: float64 [n_seeds, n_users] each."""
+    """Users' values of the seeds that both have: float64 [n_seeds, n_users] each; None if they are of other users."""
     values = []
     seeds = {r.seed for r in a.results} & {r.seed for r in b.results}
+    of = a.tables[0].users
+    if set(of.user_ids) != set(b.tables[0].users.user_ids):
+        return None
+    if b.tables[0].users != of:
+        b = replace(b, tables=tuple(table.of_users(of) for table in b.tables))
     for entry in (a, b):
         own = entry.values(*_METRIC)
         if own is None or not seeds:

@@ -8,7 +8,8 @@ from types import MappingProxyType
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import digest, source_digest
+from harness.files import digest
+from harness.identity import code_digest
 from harness.method import Artefact, MakeContext, Report, untold
 from harness.results.record import ArtefactCost, ArtefactRecord
 from harness.run.memory import PeakMemory
@@ -18,14 +19,13 @@ from harness.together import ALONE, Together
 
 
 def artefact_key(artefact: Artefact) -> str:
-    """SHA-256 (hex) of what decides an artefact's content: inputs, trainer's source, data code, packages."""
-    maker = getattr(artefact.make, "func", artefact.make)  # a functools.partial hides its function's module
-    package = maker.__module__.partition(".")[0]
+    """SHA-256 (hex) of what decides an artefact's content: its inputs, the code that makes it, versions of packages."""
     return digest(
         {
             "kind": artefact.kind,
             "inputs": dict(artefact.inputs),
-            "source": source_digest(package, *TRAINING_CODE),
+            "made_from": [artefact_key(part) for part in artefact.made_from],
+            "code": code_digest(artefact.make, *artefact.depends_on, *TRAINING_CODE),
             "packages": package_versions(),
         }
     )

@@ -5,10 +5,12 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from harness.errors import HarnessError, UnavailableError
-from harness.method import ChecksData, ChecksFiles, Method, ReadsPaths, content_of, make_method
+from harness.identity import code_digest
+from harness.method import ChecksData, ChecksFiles, DependsOn, Method, ReadsPaths, content_of, factory_of, make_method
 from harness.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.split import TrainingData
+from harness.run.provenance import EVALUATION_CODE
 from harness.tuning.record import Tuning, read_tuning, tuning_path
 from harness.tuning.tunable import Tunable, configured
 
@@ -97,6 +99,12 @@ def check_data(name: str, method: Method, data: TrainingData) -> str | None:
         except HarnessError as error:
             return str(error)
     return None
+
+
+def code_of(name: str, method: Method) -> str:
+    """SHA-256 (hex) of the code that decides a method's results: its own, and the harness's that splits and ranks."""
+    declared = method.depends_on if isinstance(method, DependsOn) else ()
+    return code_digest(factory_of(name), method, *declared, *EVALUATION_CODE)
 
 
 def check_tuned_on(suite: Suite, name: str, tuning: Tuning | None, data: TrainingData) -> None:

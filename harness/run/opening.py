@@ -14,7 +14,8 @@ from harness.data.raw import Report, silent
 from harness.data.store import DomainStore, Prepared
 from harness.data.ties import TieAudit
 from harness.errors import HarnessError
-from harness.files import digest, source_digest
+from harness.files import digest
+from harness.identity import code_digest
 from harness.locks import Tell, tell_stderr
 from harness.protocol.candidates import CandidateSet, candidates_digest, sample_candidates
 from harness.protocol.overlap import people, without_overlap
@@ -160,7 +161,7 @@ def open_candidates(
             "data": target.identity,
             "size": kind.size,
             "seed": suite.candidate_seed,
-            "source": source_digest("harness.protocol", "harness.data"),
+            "code": code_digest(sample_candidates),
         }
     )
     if not cache.has("candidates", key):

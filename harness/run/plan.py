@@ -1,19 +1,30 @@
 """What a command will do: which runs are there already, which must be made, and what must be trained for them."""
 
+import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import digest, source_digest
-from harness.method import Estimate, Method, TrainsArtefacts, content_of, packages_of, settings_of
+from harness.files import canonical_json, digest
+from harness.identity import bound_values
+from harness.method import (
+    Estimate,
+    Method,
+    TrainsArtefacts,
+    content_of,
+    learns_from,
+    reference_of,
+    settings_of,
+)
 from harness.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
-from harness.results.record import result_path
+from harness.results.record import RunResult, difference, read_record, result_path
 from harness.run.artefacts import artefact_key
-from harness.run.methods import check_data, method_for, unavailable
+from harness.run.methods import check_data, code_of, method_for, unavailable
 from harness.run.opening import Domains, check_candidates, open_training
-from harness.run.provenance import HARNESS_CODE, package_versions
+from harness.run.provenance import package_versions
 from harness.run.store import Store
 from harness.tuning.record import Tuning
 
@@ -151,20 +162,68 @@ def make_plan(
     return Plan(runs, missing, trainings, reused, estimates, skipped)
 
 
+def check_results(plan: Plan, suite: Suite, domains: Domains, results: Path) -> None:
+    """Finds out, before anything runs, whether what is planned can stand beside the results that are there.
+
+    Results that the plan would write anew are not looked at.
+
+    Args:
+        plan: what is to be done.
+        suite: its suite.
+        domains: the prepared domains.
+        results: the results folder.
+
+    Raises:
+        HarnessError: results of a scenario are there that were made with other data, another split or overlap, other
+            candidates or another budget; or those of a method with other settings or files; or one cannot be read.
+    """
+    written = {results / result_path(suite.name, suite.version, r.scenario.name, r.method, r.seed) for r in plan.runs}
+    bound: dict[tuple[Scenario, str], dict[str, object]] = {}
+    for run in plan.runs:
+        if (run.scenario, run.method) not in bound:
+            method, _ = method_for(suite, run.scenario, run.method)
+            bound[run.scenario, run.method] = {"settings": settings_of(method), "content": content_of(method)}
+    for scenario in dict.fromkeys(run.scenario for run in plan.runs):
+        expected = suite.conditions(scenario, domains.fingerprints)
+        folder = results / suite.name / f"v{suite.version}" / scenario.name
+        for path in sorted(set(folder.glob("*.json")) - written):
+            result = read_record(path)
+            own = bound.get((scenario, result.method), {})
+            _check_beside(path, result, expected, own, suite)
+
+
+def _check_beside(
+    path: Path, result: RunResult, expected: Mapping[str, object], own: Mapping[str, object], suite: Suite
+) -> None:
+    there = {**result.conditions, "settings": result.settings, "content": result.content}
+    planned_aspects: dict[str, Any] = json.loads(canonical_json({**expected, **own}))  # tuples become lists
+    for aspect, planned in planned_aspects.items():
+        if there[aspect] != planned:
+            raise HarnessError(
+                f"{path} was made with other {aspect} than {suite.id} has now "
+                f"({difference(there[aspect], planned)}): results of both cannot stand in one table.",
+                "Delete the file or run it again too, choose another --output-dir, or give the suite a new version.",
+            )
+
+
 def _run_key(
     suite: Suite, scenario: Scenario, name: str, method: Method, tuning: Tuning | None, seed: int, domains: Domains
 ) -> str:
     return digest(
         {
-            "suite": suite.digest,
-            "scenario": asdict(scenario),
-            "data": {domain: domains.fingerprints[domain] for domain in scenario.domains},
+            "suite": suite.id,
+            "scenario": [scenario.name, scenario.target, list(scenario.sources)],
+            "conditions": suite.conditions(scenario, domains.fingerprints),
             "method": name,
             "settings": settings_of(method),
+            # What it holds beside its settings, such as the parameters of a merging rule.
+            "holds": bound_values(method),
             "content": content_of(method),
+            "learns_from": learns_from(method, scenario.target, scenario.sources),
+            "reference": reference_of(method),
             "tuning": None if tuning is None else tuning.model_dump(mode="json"),
             "seed": seed,
-            "source": source_digest(*HARNESS_CODE, *packages_of(name)),
+            "code": code_of(name, method),
             "packages": package_versions(),
         }
     )

@@ -25,21 +25,39 @@ _PACKAGES = (
     "transformers",
 )
 
-#: The parts of the harness that decide what a training makes.
-TRAINING_CODE = (
+#: What a training is given. The rest of the harness that it depends on is found by following its imports.
+TRAINING_CODE = ("harness.method:MakeContext", "harness.protocol.split:TrainingData")
+
+#: What decides a result beside the method: what it is given, the split, the candidates and the ranking. The parts that
+#: read data are not among them, as fingerprints stand for what is read; nor are metrics, which are computed from ranks.
+EVALUATION_CODE = (
+    *TRAINING_CODE,
+    "harness.method:FitContext",
+    "harness.protocol.split:split_for",
+    "harness.protocol.overlap:people",
+    "harness.protocol.overlap:without_overlap",
+    "harness.protocol.candidates:sample_candidates",
+    "harness.protocol.leakage:audit",
+    "harness.protocol.slices:slices_of",
+    "harness.evaluate:rank_full",
+    "harness.evaluate:rank_candidates",
+    "harness.evaluate:rank_retrieved",
+)
+
+#: All of the harness that may decide a result, for saying which state of the code made it.
+HARNESS_CODE = (
     "harness.data",
     "harness.device",
     "harness.evaluate",
     "harness.method",
     "harness.protocol",
     "harness.resuming",
+    "harness.results",
     "harness.retrieval",
+    "harness.run",
     "harness.selection",
     "harness.together",
 )
-
-#: The parts that decide a result; the terminal and the reports do not.
-HARNESS_CODE = (*TRAINING_CODE, "harness.results", "harness.run")
 
 
 @cache

@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.locks import Tell, locked
 from harness.protocol.scenario import Suite
 from harness.results.failure import FailureRecord, failure_path, write_failure
-from harness.results.record import RunResult, ranks_path, write_result
+from harness.results.record import RunResult, ranks_path, users_path, write_result
 from harness.run.execute import FailedRun
 from harness.run.plan import Plan, Run, SkippedRun
 from harness.run.store import Store
@@ -47,9 +47,9 @@ def publish(plan: Plan, store: Store, results: Path, failed: Sequence[FailedRun]
                 f"Corrupt cached result {folder}.", "Delete that folder and run the command again."
             ) from error
         path = results / result.path
-        ranks = (folder / "ranks.parquet").read_bytes()
-        if not _holds(path, raw) or not _holds(ranks_path(path), ranks):
-            write_result(result, ranks, path)
+        ranks, users = ((folder / name).read_bytes() for name in ("ranks.parquet", "users.parquet"))
+        if not _holds(path, raw) or not _holds(ranks_path(path), ranks) or not _holds(users_path(path), users):
+            write_result(result, ranks, users, path)
         failure_path(path).unlink(missing_ok=True)
 
 

@@ -12,22 +12,25 @@ import numpy as np
 from harness import __version__
 from harness.errors import HarnessError
 from harness.evaluate import rank_candidates, rank_full, rank_retrieved
-from harness.files import file_digest, source_digest
+from harness.files import file_digest
+from harness.identity import source_digest
 from harness.method import (
     DotProduct,
     FitContext,
-    Method,
     Report,
     ReportsValidity,
     Scorer,
     VectorScorer,
     content_of,
+    learns_from,
     packages_of,
+    reference_of,
     settings_of,
 )
 from harness.protocol.candidates import CandidateSet, candidates_digest
 from harness.protocol.leakage import audit
 from harness.protocol.metrics import per_user
+from harness.protocol.overlap import own_ids
 from harness.protocol.ranking import Ranks
 from harness.protocol.scenario import Suite
 from harness.protocol.slices import slices_of
@@ -42,6 +45,7 @@ from harness.results.record import (
     RankTable,
     RunResult,
     ScenarioRecord,
+    TestUsers,
 )
 from harness.retrieval import IndexReport
 from harness.run.artefacts import RunArtefacts
@@ -89,15 +93,15 @@ def score(
         test = open_test(suite, run.scenario, domains)
         table, records, validity = _rank(suite, run, training, test, scorer, store, report)
         scored = time.perf_counter()
-    ranks = table.to_parquet()
+    ranks, users = table.to_parquet(), tested_users(suite, training, test)
     with store.write("run", run.key, {"label": f"{run.method} on {run.scenario.name}, seed {run.seed}"}) as folder:
         (folder / "ranks.parquet").write_bytes(ranks)
+        (folder / "users.parquet").write_bytes(users.to_parquet())
         commit, clean = git_state()
         result = RunResult(
             key=run.key,
             suite=suite.name,
             suite_version=suite.version,
-            suite_digest=suite.digest,
             scenario=ScenarioRecord(
                 name=run.scenario.name,
                 target=run.scenario.target,
@@ -111,17 +115,21 @@ def score(
             settings=settings_of(method),
             tuning=tuning,
             content=content_of(method),
-            learns_from=_learns_from(method, run),
+            learns_from=learns_from(method, run.scenario.target, run.scenario.sources),
+            reference=reference_of(method),
             seed=run.seed,
             budget=asdict(suite.budget),
             data={name: _domain_record(suite, domain, domains) for name, domain in training.domains.items()},
             leakage=_leakage_record(training, test),
             candidates=records,
+            candidate_seed=suite.candidate_seed,
+            least_recall=suite.least_recall,
             left_out=len(training.target_domain.user_ids) - len(test.targets),
             slices={name: int(members.sum()) for name, members in table.slices.items()},
             validity=validity or None,
             training=tuple(artefacts.records),
             ranks_sha256=file_digest(folder / "ranks.parquet"),
+            users_sha256=users.digest,
             code=Code(version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(run.method))),
             packages=package_versions(),
             provenance=Provenance(
@@ -140,6 +148,16 @@ def score(
             ),
         )
         (folder / "result.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def tested_users(suite: Suite, training: TrainingData, test: HeldOut) -> TestUsers:
+    """Who is tested, and on what: in the order of the rows of the ranks."""
+    target = training.target_domain
+    ids = own_ids(target, suite.spec(target.name).source.users)
+    return TestUsers(
+        tuple(ids[user] for user in test.histories.users),
+        tuple(target.catalogue.item_ids[item] for item in test.targets),
+    )
 
 
 def _rank(
@@ -221,11 +239,6 @@ def _check_retrieved(label: str, kind: CandidateSet, retrieved: Ranks, full: Ran
 def _part_of(report: Report, place: int, parts: int, done: int, total: int) -> None:
     """Tells of one of several parts that take as long as each other."""
     report(place * total + done, parts * total)
-
-
-def _learns_from(method: Method, run: Run) -> tuple[str, ...] | None:
-    named = getattr(method, "learns_from", None)
-    return tuple(named(run.scenario.target, run.scenario.sources)) if named else None
 
 
 def _domain_record(suite: Suite, domain: DomainTraining, domains: Domains) -> DomainRecord:

@@ -7,14 +7,12 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.evaluate import validation_ndcg
-from harness.files import source_digest
-from harness.method import FitContext, Report, packages_of
+from harness.method import FitContext, Report
 from harness.protocol.ranking import InvalidScoresError
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefacts import RunArtefacts
-from harness.run.methods import check_data, check_files, suite_method
+from harness.run.methods import check_data, check_files, code_of, suite_method
 from harness.run.opening import Domains, open_training
-from harness.run.provenance import HARNESS_CODE
 from harness.run.store import Store
 from harness.tuning.record import TrialRecord, Tuning, tuning_path
 from harness.tuning.tunable import Tunable, check_space
@@ -131,5 +129,5 @@ def study(
         space=method.space.model_dump(mode="json", exclude_defaults=True),
         chosen=trials[best].settings,
         trials=tuple(trials),
-        code=source_digest(*HARNESS_CODE, *packages_of(name)),
+        code=code_of(name, method),
     )

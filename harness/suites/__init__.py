@@ -15,7 +15,7 @@ from harness.errors import HarnessError, UnavailableError
 from harness.method import family_names, make_method, method_names
 from harness.protocol.candidates import CandidateSet
 from harness.protocol.overlap import OVERLAPS
-from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
+from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite, scenario_name
 from harness.protocol.split import SPLITS
 from harness.tuning.space import read_number
 from harness.tuning.tunable import check_settings, configured
@@ -136,8 +136,7 @@ class _SuiteFile(_File):
     def scenario(self, file: _ScenarioFile) -> Scenario:
         """A scenario; what it leaves open, the suite says for all. Its name tells what is not the usual."""
         split, overlap = file.split or self.split, file.overlap or self.overlap
-        name = f"{file.target}-from-{'+'.join(file.sources)}"
-        name += f".{split}" * (split != "leave-one-out") + ".no-overlap" * (overlap == "none")
+        name = scenario_name(file.target, file.sources, split, overlap)
         pins = tuple(sorted(file.candidates_sha256.items()))
         return Scenario(name, file.target, tuple(file.sources), split, overlap, self.overlap_seed, pins)
 

@@ -46,7 +46,7 @@ class Tuning(_Record):
     chosen: dict[str, Any]
     trials: tuple[TrialRecord, ...]
     code: str
-    """SHA-256 over the source of the harness and of the method's packages."""
+    """SHA-256 over the code that decides a trial."""
 
 
 def tuning_path(suite: Suite, scenario: Scenario, name: str, method: Tunable) -> Path:

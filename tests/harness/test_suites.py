@@ -7,37 +7,50 @@ import pytest
 import yaml
 
 from harness.errors import HarnessError
+from harness.files import digest
 from harness.protocol.scenario import Suite
+from harness.results.record import read_record
 from harness.run.methods import suite_method
 from harness.suites import load_suite, suite_names, suite_versions
 
 #: What each version means. A digest that changes is a new version: add a file, never edit one that is published.
 DEFINED = {
-    "cdsr/v1": "992bec67eda88e5ac91b6a7d8c5695999c10fa14b3f5c6a26496586c1846cf0d",
-    "cdsr-amazon/v1": "2000b1288d4d7a83830507d10d3ef9896eba8a85fb4d0966d16ef89c149d650a",
-    "cdsr-amazon/v2": "6517a415fa7f142a3e1bbf1820c6fe4861de9814e79bbd035fa2857fb1d8493f",
-    "cdsr-cross-platform/v1": "7fba8b9111146710524bca1d4fc051beb9d7af7cbe240f6b9deddb288609ef76",
-    "cdsr-cross-platform/v2": "c728194eb882877f61969ec5fbd61782d6ffd7b4977439930497f2d022bb4d5b",
-    "cdsr-planted/v1": "2e5461334bdf90f8a959fc603697f3f9976b02c0180c4b62f93c3696c24483f1",
-    "cdsr-smoke/v1": "e930d7ee33414c00e62720de9597c507b9aa6ec6083bc066699bc37b0937dbd6",
-    "paper/v1": "a86e5fe1cb239783c90e4168927297436282430ece771e6e62844a7eb2bbbd44",
+    "cdsr/v1": "e57e21df007e10b651c4ce4589cc2e7d65d5260b5b5727975db17066f46009d3",
+    "cdsr-amazon/v1": "c4ee69ce2d8b9b6c20143f3f54991b4fe7542f2365919f6f5fd4b282005796a1",
+    "cdsr-amazon/v2": "cee0ddd2a2521cbc7c9c2a2751c845113d3dc19668cb3eaab0c83c2c4f688ec9",
+    "cdsr-cross-platform/v1": "401ad790713c1ed93f2537e20cdfe37e597f3336b1c7b6a9645b228fc8013648",
+    "cdsr-cross-platform/v2": "26e907fe5e1badbaf3dcbad740afe4b4af39579649a7208c37d2c50a7141a6f5",
+    "cdsr-planted/v1": "cab49ac278bc3dbeb1c612e2dadb1742fd3f8dcc71a82cf810a36702ca9e1b0b",
+    "cdsr-smoke/v1": "10d3a531e58d850784d5f4a9f1892bdcf102df462fea006a162546ea45471625",
+    "paper/v1": "eb583220054b8eed79f66cd24fd967a86ad74128bc895007282811adeb952f09",
 }
 
 
+def meaning(suite: Suite) -> str:
+    """All of a suite that can move a score: how domains are made, what binds its results, and settings."""
+    pins = {spec.name: spec.fingerprint or "" for spec in suite.domains}
+    return digest(
+        [
+            {spec.name: spec.definition for spec in suite.domains},
+            {scenario.name: suite.conditions(scenario, pins) for scenario in suite.scenarios},
+            suite.settings,
+        ]
+    )
+
+
 def test_every_version_is_what_it_was() -> None:
-    found = {
-        load_suite(f"{name}/v{v}").id: load_suite(f"{name}/v{v}").digest
-        for name in suite_names()
-        for v in suite_versions(name)
-    }
-    assert found == DEFINED
+    suites = [load_suite(f"{name}/v{version}") for name in suite_names() for version in suite_versions(name)]
+    assert {suite.id: meaning(suite) for suite in suites} == DEFINED
 
 
 def test_experiments_are_what_their_results_were_made_with() -> None:
     folder = Path("leaderboards/experiments")
     for path in sorted(folder.glob("results/*/v*/*/*.json")):
-        result = json.loads(path.read_bytes())
-        assert load_suite(str(folder / f"{result['suite']}.yaml")).digest == result["suite_digest"], path
+        result = read_record(path)
+        suite = load_suite(str(folder / f"{result.suite}.yaml"))
+        scenario = next(each for each in suite.scenarios if each.name == result.scenario.name)
+        fingerprints = {name: record.fingerprint for name, record in result.data.items()}
+        assert json.loads(json.dumps(suite.conditions(scenario, fingerprints))) == result.conditions, path
 
 
 @pytest.mark.parametrize(
@@ -174,8 +187,9 @@ budget: {trials: 1, epochs: 1, patience: 1}
     assert [s.name for s in suite.scenarios] == ["shop-from-games.temporal.no-overlap", "games-from-shop"]
     assert suite.spec("shop").folder == tmp_path
     assert suite.spec("games").folder is None
-    # The definition names no folder of anybody's machine.
-    assert str(tmp_path) not in str(suite.definition)
+    # What binds a result names no folder of anybody's machine.
+    fingerprints = {"shop": "1" * 64, "games": "2" * 64}
+    assert str(tmp_path) not in str(suite.conditions(suite.scenarios[0], fingerprints))
 
 
 def mine(tmp_path: Path, settings: object) -> Path:
@@ -185,9 +199,8 @@ def mine(tmp_path: Path, settings: object) -> Path:
     return path
 
 
-def test_a_suite_s_settings_are_its_methods_and_part_of_what_it_is(tmp_path: Path) -> None:
+def test_a_suite_s_settings_are_its_methods(tmp_path: Path) -> None:
     plain, own = (load_suite(str(mine(tmp_path, s))) for s in ({}, {"markov": {"prior": 7.0}}))
-    assert plain.digest != own.digest
     assert suite_method(own, "markov").settings.prior == 7.0
     assert suite_method(plain, "markov").settings.prior != 7.0
     authors = suite_method(load_suite("paper"), "ranker.weaverec").settings

@@ -13,19 +13,22 @@ from peft import PeftModel
 from baselines import language_models
 from harness.data.prepare import prepare
 from harness.errors import HarnessError
+from harness.identity import code_reached
 from harness.method import FitContext
 from harness.protocol.scenario import Budget
 from harness.protocol.split import HeldOut, LeaveOneOut, TrainingData
 from harness.run.artefacts import RunArtefacts, artefact_key, train
+from harness.run.provenance import TRAINING_CODE
 from harness.run.store import Store
 from tests.conftest import toy_raw
 from tests.making import quietly
 from weaverec.adapters import ComponentSettings, _batches, _Part, _schedule, _users, component
 from weaverec.backbone import load, packaged_minilm, sizes_of
+from weaverec.choosing import chosen_by_validation
 from weaverec.merge import task_vector
 from weaverec.merged import Merged
 from weaverec.retriever import reading_of
-from weaverec.rules import TRIES
+from weaverec.rules import TRIES, Rule, dare, task_arithmetic, ties
 from weaverec.training import LoraSettings, adapted
 from weaverec.weaverec import weaverec, weaverec_adaptive, weaverec_chosen
 
@@ -81,11 +84,44 @@ def test_whatever_decides_the_content_is_in_the_key(change: str) -> None:
     assert artefact_key(base) != artefact_key(other)
 
 
-def test_the_stopping_rule_s_code_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr("harness.run.artefacts.source_digest", lambda *modules: asked.extend(modules) or "x")
-    artefact_key(component(data(), ("a", "b"), QUICK, BUDGET, 0))
-    assert {"weaverec", "harness.selection", "harness.data", "harness.protocol", "harness.evaluate"} <= set(asked)
+def test_the_code_that_decides_the_content_is_in_the_key_and_no_other() -> None:
+    make = component(data(), ("a", "b"), QUICK, BUDGET, 0).make
+    reached = code_reached(make, *TRAINING_CODE)
+    decides = {
+        "weaverec.adapters:_schedule",
+        "weaverec.catalogue_softmax:softmax_loss",
+        "weaverec.training:train_adapter",
+        "harness.selection:BestByValidation",
+        "harness.evaluate:validation_ndcg",
+        "harness.protocol.ranking:rank_among",
+        "harness.data.domain:Sequences",
+        "harness.together:Together",
+    }
+    assert decides <= set(reached)
+    apart = ("weaverec.rules", "weaverec.diagnostics", "weaverec.ranker", "baselines", "harness.report", "harness.cli")
+    apart += ("harness.data.sources", "harness.data.reading", "harness.suites", "harness.run", "harness.results")
+    assert not [name for name in reached if name.startswith(apart)]
+
+
+def test_a_rule_s_choice_is_named_by_its_code_and_parameters_wherever_it_is_defined() -> None:
+    components = [component(data(), mix, QUICK, BUDGET, 0) for mix in (("a",), ("a", "b"))]
+
+    def own(power: float) -> Rule:
+        def apply(vectors, parameters):
+            return {name: parameters["scale"] * vectors[0][name] ** power for name in vectors[0]}
+
+        return Rule("own", "nowhere", apply, lambda n: [{"scale": 0.5}, {"scale": 1.0}])
+
+    def key(rule: Rule) -> str:
+        return artefact_key(chosen_by_validation(rule, components, [Path(), Path()], data().target_domain, None))
+
+    assert key(own(1.0)) == key(own(1.0))
+    assert len({key(rule) for rule in (own(1.0), own(2.0), ties(), dare(), task_arithmetic())}) == 5
+    # Another rule in the same module is another rule's.
+    make = chosen_by_validation(ties(), components, [Path(), Path()], data().target_domain, None).make
+    reached = set(code_reached(make))
+    assert {"weaverec.rules:ties", "weaverec.rules:_by_peft"} <= reached
+    assert not {"weaverec.rules:dare", "weaverec.rules:_simplex"} & reached
 
 
 def make(folder: Path, mix: tuple[str, ...] = ("a", "b"), seed: int = 0):

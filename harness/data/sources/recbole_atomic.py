@@ -33,5 +33,5 @@ class RecBoleAtomic(Source):
         form = Layout(delimiter="\t", quoted=False).form(events, typed_header=True)
         return from_tables(
             name, [(events, form)], self.columns, [(catalogue, form)], self.item_columns, self.time_unit, report,
-            self.least_rating, self.clean_html,
+            least_rating=self.least_rating, clean_html=self.clean_html,
         )  # fmt: skip

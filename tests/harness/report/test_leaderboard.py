@@ -226,11 +226,13 @@ def test_each_version_of_a_suite_keeps_its_own_results(toy) -> None:
     assert {r.method for r in collect(results, "toy", 2).results} == {"popularity"}
 
 
-def test_results_of_two_definitions_of_one_version_never_stand_in_one_table(toy) -> None:
+def test_results_with_other_candidates_never_stand_in_one_table(toy) -> None:
     run_all(toy, methods=("popularity",))
     toy.suite = toy.replace(toy.suite, candidate_seed=8)
     results = run_all(toy, methods=("fixed",))
-    with pytest.raises(HarnessError, match="different definitions of the suite"):
+    with pytest.raises(
+        HarnessError, match=r"different candidates \(sampled-10 \(seed 7\) instead of sampled-10 \(seed 8\)\)"
+    ):
         collect(results, "toy", 1)
 
 

@@ -1,13 +1,175 @@
-"""What is refused before anything is trained."""
+"""What names a run, what binds a result, and what is told before anything runs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+import harness.protocol.metrics
 from harness.errors import HarnessError
 from harness.method import NoSettings
 from harness.protocol.candidates import CandidateSet
+from harness.protocol.scenario import Budget, Scenario, Suite
+from harness.report.collect import collect
+from harness.results.record import read_record, read_result
 from harness.run.opening import prepare_domains
-from harness.run.plan import make_plan
+from harness.run.plan import Plan, check_results, make_plan
 from harness.run.store import Store
+from tests.conftest import Toy
+from tests.harness.report.test_leaderboard import Fixed, run_all
+
+
+def plan_of(toy: SimpleNamespace, suite: Suite | None = None, methods=("popularity", "fixed"), seeds=(0,)) -> Plan:
+    suite = suite or toy.suite
+    toy.domains = prepare_domains(suite.domains, toy.cache / "domains", toy.cache)
+    return make_plan(suite, suite.scenarios, methods, seeds, toy.domains, Store(toy.cache / "store"))
+
+
+def keys(toy: SimpleNamespace, suite: Suite | None = None) -> dict[tuple[str, str], str]:
+    toy.add("fixed", Fixed)
+    return {(run.scenario.name, run.method): run.key for run in plan_of(toy, suite).runs}
+
+
+def test_a_run_is_bound_to_its_own_scenario_and_method_alone(toy) -> None:
+    suite, before = toy.suite, keys(toy)
+    more = (*suite.scenarios, Scenario("left-from-right.no-overlap", "left", ("right",), overlap="none"))
+    for changed in (
+        replace(suite, scenarios=more),
+        replace(suite, settings={"another": {"rate": 1}}),
+        replace(suite, title="Another title", seeds=(0, 1, 2), methods=("popularity", "fixed")),
+        replace(suite, domains=(*suite.domains, replace(suite.domains[0], name="third", source=Toy(seed=3)))),
+    ):
+        assert before.items() <= keys(toy, changed).items()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"candidates": (CandidateSet("full"),)},
+        {"candidate_seed": 8},
+        {"least_recall": 0.5},
+        {"budget": Budget(1, 4, 2)},
+        {"scenarios": (Scenario("left-from-right", "left", ("right",), overlap="none"),)},
+    ],
+    ids=str,
+)
+def test_what_binds_a_run_is_in_its_key(toy, change: dict[str, Any]) -> None:
+    before, after = keys(toy), keys(toy, replace(toy.suite, **change))
+    assert not set(before.values()) & set(after.values())
+
+
+def test_other_data_change_the_keys_of_their_scenarios(toy) -> None:
+    left, right = toy.suite.domains
+    before = keys(toy)
+    after = keys(toy, replace(toy.suite, domains=(left, replace(right, source=Toy(seed=9)))))
+    assert not set(before.values()) & set(after.values())
+
+
+@dataclass(frozen=True)
+class Parametric(Fixed):
+    """A method with a function that holds a parameter, a file, and a reference."""
+
+    mix: Callable[[float], float] = abs
+    content_digest: str = "1"
+    reference: str | None = None
+    settings: NoSettings = field(default_factory=NoSettings)
+
+    def content(self) -> dict[str, str]:
+        return {"weights": self.content_digest}
+
+
+def mixing(by: float) -> Callable[[float], float]:
+    return lambda x: x * by
+
+
+def test_a_method_s_files_and_parameters_are_in_its_runs_keys(toy) -> None:
+    found = {}
+    for name, factory in {
+        "base": lambda: Parametric(mixing(1.0)),
+        "same": lambda: Parametric(mixing(1.0)),
+        "mix": lambda: Parametric(mixing(2.0)),
+        "file": lambda: Parametric(mixing(1.0), "2"),
+        "reference": lambda: Parametric(mixing(1.0), reference="popularity"),
+    }.items():
+        toy.add("fixed", factory)
+        found[name] = plan_of(toy, methods=("fixed",)).runs[0].key
+    assert found["base"] == found.pop("same")
+    assert len(set(found.values())) == 4
+
+
+def test_a_new_cutoff_and_a_new_metric_are_computed_for_old_results(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, before = run_all(toy), keys(toy)
+    metrics = dict(harness.protocol.metrics.METRICS)
+    monkeypatch.setattr(harness.protocol.metrics, "CUTOFFS", (1, 10, 50))
+    monkeypatch.setattr(harness.protocol.metrics, "METRICS", {"ndcg": metrics["ndcg"], "double": metrics["hr"]})
+    assert keys(toy) == before
+    (entry, *_) = collect(results, "toy", 1).scenarios["left-from-right"]
+    new = entry.values("full", "double@50")
+    assert new is not None
+    assert new.shape == (2, 30)
+    assert "double@50" not in entry.results[0].candidates["full"].metrics["all"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"candidate_seed": 8},
+            r"other candidates than toy/v1 has now \(sampled-10 \(seed 7\) instead of sampled-10 \(seed 8\)",
+        ),
+        (
+            {"candidates": (CandidateSet("full"),)},
+            r"other candidates .*\(retrieved-15 .*, sampled-10 \(seed 7\) instead of nothing",
+        ),
+        ({"budget": Budget(1, 4, 2)}, r"other budget .*\(epochs: 3 instead of 4\)"),
+    ],
+    ids=["seed", "candidates", "budget"],
+)
+def test_what_cannot_stand_on_a_board_is_told_before_the_run(toy, change: dict[str, Any], message: str) -> None:
+    results = run_all(toy)
+    check_results(plan_of(toy, methods=("popularity",), seeds=(2,)), toy.suite, toy.domains, results)
+    suite = replace(toy.suite, **change)
+    plan = plan_of(toy, suite, methods=("popularity",), seeds=(0, 1))
+    with pytest.raises(HarnessError, match=rf"left-from-right/fixed-seed0\.json was made with {message}.*--output-dir"):
+        check_results(plan, suite, toy.domains, results)
+    # What is made anew does not stand in the way.
+    check_results(plan_of(toy, suite, seeds=(0, 1)), suite, toy.domains, results)
+
+
+def test_data_that_changed_are_told_before_the_run(toy) -> None:
+    results = run_all(toy)
+    left, right = toy.suite.domains
+    suite = replace(toy.suite, domains=(left, replace(right, source=Toy(seed=9))))
+    plan = plan_of(toy, suite, methods=("popularity",), seeds=(0, 1))
+    with pytest.raises(
+        HarnessError, match=r"fixed-seed0\.json was made with other data .*\(right: [0-9a-f]{12} instead of"
+    ):
+        check_results(plan, suite, toy.domains, results)
+
+
+def test_seeds_of_one_method_with_other_files_are_told_before_the_run(toy) -> None:
+    toy.add("files", Parametric)
+    results = run_all(toy, methods=("files",), seeds=(0,))
+    toy.add("files", lambda: Parametric(content_digest="2"))
+    plan = plan_of(toy, methods=("files",), seeds=(1,))
+    with pytest.raises(HarnessError, match=r"files-seed0\.json was made with other content .*weights: 1 instead of 2"):
+        check_results(plan, toy.suite, toy.domains, results)
+    check_results(plan_of(toy, methods=("popularity",)), toy.suite, toy.domains, results)
+
+
+def test_a_result_of_an_earlier_schema_is_named_with_the_script_that_carries_it_over(toy) -> None:
+    path = next(run_all(toy).rglob("*.json"))
+    raw = json.loads(path.read_text()) | {"schema_version": 3}
+    path.write_text(json.dumps(raw))
+    for read in (read_record, read_result):
+        with pytest.raises(
+            HarnessError, match=rf"{path.name} is a result of schema version 3, not 4\. .*carry_over\.py"
+        ):
+            read(Path(path))
 
 
 def plan(toy, methods):
