@@ -1,6 +1,7 @@
 """A file that is valid by its schema and wrong in what it says is refused by name."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,15 @@ from tests.conftest import toy_raw
 from tests.harness.report.test_leaderboard import run_all
 
 HOME = Path("toy", "v1", "left-from-right")
+
+
+@pytest.fixture
+def results(toy, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of results that are made once."""
+    kept = tmp_path_factory.getbasetemp() / "toy-results"
+    if not kept.exists():
+        shutil.copytree(run_all(toy), kept)
+    return Path(shutil.copytree(kept, tmp_path / "results"))
 
 
 def edited(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -48,7 +58,7 @@ def with_column(name: str, value: Callable[[pa.ChunkedArray], Any]) -> Callable[
         (lambda t: t.append_column("scores", t["full/tied"]), "column 'scores' is none of ranks or slices"),
         (lambda t: t.append_column("full/more", t["full/tied"]), "column 'full/more' is none of"),
         (with_column("full/above", lambda c: c.cast(pa.float64())), "column 'full/above' is none of"),
-        (with_column("full/above", lambda c: [None] * len(c)), "column 'full/above' is none of"),
+        (with_column("full/above", lambda c: pa.nulls(len(c), pa.int32())), "column 'full/above' is none of"),
         (with_column("slice/all", lambda c: c.cast(pa.int32())), "column 'slice/all' is none of"),
         (with_column("full/above", lambda c: pa.array(-1 - c.to_numpy())), "full has a rank that cannot be"),
         (with_column("full/tied", lambda c: pa.array(c.to_numpy() + 1000)), "full has a rank that cannot be"),
@@ -57,8 +67,7 @@ def with_column(name: str, value: Callable[[pa.ChunkedArray], Any]) -> Callable[
         (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "30 users, but 31 rows of ranks"),
     ],
 )
-def test_ranks_that_cannot_be_are_refused(toy, change: Callable[[pa.Table], pa.Table], message: str) -> None:
-    results = run_all(toy)
+def test_ranks_that_cannot_be_are_refused(results: Path, change: Callable[[pa.Table], pa.Table], message: str) -> None:
     path = results / HOME / "fixed-seed0.json"
     with_table(path, change)
     with pytest.raises(HarnessError, match=rf"fixed-seed0\.(json|parquet): .*{message}"):
@@ -85,8 +94,7 @@ def test_ranks_that_cannot_be_are_refused(toy, change: Callable[[pa.Table], pa.T
         (lambda raw: raw["budget"].pop("trials"), "budget: something is missing"),
     ],
 )
-def test_a_forged_result_is_refused(toy, change: Callable[[dict[str, Any]], Any], message: str) -> None:
-    results = run_all(toy)
+def test_a_forged_result_is_refused(results: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
     edited(results / HOME / "fixed-seed0.json", change)
     with pytest.raises(HarnessError, match=rf"fixed-seed0\.json: .*{message}"):
         collect(results, "toy", 1)
@@ -107,15 +115,13 @@ def damaged_users(path: Path) -> None:
         (damaged_users, r"users\.parquet is not of the users that fixed-seed0\.json was made with"),
     ],
 )
-def test_a_damaged_file_of_users_is_refused(toy, damage: Callable[[Path], None], message: str) -> None:
-    results = run_all(toy)
+def test_a_damaged_file_of_users_is_refused(results: Path, damage: Callable[[Path], None], message: str) -> None:
     damage(results / HOME / "users.parquet")
     with pytest.raises(HarnessError, match=message):
         collect(results, "toy", 1)
 
 
-def test_a_user_and_the_held_out_item_can_be_looked_up(toy) -> None:
-    results = run_all(toy)
+def test_a_user_and_the_held_out_item_can_be_looked_up(results: Path) -> None:
     domain = prepare(toy_raw("left", 1), 1)
     last = domain.interactions.items[domain.interactions.offsets[1:] - 1]
     expected = [
@@ -127,8 +133,8 @@ def test_a_user_and_the_held_out_item_can_be_looked_up(toy) -> None:
     assert table.users.user_ids == domain.user_ids
 
 
-def test_rows_of_two_scenarios_are_paired_by_user_and_not_by_place(toy) -> None:
-    board = collect(run_all(toy), "toy", 1)
+def test_rows_of_two_scenarios_are_paired_by_user_and_not_by_place(results: Path) -> None:
+    board = collect(results, "toy", 1)
     one, _ = board.scenarios["left-from-right"]
     (table, *others) = one.tables
     shuffled = TestUsers(table.users.user_ids[::-1], table.users.item_ids[::-1])
