@@ -1,7 +1,7 @@
 """From scores to ranks, with ties counted fairly."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,11 @@ class Ranks:
                     ]
                 )
         return cls(**columns)
+
+    def select(self, rows: Ints) -> "Ranks":
+        """The ranks of some of these users (int64 [n]), in that order."""
+        columns = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Ranks(**{name: column if column is None else column[rows] for name, column in columns.items()})
 
 
 class InvalidScoresError(ValueError):
