@@ -55,8 +55,9 @@ class Ranks:
 
     def select(self, rows: Ints) -> "Ranks":
         """The ranks of some of these users (int64 [n]), in that order."""
-        columns = {field.name: getattr(self, field.name) for field in fields(self)}
-        return Ranks(**{name: column if column is None else column[rows] for name, column in columns.items()})
+        columns: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {name: column[rows] for name, column in columns.items() if column is not None}
+        return Ranks(**chosen)
 
 
 class InvalidScoresError(ValueError):
