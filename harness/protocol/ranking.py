@@ -52,8 +52,8 @@ class Ranks:
                 )
         return cls(**columns)
 
-    def take(self, rows: Ints) -> "Ranks":
-        """The ranks of some users (int64 [n]), in that order."""
+    def select(self, rows: Ints) -> "Ranks":
+        """The ranks of some of these users (int64 [n]), in that order."""
         columns = {field.name: getattr(self, field.name) for field in fields(self)}
         return Ranks(**{name: column[rows] for name, column in columns.items() if column is not None})
 

@@ -310,7 +310,7 @@ class RankTable:
         """The same ranks with the rows in the order of `users`, who must be the same."""
         row = {user: index for index, user in enumerate(self.users.user_ids)}
         order = np.array([row[user] for user in users.user_ids], dtype=np.int64)
-        ranks = {name: own.take(order) for name, own in self.ranks.items()}
+        ranks = {name: own.select(order) for name, own in self.ranks.items()}
         return RankTable(ranks, {name: members[order] for name, members in self.slices.items()}, users)
 
     def to_parquet(self) -> bytes:

@@ -137,6 +137,18 @@ def test_the_same_seed_gives_the_same_component(tmp_path: Path) -> None:
     assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes()
 
 
+@pytest.mark.parametrize(("has", "products"), [(True, "bfloat16"), (False, "float32")])
+def test_a_record_says_the_arithmetic_it_was_trained_in(
+    has: bool, products: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("weaverec.backbone", "weaverec.training"):
+        monkeypatch.setattr(f"{module}.has_bfloat16", lambda _: has)
+    quick = replace(QUICK, steps=1, validations=1)
+    notes = component(data(), ("a",), quick, BUDGET, 0).make(tmp_path, quietly(tmp_path)).notes
+    assert notes["arithmetic"] == f"{products} products, float32 base"
+    assert notes["prefixes"].keys() == {"a"}
+
+
 class _Killed(BaseException):
     pass
 

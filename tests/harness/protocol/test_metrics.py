@@ -110,3 +110,17 @@ def test_a_rising_transform_of_the_scores_changes_nothing(scores: list[float], f
     values = np.unique(np.array([scores], dtype=np.float32))[None, :]
     target = np.array([0])
     assert rank_among(values, target).above == rank_among(values * np.float32(2), target).above
+
+
+def test_ranks_are_joined_and_selected_with_the_columns_that_only_some_have() -> None:
+    plain = Ranks(np.array([0, 3]), np.array([0, 2]), np.array([9, 9]))
+    tied = Ranks(np.array([4]), np.array([1]), np.array([5]), chance=np.array([0.5]), unscored=np.array([True]))
+    both = Ranks.joined([plain, tied])
+    assert both.chance.tolist() == [1, 1, 0.5]
+    assert both.unscored.tolist() == [False, False, True]
+    assert Ranks.joined([plain, plain]).chance is None
+    for name, values in per_user(both).items():
+        expected = np.concatenate([per_user(plain)[name], per_user(tied)[name]])
+        np.testing.assert_array_equal(values, expected)
+        np.testing.assert_array_equal(per_user(both.select(np.array([2, 0])))[name], expected[[2, 0]])
+    assert plain.select(np.array([1])).chance is None
