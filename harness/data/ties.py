@@ -96,6 +96,10 @@ class Neighbours:
     numbers: Rising | None = None
     places: Rising | None = None
 
+    def of(self, kind: str) -> Rising | None:
+        """Ids as `text` or as `numbers`, or `places`; None where it is not known."""
+        return {"text": self.ids, "numbers": self.numbers, "places": self.places}[kind]
+
     @property
     def telling(self) -> tuple[str, Rising]:
         """Ids as text or as numbers, whichever is further from chance, and which it is."""
@@ -161,10 +165,11 @@ class TieAudit:
                 f"within ties, {_rise(self.within)}: the order of ties is the file's, and decides the test event of "
                 f"{_percent(self.test_tied)} of users. Say ties: hashed, unless the lines are in true order."
             ]
-        if self.file_within is not None and self.file_within.telling[1].far:
+        if self.within is not None and self.file_within is not None and self.file_within.telling[1].far:
+            here = self.within.of(self.id_kind)
             return [
                 f"within ties of the file, {_rise(self.file_within)}: its lines are in no random order there. Here "
-                f"ties are {self.order}: {_percent(self.within.telling[1].share if self.within else None)}."
+                f"ties are {self.order}: {_percent(here.share if here else None)}."
             ]
         return []
 

@@ -57,9 +57,7 @@ def _row(name: str, audit: TieAudit) -> dict[str, str]:
 
 
 def _rising(neighbours: Neighbours | None, kind: str) -> str:
-    if neighbours is None:
-        return "–"
-    rising = {"text": neighbours.ids, "numbers": neighbours.numbers, "places": neighbours.places}[kind]
+    rising = neighbours.of(kind) if neighbours else None
     return _percent(rising.share if rising else None)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.domain import Domain, Sequences
@@ -109,12 +109,14 @@ def test_a_format_of_one_s_own(written: str, time_format: str, seconds: str | No
     assert seconds is None or as_seconds(int(instants.nanoseconds[0])) == seconds
 
 
+@settings(deadline=None)
 @given(st.integers(0, LATEST), st.sampled_from(list(NANOSECONDS)))
 def test_a_decimal_is_read_as_it_is_written(nanoseconds: int, unit: str) -> None:
     written = f"{Decimal(nanoseconds) / NANOSECONDS[unit]:f}"
     assert read_times(pa.array([written]), unit, LATEST).nanoseconds.tolist() == [nanoseconds]
 
 
+@settings(deadline=None)
 @given(st.integers(0, LATEST))
 def test_seconds_are_written_without_loss(nanoseconds: int) -> None:
     written = as_seconds(nanoseconds)
