@@ -125,14 +125,18 @@ def leftovers(root: Path) -> list[Path]:
     return found
 
 
-def remove_leftovers(root: Path) -> list[Path]:
+def remove_leftovers(root: Path, deep: bool = True) -> list[Path]:
     """Removes what dead processes left unfinished below `root`; never what a live process is filling.
+
+    Args:
+        root: where to look.
+        deep: in its folders too.
 
     Returns:
         What was removed.
     """
     removed = []
-    for path in _unfinished(root):
+    for path in _unfinished(root, deep):
         with _taken(path) as free:  # until it is gone: its maker may be about to lock it
             if free:
                 remove(path)
@@ -140,11 +144,11 @@ def remove_leftovers(root: Path) -> list[Path]:
     return removed
 
 
-def _unfinished(root: Path) -> list[Path]:
+def _unfinished(root: Path, deep: bool = True) -> list[Path]:
     found = []
     for folder, folders, files in os.walk(root):
         hidden = [name for name in (*folders, *files) if name.startswith(".") and name.endswith(_UNFINISHED)]
-        folders[:] = [name for name in folders if name not in hidden]
+        folders[:] = [name for name in folders if deep and name not in hidden]
         found += [Path(folder, name) for name in hidden]
     return sorted(found)
 

@@ -79,7 +79,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Runs a suite."""
-    from harness.files import check_writable
+    from harness.files import check_writable, remove_leftovers
     from harness.report.collect import NoResultsError, results_in
     from harness.run.execute import (
         Workplace,
@@ -108,7 +108,10 @@ def run(
     with together(chosen_device) as processes:
         console.quiet = not processes.main
         if processes.main:
-            remove_what_was_left(cache_dir, *([] if dry_run else [output_dir / "results"]))
+            remove_what_was_left(cache_dir)
+            if not dry_run:
+                remove_what_was_left(output_dir / "results")
+                remove_leftovers(output_dir, deep=False)  # the user's own folders may be below
         with processes.main_first():
             domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
         there = results_in(output_dir / "results") if missing else ()

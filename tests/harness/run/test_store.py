@@ -101,7 +101,8 @@ def test_what_a_killed_process_left_is_removed_and_nothing_of_a_live_one(tmp_pat
     process.kill()
     process.wait()
     assert leftovers(tmp_path) == hidden
-    assert remove_leftovers(tmp_path) == hidden
+    assert remove_leftovers(tmp_path, deep=False) == [path for path in hidden if path.parent == tmp_path]
+    assert remove_leftovers(tmp_path) == [path for path in hidden if path.parent != tmp_path]
     assert not list(tmp_path.glob("**/.*.unfinished"))
     assert all(path.exists() for path in (*mine, kept))
 
