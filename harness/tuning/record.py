@@ -68,10 +68,9 @@ def read_tuning(path: Path) -> Tuning | None:
         return Tuning.model_validate(read_yaml(path))
     except FileNotFoundError:
         return None
-    except ValidationError as error:
-        raise HarnessError(
-            f"{path}: {error.errors()[0]['msg']}.", "Restore the file, or delete it and run: harness tune."
-        ) from error
+    except (HarnessError, ValidationError) as error:
+        what = f"{path}: {error.errors()[0]['msg']}." if isinstance(error, ValidationError) else error.what
+        raise HarnessError(what, "Restore the file, or delete it and run: harness tune.") from error
 
 
 def write_tuning(tuning: Tuning, path: Path) -> None:

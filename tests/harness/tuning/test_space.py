@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 import pytest
 from annotated_types import Ge, Gt, Le
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
@@ -157,6 +157,7 @@ def test_values_that_do_not_fit(name: str, value: Any, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+@settings(deadline=None, max_examples=50)
 @given(value=st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists))
 def test_any_value_is_taken_as_declared_or_refused(value: Any) -> None:
     for name, kinds in {"rate": float, "size": int, "on": bool, "kind": str, "name": (str, type(None))}.items():
