@@ -100,6 +100,7 @@ class Shop:
     """A folder with a suite, its data, and a package of methods that sub-processes find."""
 
     def __init__(self, folder: Path, *methods: str, seconds: float = 0) -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
         self.journal_path = folder / "journal"
         self.journal_path.touch()

@@ -80,6 +80,6 @@ def test_many_take_turns(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_locked_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(HarnessError, match="Cannot lock .*--cache-dir"), locked(tmp_path / "file" / "a.lock", "x"):
+    with pytest.raises(HarnessError, match=r"Cannot lock .*--cache-dir"), locked(tmp_path / "file" / "a.lock", "x"):
         pass
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

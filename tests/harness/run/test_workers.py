@@ -94,7 +94,9 @@ if __name__ == "__main__":
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
 def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "parent.py").write_text(PARENT)
-    parent = subprocess.Popen([sys.executable, tmp_path / "parent.py"], env=os.environ | {"PYTHONPATH": os.getcwd()})
+    parent = subprocess.Popen(
+        [sys.executable, tmp_path / "parent.py"], env=os.environ | {"PYTHONPATH": str(Path.cwd())}
+    )
     deadline = time.monotonic() + 60
     while len(children := psutil.Process(parent.pid).children(recursive=True)) < 2:
         assert time.monotonic() < deadline
