@@ -3,7 +3,7 @@
 import pytest
 
 from harness.method import make_method, method_names
-from harness.tuning.tunable import Tunable
+from harness.tuning.tunable import Tunable, check_space
 
 
 @pytest.mark.parametrize("name", [*method_names(), "recbole.NARM"])
@@ -11,6 +11,7 @@ def test_an_untuned_method_is_the_first_trial_of_its_tuning(name: str) -> None:
     method = make_method(name)
     if isinstance(method, Tunable):
         assert method.tuned(method.space.first()).settings == method.settings
+        check_space(method, method.space, name)
 
 
 def test_methods_with_one_space_try_the_same_settings() -> None:

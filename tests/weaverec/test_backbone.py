@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel, BartConfig, BartModel, BertConfig, BertModel, T5Config, T5Model, ViTConfig, ViTModel
 
 from harness.errors import HarnessError, UnavailableError
+from harness.method import make_method
 from tests.weaverec.decoders import decoder
 from weaverec.backbone import Backbone, find_backbone, load, packaged_minilm
 
@@ -199,3 +200,12 @@ def test_a_wrong_name_is_refused(tmp_path: Path, name: str, message: str) -> Non
 def test_a_model_that_could_be_fetched_is_only_unavailable(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="hf download nobody/has-this"):
         find_backbone("nobody/has-this", tmp_path)
+
+
+def test_a_method_reads_a_path_from_the_suite_s_folder_and_keeps_it_as_it_is_written(whole, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "models" / "mine")
+    for name in ("target-only", "ranker.target-only"):
+        method = make_method(name).relative_to(tmp_path).tuned({"backbone": "models/mine"})
+        assert method.settings.backbone == "models/mine"
+        assert method.backbone == Backbone("mine", tmp_path / "models" / "mine")
+        method.check_files()

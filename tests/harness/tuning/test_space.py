@@ -10,12 +10,13 @@ import numpy as np
 import optuna
 import pytest
 from annotated_types import Ge, Gt, Le
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
+from harness.method import make_method
 from harness.tuning.space import Space
-from harness.tuning.tunable import check_settings, with_settings
+from harness.tuning.tunable import check_settings, check_space, with_settings
 
 
 @given(low=st.floats(1e-6, 1), width=st.floats(1.5, 1e6), log=st.booleans(), seed=st.integers(0, 1000))
@@ -157,6 +158,7 @@ def test_values_that_do_not_fit(name: str, value: Any, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+@settings(deadline=None, max_examples=50)
 @given(value=st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists))
 def test_any_value_is_taken_as_declared_or_refused(value: Any) -> None:
     for name, kinds in {"rate": float, "size": int, "on": bool, "kind": str, "name": (str, type(None))}.items():
@@ -176,3 +178,17 @@ def test_a_type_that_no_suite_can_give() -> None:
 
     with pytest.raises(HarnessError, match="space: no suite can give it"):
         check_settings(Odd(), {"space": 1})
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"prior": {"first": 1.0, "low": 0.0, "high": 2.0}}, "Space.prior: found 0.0. It should be greater than 0."),
+        ({"prior": {"first": "x", "choices": ["x"]}}, 'Space.prior: found "x". It should be a valid number.'),
+        ({"pror": {"first": 1.0, "choices": [1.0]}}, "Space.pror: there is no such setting. Did you mean 'prior'?"),
+    ],
+)
+def test_a_space_that_its_method_does_not_take(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(HarnessError) as caught:
+        check_space(make_method("markov"), Space.model_validate(space), "Space")
+    assert message in str(caught.value)
