@@ -122,7 +122,8 @@ def carried_over(path: Path, opened: Opened) -> str:
     }
     # What later versions know of a domain, such as an audit of its ties, goes into raw["data"][name] here:
     # `opened.domains.load(name)` is the domain.
-    return RunResult.model_validate(raw).model_dump_json(indent=1) + "\n"
+    # What a result does not hold stays away from it, so that nothing else about it changes.
+    return RunResult.model_validate(raw).model_dump_json(indent=1, exclude_unset=True) + "\n"
 
 
 def _check(raw: dict[str, Any], table: RankTable, opened: Opened) -> None:

@@ -33,6 +33,7 @@ class Fixed:
     """Vectors drawn from the seed: a method whose seeds differ."""
 
     settings = NoSettings()
+    reference: str | None = "target-only"
 
     def learns_from(self, target, sources):
         return (target, *sources)

@@ -3,9 +3,14 @@
 from pathlib import Path
 
 import pytest
+import typer
 
+from harness.cli.run import leaderboard
 from harness.errors import HarnessError
+from harness.report.collect import collect
+from harness.report.leaderboard import overview
 from harness.report.readme import suites_shown, with_overviews
+from tests.harness.report.test_leaderboard import run_all
 
 TEXT = """# Mine
 
@@ -44,3 +49,29 @@ def test_a_marker_without_its_end_is_named(tmp_path: Path, text: str) -> None:
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"Cannot read .*mine\.md"):
         with_overviews(tmp_path / "mine.md", lambda _: "x")
+
+
+def test_the_command_writes_and_checks_the_readme_beside_the_output_folder(toy, tmp_path: Path, capsys) -> None:
+    run_all(toy, methods=("popularity",), seeds=(0,))
+    toy.suite = toy.replace(toy.suite, version=2)
+    results = run_all(toy, methods=("popularity", "fixed"), seeds=(0,))
+    readme, elsewhere = tmp_path / "README.md", tmp_path / "elsewhere.md"
+    for path in (readme, elsewhere):
+        path.write_text("# Mine\n<!-- leaderboard: toy -->\n<!-- end -->\n")
+    leaderboard(output_dir=toy.out)
+    # The newest version's.
+    table = overview(collect(results, "toy", 2))
+    assert "| fixed" in table
+    assert readme.read_text() == f"# Mine\n<!-- leaderboard: toy -->\n{table}\n<!-- end -->\n"
+    leaderboard(output_dir=toy.out, check=True)
+    leaderboard(output_dir=toy.out, readme=elsewhere)
+    assert elsewhere.read_text() == readme.read_text()
+    readme.write_text(readme.read_text().replace("0.", "1.", 1))
+    capsys.readouterr()
+    with pytest.raises(typer.Exit):
+        leaderboard(output_dir=toy.out, check=True)
+    assert f"{readme}: differs from what its results give" in capsys.readouterr().out
+    # One without markers is left alone.
+    readme.write_text("# Mine\n")
+    leaderboard(output_dir=toy.out)
+    assert readme.read_text() == "# Mine\n"
