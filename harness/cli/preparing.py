@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from harness.run.opening import Domains
 
 
+#: Seconds from which on a log says how long preparing a domain took.
+_LONG_S = 20
+
+
 def prepare_shown(console: "Console", specs: "Sequence[DomainSpec]", cache_dir: Path, data_dir: Path) -> "Domains":
     """Prepares domains and prints, for each, what was dropped and what is odd."""
     from harness.run.opening import prepare_domains
@@ -25,8 +29,9 @@ def prepare_shown(console: "Console", specs: "Sequence[DomainSpec]", cache_dir: 
 
         def told(spec: "DomainSpec", prepared: "Prepared") -> None:
             nonlocal started
-            if prepared.fresh and not console.is_terminal:
-                console.print(f"{spec.name}: prepared in {duration(time.monotonic() - started)}")
+            took = time.monotonic() - started
+            if prepared.fresh and not console.is_terminal and took > _LONG_S:
+                console.print(f"{spec.name}: prepared in {duration(took)}")
             started = time.monotonic()
             for line in prepared.made.lines():
                 console.print(one_line(f"{spec.name}: {line}"))
