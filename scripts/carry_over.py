@@ -4,7 +4,9 @@ Ranks, metrics, costs and provenance stay as they are, to the last bit. What ver
 the data, which are prepared again, and must have the fingerprints that the results have:
 
 - `users.parquet` in each scenario's folder: ids of the users and held-out items that the rows of ranks are of. The
-  slices that the data give these users must be those of each table of ranks, row by row;
+  slices that the data give these users must be those of each table of ranks, row by row (version 3 cut cold users by
+  the shortest third's longest history, and they stay as they were cut);
+- an audit of each domain's order of ties;
 - `candidate_seed` and `least_recall`, from the suite's file, which replace the digest of the whole suite. Candidates
   are drawn again with that seed, and must be those of the result;
 - `learns_from` and `reference`, from the method, where the result does not have them.
@@ -22,11 +24,12 @@ import argparse
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.errors import HarnessError
 from harness.files import write_atomically
@@ -52,6 +55,7 @@ class Opened:
         domains: the prepared domains.
         users: whom the rows of ranks are of.
         slices: which users are in each slice, bool [n_users].
+        cold_users: those of version 3.
         split: the split with its instants.
         drawn: digests of drawn candidates, by the candidate set's name.
     """
@@ -60,7 +64,8 @@ class Opened:
     scenario: Scenario
     domains: Domains
     users: TestUsers
-    slices: dict[str, np.ndarray[Any, np.dtype[np.bool_]]]
+    slices: dict[str, NDArray[np.bool_]]
+    cold_users: NDArray[np.bool_]
     split: str
     drawn: dict[str, str]
 
@@ -120,8 +125,9 @@ def carried_over(path: Path, opened: Opened) -> str:
         "least_recall": opened.suite.least_recall,
         "users_sha256": opened.users.digest,
     }
-    # What later versions know of a domain, such as an audit of its ties, goes into raw["data"][name] here:
-    # `opened.domains.load(name)` is the domain.
+    for name, record in raw["data"].items():
+        if name in opened.domains.ties:
+            record["ties"] = asdict(opened.domains.ties[name])
     # What a result does not hold stays away from it, so that nothing else about it changes.
     return RunResult.model_validate(raw).model_dump_json(indent=1, exclude_unset=True) + "\n"
 
@@ -147,7 +153,8 @@ def _check(raw: dict[str, Any], table: RankTable, opened: Opened) -> None:
         if found[aspect] != value:
             raise HarnessError(f"Another {aspect} than the suite's: {found[aspect]}, not {value}.", "Make it anew.")
     for name, members in opened.slices.items():
-        if not np.array_equal(table.slices.get(name, ()), members):
+        cuts = [members, opened.cold_users] if name == "cold_users" else [members]
+        if not any(np.array_equal(table.slices.get(name, ()), cut) for cut in cuts):
             raise HarnessError(f"Its slice {name} is not that of the data.", "Make it anew.")
 
 
@@ -165,12 +172,14 @@ def _open(suite: Suite, name: str, cache: Path, data: Path) -> Opened:
     training = open_training(suite, scenario, domains)
     test = open_test(suite, scenario, domains)
     target = training.target_domain
+    lengths = test.histories.sequences.lengths
     return Opened(
         suite,
         scenario,
         domains,
         tested_users(suite, training, test),
         slices_of(test, target),
+        lengths <= np.sort(lengths)[(len(lengths) - 1) // 3],
         target.split,
         candidate_digests(suite, scenario, domains),
     )

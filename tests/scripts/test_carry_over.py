@@ -22,6 +22,8 @@ def old(toy, monkeypatch: pytest.MonkeyPatch):
     after = {path: path.read_bytes() for path in results.rglob("*.*")}
     for path in results.rglob("*.json"):
         raw = json.loads(path.read_text()) | {"schema_version": 3, "suite_digest": "0" * 64}
+        for record in raw["data"].values():
+            record.pop("ties", None)
         path.write_text(json.dumps({name: value for name, value in raw.items() if name not in NEW}, indent=1))
     for path in results.rglob("users.parquet"):
         path.unlink()
