@@ -1,0 +1,33 @@
+"""What is written about the order of ties is what results and data give."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.data.store import DomainStore
+from harness.datasets import load_dataset
+from harness.report.ties import tie_table
+from scripts.order_of_ties import order_of_ties
+
+ROOT = Path(__file__).parents[1]
+AUDIT = (ROOT / "docs" / "order-of-ties.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", ["README.md", "leaderboards/experiments/README.md"])
+def test_the_table_is_what_the_experiment_gives(path: str) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert f"<!-- order of ties -->\n{order_of_ties()}\n<!-- end -->" in text
+
+
+@pytest.mark.data
+@pytest.mark.skipif("CDSR_DATA" not in os.environ, reason="CDSR_DATA names no folder of data sets")
+@pytest.mark.parametrize("name", re.findall(r"^\| ([a-z0-9-]+) +\|.*%", AUDIT, re.MULTILINE))
+def test_the_audit_is_what_preparing_finds(name: str, tmp_path: Path) -> None:
+    source = load_dataset(name).source
+    audit = DomainStore(tmp_path).prepare(source, name, 5, Path(os.environ["CDSR_DATA"])).made.ties
+    cells = dict(zip(*(re.findall(r"[^|\s][^|]*[^|\s]", row) for row in tie_table({name: audit}).split("\n")[::2]), strict=True))
+    (row,) = re.findall(rf"^\| {name} +\|(.*)\|$", AUDIT, re.MULTILINE)
+    shown = set(row.replace(" ", "").split("|"))
+    assert shown <= {cell.replace(" ", "") for cell in cells.values()}, (shown, cells)
