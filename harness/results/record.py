@@ -466,7 +466,7 @@ def read_result(
 
 
 _SPLIT = re.compile(
-    rf"({'|'.join(sorted(set(SPLITS) - {'temporal'}, key=len, reverse=True))})|temporal(/\d{{1,11}}){{2}}"
+    rf"({'|'.join(sorted(set(SPLITS) - {'temporal'}, key=len, reverse=True))})|temporal(/\d{{1,11}}(\.\d{{1,9}})?){{2}}"
 )
 
 

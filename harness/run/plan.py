@@ -20,6 +20,7 @@ from harness.method import (
 )
 from harness.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
+from harness.results.failure import is_failure
 from harness.results.record import RunResult, difference, read_record, result_path
 from harness.run.artefacts import artefact_key
 from harness.run.methods import check_data, code_of, method_for, unavailable
@@ -186,7 +187,7 @@ def check_results(plan: Plan, suite: Suite, domains: Domains, results: Path) -> 
     for scenario in dict.fromkeys(run.scenario for run in plan.runs):
         expected = suite.conditions(scenario, domains.fingerprints)
         folder = results / suite.name / f"v{suite.version}" / scenario.name
-        for path in sorted(set(folder.glob("*.json")) - written):
+        for path in sorted(path for path in set(folder.glob("*.json")) - written if not is_failure(path)):
             result = read_record(path)
             own = bound.get((scenario, result.method), {})
             _check_beside(path, result, expected, own, suite)

@@ -13,11 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.data.prepare import prepare
+from harness.data.times import as_seconds
 from harness.errors import HarnessError
 from harness.files import file_digest
 from harness.report.collect import collect
 from harness.report.transfer import _paired
-from harness.results.record import RankTable, TestUsers, read_result
+from harness.results.record import _SPLIT, RankTable, TestUsers, read_result
 from tests.conftest import toy_raw
 from tests.harness.report.test_leaderboard import run_all
 
@@ -146,3 +147,8 @@ def test_rows_of_two_scenarios_are_paired_by_user_and_not_by_place(results: Path
     stranger = TestUsers(("nobody", *table.users.user_ids[1:]), table.users.item_ids)
     strange = replace(one, tables=(RankTable(table.ranks, table.slices, stranger), *others))
     assert _paired(one, strange) is None
+
+
+@pytest.mark.parametrize("instant", [0, 1_500_000_000 * 10**9, 1_500_000_000_090_000_000, 1])
+def test_a_split_between_seconds_is_a_split(instant: int) -> None:
+    assert _SPLIT.fullmatch(f"temporal/{as_seconds(instant)}/{as_seconds(instant + 1)}")
