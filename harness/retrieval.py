@@ -167,4 +167,5 @@ class ItemIndex:
             found = self.scores(queries[rows], n + int(barred.lengths.max(initial=0)))
             found[barred.users, barred.items] = -np.inf
             hits.append(np.count_nonzero(found >= thresholds[rows, None], axis=1))
-        return np.minimum(np.concatenate(hits), wanted)
+        counted: Ints = np.minimum(np.concatenate(hits), wanted)
+        return counted
