@@ -55,6 +55,9 @@ def main() -> None:
         print(f"harness: {error}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
+        # Tidied up: a further signal must not change the exit code. Python's own end keeps what is ignored so.
+        for number in _STOPPING:
+            signal.signal(number, signal.SIG_IGN)
         if stop.code == 128 + signal.SIGINT:  # what typer makes of Ctrl-C
             print(
                 "harness: Interrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr
@@ -70,6 +73,8 @@ def main() -> None:
         sys.exit(1)
 
 
+#: What stops a command.
+_STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds after a first Ctrl-C or polite kill in which further ones are taken for impatience.
 _TIDYING_S = 10
 
@@ -90,7 +95,7 @@ def _stop_once() -> None:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _STOPPING:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup says
             signal.signal(number, stop)
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harness.data.markup import without_html
-from harness.data.raw import INTERACTIONS, ITEMS, Findings
+from harness.data.raw import INTERACTIONS, ITEMS, Findings, shortened
 from harness.data.readers import Chunk, kept, one_line
 from harness.data.times import NANOSECONDS, Instants, TimeUnit, fitting_unit, read_times, unit_by_size
 from harness.errors import HarnessError
@@ -157,7 +157,7 @@ def joined(fields: Iterable[str | None], findings: Findings, clean_html: bool) -
     """An item's text of its fields, on one line; texts that change when HTML is taken out are noted."""
     text = one_line(" ".join(field for field in fields if field))
     if clean_html and (plain := one_line(without_html(text))) != text:
-        findings.note("texts with HTML, which was taken out", 1, text)
+        findings.note("texts with HTML, which was taken out", 1, shortened(text))
         return plain
     return text
 

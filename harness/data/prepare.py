@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.data.domain import Domain, Fingerprint
-from harness.data.raw import Findings, RawDomain, Report, silent
+from harness.data.raw import Findings, RawDomain, Report, shortened, silent
 from harness.data.ties import HASHED, TIE_KEY_SQL, Counts, ItemOrder, TieAudit, TieOrder, audit_of, count
 from harness.data.times import NANOSECONDS, coarsest_unit
 from harness.errors import HarnessError
@@ -302,7 +302,7 @@ def _mark_train_only(path: Path, raw: RawDomain) -> list[int]:
         raw.findings.note(
             "users without a validation or test event: they only train",
             len(indices),
-            users["user_id"][indices[0]].as_py(),
+            shortened(users["user_id"][indices[0]].as_py()),
         )
     return indices
 
@@ -317,7 +317,7 @@ def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Rep
             if item not in wanted:
                 continue
             if item in texts:
-                raw.findings.note("items described twice; the text that sorts first stands", 1, item)
+                raw.findings.note("items described twice; the text that sorts first stands", 1, shortened(item))
             if text and (not texts.get(item) or text < texts[item]):  # whichever line comes first
                 texts[item] = text
             texts.setdefault(item, "")
@@ -328,7 +328,9 @@ def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Rep
             "Check that the items file belongs to the interactions, and the columns that are named.",
         )
     if silent_ones:
-        raw.findings.note("items without text: a language model sees an empty text", len(silent_ones), silent_ones[0])
+        raw.findings.note(
+            "items without text: a language model sees an empty text", len(silent_ones), shortened(silent_ones[0])
+        )
     table = pa.table({"item_id": pa.array(items), "text": pa.array([texts.get(item, "") for item in items])})
     pq.write_table(table, folder / "catalogue.parquet")
 

@@ -43,7 +43,7 @@ class Findings:
 
     def drop(self, reason: str, count: int, path: Path, row: int, detail: str = "", wished: bool = False) -> None:
         """Counts rows left out; keeps the place of the first for each reason."""
-        self._count(self.dropped, reason, count, f"{path} row {row}{f': {_short(detail)}' if detail else ''}")
+        self._count(self.dropped, reason, count, f"{path} row {row}{f': {shortened(detail)}' if detail else ''}")
         self.dropped[reason].wished = wished
 
     @property
@@ -52,8 +52,8 @@ class Findings:
         return sum(finding.count for finding in self.dropped.values() if not finding.wished)
 
     def note(self, oddity: str, count: int, first: str) -> None:
-        """Counts an oddity that loses nothing."""
-        self._count(self.noted, oddity, count, _short(first))
+        """Counts an oddity that loses nothing; `first` is where it was first met, or `shortened` text of the data."""
+        self._count(self.noted, oddity, count, first)
 
     def _count(self, findings: dict[str, Finding], reason: str, count: int, first: str) -> None:
         finding = findings.setdefault(reason, Finding(first=first))
@@ -66,7 +66,8 @@ class Findings:
         ]
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """At most 80 printable characters of a text of the data."""
     printable = "".join(c if c.isprintable() else "�" for c in text[:120])
     return printable if len(text) <= 80 else printable[:77] + "..."
 

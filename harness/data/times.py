@@ -24,8 +24,10 @@ _BELOW = {"s": 10**11, "ms": 10**14, "us": 10**17}
 _JANUARY_1970 = 31 * 86_400 * 10**9
 _EARLIEST = 10 * 365 * 86_400 * 10**9  # of what a wrong unit is recognised by: 1980
 
-_DECIMAL = r"^(?P<sign>[+-]?)(?P<whole>[0-9]{1,18})(?:\.(?P<part>[0-9]*))?$"
+_DECIMAL = r"^(?P<sign>[+-]?)(?P<whole>[0-9]{1,18}|[0-8][0-9]{18})(?:\.(?P<part>[0-9]*))?$"
 _SCIENTIFIC = r"^[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?$"
+#: What is read as a number, or a date in nanoseconds, at most: the year 2255 in nanoseconds, which int64 holds.
+_LARGEST = 9 * 10**18
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,8 @@ def _read_numbers(out: Instants, text: pa.Array, unit: TimeUnit, latest: int) ->
     rest = np.flatnonzero(~rows & np.asarray(pc.fill_null(pc.match_substring_regex(text, _SCIENTIFIC), False)))
     for row in rest:  # such as 1.5e+09: few files, so row by row
         value = Decimal(text[row].as_py())
-        if abs(value) >= 10**18:
-            value = Decimal(10**18 - 1).copy_sign(value)  # the future in every unit
+        if abs(value) > _LARGEST:
+            value = Decimal(_LARGEST).copy_sign(value)  # the future in every unit
         scaled = value * 10**9
         whole_part, billionth = divmod(abs(int(scaled)), 10**9)
         minus = -1 if value < 0 else 1
@@ -179,8 +181,11 @@ def _put(out: Instants, rows: Ints, whole: Ints, billionths: Ints, unit: TimeUni
 
 def _take(out: Instants, rows: Ints, parsed: "pd.Series[pd.Timestamp]", latest: int) -> None:
     """Dates at some rows."""
-    nanoseconds = parsed.dt.as_unit("ns").astype("int64").to_numpy()
-    out.missing[rows] = parsed.isna().to_numpy()
-    out.negative[rows] = (nanoseconds < 0) & ~out.missing[rows]
-    out.future[rows] = nanoseconds > latest
+    missing = parsed.isna().to_numpy()
+    seconds = parsed.dt.as_unit("s").astype("int64").to_numpy()
+    far = ~missing & (np.abs(seconds) > _LARGEST // 10**9)  # no nanoseconds count as far as a date can be
+    nanoseconds = parsed.mask(far).dt.as_unit("ns").astype("int64").to_numpy()
+    out.missing[rows] = missing
+    out.negative[rows] = ~missing & np.where(far, seconds < 0, nanoseconds < 0)
+    out.future[rows] = ~missing & np.where(far, seconds > 0, nanoseconds > latest)
     out.nanoseconds[rows] = np.where(out.usable[rows], nanoseconds, 0)

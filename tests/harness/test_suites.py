@@ -94,15 +94,14 @@ def test_titles_methods_and_seeds_do_not_change_what_a_suite_is_and_all_else_doe
     raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
     raw["suite"] = "mine"
 
-    def digest(**changes: object) -> str:
+    def meaning_of(**changes: object) -> str:
         path = tmp_path / "mine.yaml"
         path.write_text(yaml.safe_dump(raw | changes))
-        return load_suite(str(path)).digest
+        return meaning(load_suite(str(path)))
 
-    same = digest()
-    assert digest(title="another", methods=["popularity"], seeds=[7]) == same
+    same = meaning_of()
+    assert meaning_of(title="another", methods=["popularity"], seeds=[7]) == same
     for change in (
-        {"version": 2},
         {"candidates": ["full", "sampled-30"]},
         {"candidate_seed": 1},
         {"least_recall": 0.9},
@@ -114,7 +113,7 @@ def test_titles_methods_and_seeds_do_not_change_what_a_suite_is_and_all_else_doe
         {"domains": [d | {"ties": "hashed", "tie_seed": 1} for d in raw["domains"]]},
         {"scenarios": raw["scenarios"][:-1]},
     ):
-        assert digest(**change) != same, change
+        assert meaning_of(**change) != same, change
 
 
 def test_ties_are_hashed_unless_a_suite_says_otherwise(tmp_path: Path) -> None:
@@ -127,8 +126,8 @@ def test_ties_are_hashed_unless_a_suite_says_otherwise(tmp_path: Path) -> None:
         return load_suite(str(path))
 
     assert load() == load(ties="hashed", tie_seed=0)
-    assert load().digest == load(ties="hashed").digest
-    assert len({load(**o).digest for o in ({"ties": "hashed"}, {"tie_seed": 1}, {"ties": "file"})}) == 3
+    assert meaning(load()) == meaning(load(ties="hashed"))
+    assert len({meaning(load(**o)) for o in ({"ties": "hashed"}, {"tie_seed": 1}, {"ties": "file"})}) == 3
     for options, message in (
         ({"ties": "file", "tie_seed": 1}, "tie_seed is for ties: hashed"),
         ({"ties": "row"}, "'hashed' or 'file'"),
@@ -145,7 +144,7 @@ def test_where_there_are_no_timestamps_the_order_of_ties_changes_nothing(tmp_pat
         path = tmp_path / "mine.yaml"
         domains = [d | {"ties": ties} for d in raw["domains"]]
         path.write_text(yaml.safe_dump(raw | {"suite": "mine", "domains": domains}))
-        digests.add(load_suite(str(path)).digest)
+        digests.add(meaning(load_suite(str(path))))
     assert len(digests) == 1
 
 

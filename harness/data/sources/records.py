@@ -71,7 +71,7 @@ class _Records(Source):
 def _mentions(field: str, wanted: frozenset[str]) -> Callable[[bytes], bool]:
     """Whether a line may be the record of a wanted item. Most of a meta file's records are of no use, and parsing
     them, literals above all, would take most of the time; a line this cannot read is left to the parser."""
-    pattern = re.compile(rb"""["']""" + field.encode() + rb"""["']\s*:\s*u?(["']?)([^"'\\,}]+)\1""")
+    pattern = re.compile(rb"""["']""" + field.encode() + rb"""["']\s*:\s*u?(["']?)([^"'\\,}\s][^"'\\,}]*)\1""")
     known = {item.encode() for item in wanted}
 
     def mentions(line: bytes) -> bool:

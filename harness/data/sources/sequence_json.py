@@ -16,7 +16,7 @@ import orjson
 import pyarrow as pa
 
 from harness.data.cleaning import joined
-from harness.data.raw import INTERACTIONS, ITEMS, Findings, RawDomain, Report, silent
+from harness.data.raw import INTERACTIONS, ITEMS, Findings, RawDomain, Report, shortened, silent
 from harness.data.readers import text_of
 from harness.data.sources.source import Source, added
 from harness.data.streams import read_document
@@ -99,7 +99,7 @@ def _items(path: Path, text: tuple[str, ...], findings: Findings, clean_html: bo
             try:
                 fields = [text_of(record.get(field)) for field in text]
             except ValueError as error:
-                findings.note("items whose text cannot be read", 1, f"{item}: {error}")
+                findings.note("items whose text cannot be read", 1, shortened(f"{item}: {error}"))
         else:
             findings.drop("no record for the item", 1, path, row, item)
         texts.append(joined(fields, findings, clean_html))

@@ -324,7 +324,7 @@ def test_numbers_that_are_not_whole_stay_apart(tmp_path: Path) -> None:
     options = table(tmp_path, interactions="e.parquet")
     ids = [12.0, 12.5, None, float("nan"), 1e300]
     pq.write_table(pa.table({"user_id": ["u"] * 5, "item_id": ids, "timestamp": range(5)}), tmp_path / "e.parquet")
-    with pytest.raises(HarnessError, match="none of its 4 items has a text"):
+    with pytest.raises(HarnessError, match="none of its 4 items is in the items file"):
         prepared(options, tmp_path)
     (tmp_path / "i.csv").write_text("item_id,title\n12,Twelve\n12.5,A half more\n")
     domain, _ = prepared(options, tmp_path)

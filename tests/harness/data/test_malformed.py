@@ -207,7 +207,7 @@ WHOLE: list[tuple[str, Callable[[Path], dict], str]] = [
     ("JSON lines empty", lambda f: amazon(f, b""), "reviews.json is empty"),
     ("JSON lines of another file", lambda f: amazon(f, b'{"user": 1}\n{"user": 2}\n'), "reviews.json"),
     ("JSON array", lambda f: amazon(f, b'[{"reviewerID": "a"}]'), "reviews.json.*row 1|no interaction"),
-    ("meta of another file", lambda f: amazon(f, json_line("a", "item1", 5), b'{"id": "item1"}\n'), "meta.json|has a text"),
+    ("meta of another file", lambda f: amazon(f, json_line("a", "item1", 5), b'{"id": "item1"}\n'), "meta.json|is in the items file"),
     ("sequences: bad JSON", lambda f: sequences(f, train=b'{"0": [1,'), "train.json line 1"),
     ("sequences: a list", lambda f: sequences(f, train=[1, 2]), "train.json holds no JSON object"),
     ("sequences: unknown item", lambda f: sequences(f, train={"0": [0, 9], "1": [1]}), "train.json entry 1: item 9"),

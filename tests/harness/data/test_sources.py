@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from harness.data.domain import Domain
-from harness.data.prepare import Preparation
+from harness.data.prepare import Preparation, prepare
 from harness.data.sources import SOURCES, make_source
 from harness.data.store import DomainStore
 from harness.errors import HarnessError
@@ -180,3 +180,11 @@ def test_sequence_json_keeps_its_split_and_has_no_time(tmp_path: Path) -> None:
 def test_an_unknown_option_gets_a_suggestion() -> None:
     with pytest.raises(HarnessError, match="Did you mean 'reviews'"):
         make_source({"source": "amazon-2018", "review": "a", "meta": "b"})
+
+
+@pytest.mark.parametrize("item", ["é", "aé", "用", "\U0001f600", "a\\b", " padded"])
+def test_ids_that_json_escapes_keep_their_texts(tmp_path: Path, item: str) -> None:
+    (tmp_path / "r.json").write_text(json.dumps({"reviewerID": "u", "asin": item, "unixReviewTime": 1_500_000_000}))
+    (tmp_path / "m.json").write_text(json.dumps({"asin": item, "title": "Kettle"}))
+    source = make_source({"source": "amazon-2018", "reviews": "r.json", "meta": "m.json"})
+    assert prepare(source.open("toy", tmp_path), 1).catalogue.texts == ("Kettle",)

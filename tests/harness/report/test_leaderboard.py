@@ -208,7 +208,7 @@ def test_names_and_causes_with_markup_are_shown_as_they_are(toy) -> None:
     assert r"- other\|one, seed 0, failed: no \| such # thing" in text.splitlines()
     earlier = "- popularity, seed 1, failed: no \\| such # thing The figures above are those of an earlier run."
     assert earlier in text.splitlines()
-    assert "## never\n\nEvery run failed.\n" in text
+    assert "## never\n\nNo run came to a result.\n" in text
     assert "no result of other" not in text
 
 

@@ -207,6 +207,6 @@ def test_a_method_that_cannot_learn_from_the_data(toy) -> None:
             raise AssertionError("it was to be refused before")
 
     toy.add("fussy", Fussy)
-    with pytest.raises(HarnessError, match="left is not to my taste"):
-        plan(toy, ("popularity", "fussy"))
-    assert [run.method for run in plan(toy, ("popularity",)).missing] == ["popularity"]
+    made = plan(toy, ("popularity", "fussy"))
+    assert [run.method for run in made.missing] == ["popularity"]
+    assert [(run.method, run.reason) for run in made.skipped] == [("fussy", "left is not to my taste. Choose another.")]

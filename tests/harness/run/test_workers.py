@@ -110,7 +110,7 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
 
 def test_names_are_no_markup_on_a_terminal() -> None:
     written = io.StringIO()
-    with bars(Console(file=written, force_terminal=True, width=100)) as shown:
+    with bars(Console(file=written, force_terminal=True, width=100, highlight=False)) as shown:
         shown.phase("Scoring", 2)
         shown.start("[/x] on a\nb")
         shown.finish("[/x] on a\nb", failed=True)
