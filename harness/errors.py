@@ -4,6 +4,9 @@ import difflib
 from collections.abc import Iterable
 from typing import Self
 
+#: Characters of what an error found that are shown.
+_LONGEST = 1200
+
 
 class HarnessError(Exception):
     """Something the user can mend.
@@ -21,7 +24,9 @@ class HarnessError(Exception):
         self.mend = mend
 
     def __str__(self) -> str:
-        return one_line(f"{self.what} {self.mend}")
+        # What was found may be a name of ten thousand characters.
+        what = self.what if len(self.what) <= _LONGEST else f"{self.what[: _LONGEST - 200]} … {self.what[-200:]}"
+        return one_line(f"{what} {self.mend}")
 
     @classmethod
     def unknown(cls, kind: str, name: str, known: Iterable[str], mend: str = "") -> Self:

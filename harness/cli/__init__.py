@@ -55,9 +55,10 @@ def main() -> None:
         print(f"harness: {error}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as stop:
-        # Tidied up: a further signal must not change the exit code. Python's own end keeps what is ignored so.
-        for number in _STOPPING:
-            signal.signal(number, signal.SIG_IGN)
+        if stop.code in [128 + number for number in _STOPPING]:
+            # Tidied up: a further signal must not change the exit code. Python's own end keeps what is ignored so.
+            for number in _STOPPING:
+                signal.signal(number, signal.SIG_IGN)
         if stop.code == 128 + signal.SIGINT:  # what typer makes of Ctrl-C
             print(
                 "harness: Interrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr

@@ -219,7 +219,11 @@ def _work(pipe: Connection, gpu: str | None) -> None:
             task = pipe.recv()
         except EOFError:
             return
-        pipe.send(("over", _failure_of(task)))
+        failure = _failure_of(task)
+        try:
+            pipe.send(("over", failure))
+        except OSError:  # the parent is gone, and nobody waits for it
+            return
 
 
 def _failure_of(task: Task) -> Failure | None:

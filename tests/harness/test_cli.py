@@ -189,6 +189,7 @@ def test_a_folder_without_permission(place: Path, monkeypatch, capsys) -> None:
 
 def test_debug_shows_where(place: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", ["harness", "run", "--suite", "cdrs", "--debug"])
+    monkeypatch.setenv("HARNESS_DEBUG", "")  # so that what the command sets is gone afterwards
     with pytest.raises(cli.HarnessError):
         cli.main()
 
