@@ -20,11 +20,12 @@ from harness.method import (
 )
 from harness.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
+from harness.protocol.slices import slices_of
 from harness.results.failure import is_failure
 from harness.results.record import RunResult, difference, read_record, result_path
 from harness.run.artefacts import artefact_key
 from harness.run.methods import check_data, code_of, method_for, unavailable
-from harness.run.opening import Domains, check_candidates, open_training
+from harness.run.opening import Domains, check_candidates, open_test, open_training
 from harness.run.provenance import package_versions
 from harness.run.store import Store
 from harness.tuning.record import Tuning
@@ -176,7 +177,8 @@ def check_results(plan: Plan, suite: Suite, domains: Domains, results: Path) -> 
 
     Raises:
         HarnessError: results of a scenario are there that were made with other data, another split or overlap, other
-            candidates or another budget; or those of a method with other settings or files; or one cannot be read.
+            candidates, other slices of users or another budget; or those of a method with other settings or files; or
+            one cannot be read.
     """
     written = {results / result_path(suite.name, suite.version, r.scenario.name, r.method, r.seed) for r in plan.runs}
     bound: dict[tuple[Scenario, str], dict[str, object]] = {}
@@ -185,9 +187,17 @@ def check_results(plan: Plan, suite: Suite, domains: Domains, results: Path) -> 
             method, _ = method_for(suite, run.scenario, run.method)
             bound[run.scenario, run.method] = {"settings": settings_of(method), "content": content_of(method)}
     for scenario in dict.fromkeys(run.scenario for run in plan.runs):
-        expected = suite.conditions(scenario, domains.fingerprints)
         folder = results / suite.name / f"v{suite.version}" / scenario.name
-        for path in sorted(path for path in set(folder.glob("*.json")) - written if not is_failure(path)):
+        paths = sorted(path for path in set(folder.glob("*.json")) - written if not is_failure(path))
+        if not paths:
+            continue
+        target = open_training(suite, scenario, domains).target_domain
+        slices = slices_of(open_test(suite, scenario, domains), target)
+        expected = {
+            **suite.conditions(scenario, domains.fingerprints),
+            "slices": {name: int(members.sum()) for name, members in slices.items()},
+        }
+        for path in paths:
             result = read_record(path)
             own = bound.get((scenario, result.method), {})
             _check_beside(path, result, expected, own, suite)
@@ -196,7 +206,7 @@ def check_results(plan: Plan, suite: Suite, domains: Domains, results: Path) -> 
 def _check_beside(
     path: Path, result: RunResult, expected: Mapping[str, object], own: Mapping[str, object], suite: Suite
 ) -> None:
-    there = {**result.conditions, "settings": result.settings, "content": result.content}
+    there = {**result.conditions, "slices": result.slices, "settings": result.settings, "content": result.content}
     planned_aspects: dict[str, Any] = json.loads(canonical_json({**expected, **own}))  # tuples become lists
     for aspect, planned in planned_aspects.items():
         if there[aspect] != planned:

@@ -140,6 +140,20 @@ def test_what_cannot_stand_on_a_board_is_told_before_the_run(toy, change: dict[s
     check_results(plan_of(toy, suite, seeds=(0, 1)), suite, toy.domains, results)
 
 
+def test_slices_that_were_cut_otherwise_are_told_before_the_run(toy) -> None:
+    results = run_all(toy)
+    plan = plan_of(toy, methods=("popularity",), seeds=(2,))
+    check_results(plan, toy.suite, toy.domains, results)
+    for path in results.rglob("fixed-seed0.json"):
+        raw = json.loads(path.read_text())
+        raw["slices"]["cold_users"] += 1
+        path.write_text(json.dumps(raw))
+    with pytest.raises(
+        HarnessError, match=r"fixed-seed0\.json was made with other slices .*\(cold_users: \d+ instead of"
+    ):
+        check_results(plan, toy.suite, toy.domains, results)
+
+
 def test_data_that_changed_are_told_before_the_run(toy) -> None:
     results = run_all(toy)
     left, right = toy.suite.domains
