@@ -1,10 +1,11 @@
 """The baselines on WeaveRec's own backbone: the same training, with other mixes or other rules of merging."""
 
-from harness.method import Method
-from weaverec.merged import Merged, Mix, load_space
-from weaverec.rules import dare as dare_rule
-from weaverec.rules import magnitude_pruning, task_arithmetic
-from weaverec.rules import ties as ties_rule
+from harness.methods.api import Method
+from harness.tuning.space import Space
+from weaverec.merging.rules import dare as dare_rule
+from weaverec.merging.rules import magnitude_pruning, task_arithmetic
+from weaverec.merging.rules import ties as ties_rule
+from weaverec.retriever.method import Merged, Mix
 
 
 def each_alone(target: str, sources: tuple[str, ...]) -> list[Mix]:
@@ -14,7 +15,7 @@ def each_alone(target: str, sources: tuple[str, ...]) -> list[Mix]:
 
 def zero_shot() -> Method:
     """The base model as it is."""
-    return Merged(mixes=lambda _, __: [], space=load_space("zero-shot"))
+    return Merged(mixes=lambda _, __: [], space=Space.of_package("weaverec", "zero-shot"))
 
 
 def target_only() -> Method:
@@ -58,7 +59,7 @@ def dare() -> Method:
 def adamerging() -> Method:
     """AdaMerging on the components of naive merging: weights by layer that make predictions the surest.
 
-    Yang et al., ICLR 2024; `weaverec.choosing.chosen_by_entropy` says how it is done here.
+    Yang et al., ICLR 2024; `weaverec.merging.search.chosen_by_entropy` says how it is done here.
     """
     return Merged(mixes=each_alone, rule=None)
 

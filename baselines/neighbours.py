@@ -11,9 +11,8 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from scipy import sparse
 
-from baselines.spaces import load_space
 from harness.data.domain import Ints, Sequences
-from harness.method import FitContext, Floats32, Scorer, pick
+from harness.methods.api import FitContext, Floats32, Scorer, gather_candidates
 from harness.protocol.split import Histories, TrainingData
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
@@ -35,7 +34,7 @@ class Markov:
     """Scores an item by the estimated probability that it follows the latest one: a first-order Markov chain."""
 
     settings: MarkovSettings = field(default_factory=MarkovSettings)
-    space: Space = field(default_factory=lambda: load_space("markov"))
+    space: Space = field(default_factory=lambda: Space.of_package("baselines", "markov"))
 
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
         """The target."""
@@ -65,7 +64,7 @@ class _Chain:
         latest, known = _latest(histories.sequences)
         found = self.counts[latest].toarray() * known[:, None]
         rows = (found + self.prior * self.popularity) / (found.sum(axis=1, keepdims=True) + self.prior)
-        return pick(rows.astype(np.float32), candidates)
+        return gather_candidates(rows.astype(np.float32), candidates)
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class ItemKnn:
     """Scores an item by its cosine similarity, over users, to the items of the history, the latest weighing most."""
 
     settings: ItemKnnSettings = field(default_factory=ItemKnnSettings)
-    space: Space = field(default_factory=lambda: load_space("item-knn"))
+    space: Space = field(default_factory=lambda: Space.of_package("baselines", "item-knn"))
 
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
         """The target."""
@@ -111,16 +110,16 @@ def similarities(train: Sequences, n_items: int, settings: ItemKnnSettings) -> A
     """
     pairs = np.unique(np.stack([train.users, train.items]), axis=1)
     users = sparse.csr_array((np.ones(pairs.shape[1]), (pairs[0], pairs[1])), shape=(len(train), n_items))
-    together = sparse.csr_array(users.T @ users)
-    norms = np.sqrt(together.diagonal())
-    rows = np.repeat(np.arange(n_items), np.diff(together.indptr))
-    values = together.data / (norms[rows] * norms[together.indices] + settings.shrinkage)
-    values[rows == together.indices] = 0  # an item is no neighbour of its own
+    counts = sparse.csr_array(users.T @ users)
+    norms = np.sqrt(counts.diagonal())
+    rows = np.repeat(np.arange(n_items), np.diff(counts.indptr))
+    values = counts.data / (norms[rows] * norms[counts.indices] + settings.shrinkage)
+    values[rows == counts.indices] = 0  # an item is no neighbour of its own
     # Place of each entry within its row, most similar first.
-    order = np.lexsort((together.indices, -values, rows))
-    place = np.arange(len(rows)) - together.indptr[rows[order]]
+    order = np.lexsort((counts.indices, -values, rows))
+    place = np.arange(len(rows)) - counts.indptr[rows[order]]
     kept = order[(place < settings.neighbours) & (values[order] > 0)]
-    return sparse.csr_array((values[kept], (rows[kept], together.indices[kept])), shape=(n_items, n_items))
+    return sparse.csr_array((values[kept], (rows[kept], counts.indices[kept])), shape=(n_items, n_items))
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,7 @@ class _Neighbours:
         shape = (len(sequences), self.similar.shape[0])
         # A repeated item's weights add up.
         history = sparse.csr_array((weights, (sequences.users, sequences.items)), shape=shape)
-        return pick((history @ self.similar).toarray().astype(np.float32), candidates)
+        return gather_candidates((history @ self.similar).toarray().astype(np.float32), candidates)
 
 
 def _latest(sequences: Sequences) -> tuple[Ints, np.ndarray[Any, np.dtype[np.bool_]]]:

@@ -7,9 +7,8 @@ from typing import Annotated, Any
 import numpy as np
 from annotated_types import Gt, Le
 
-from baselines.spaces import load_space
 from harness.data.domain import Ints
-from harness.method import FitContext, Floats32, NoSettings, Scorer, pick
+from harness.methods.api import FitContext, Floats32, NoSettings, Scorer, gather_candidates
 from harness.protocol.split import Histories, TrainingData
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
@@ -49,7 +48,7 @@ class RecentPopularity:
     """
 
     settings: RecentSettings = field(default_factory=RecentSettings)
-    space: Space = field(default_factory=lambda: load_space("recent-popularity"))
+    space: Space = field(default_factory=lambda: Space.of_package("baselines", "recent-popularity"))
 
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
         """The target."""
@@ -79,4 +78,4 @@ class _SameForAll:
     scores: Floats32
 
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
-        return pick(np.tile(self.scores, (len(histories), 1)), candidates)
+        return gather_candidates(np.tile(self.scores, (len(histories), 1)), candidates)

@@ -18,18 +18,18 @@ class HarnessError(Exception):
     The terminal shows both in one line and exits with 2.
     """
 
-    def __init__(self, what: str, mend: str) -> None:
-        super().__init__(what, mend)
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what, hint)
         self.what = what
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
         # What was found may be a name of ten thousand characters.
         what = self.what if len(self.what) <= _LONGEST else f"{self.what[: _LONGEST - 200]} … {self.what[-200:]}"
-        return one_line(f"{what} {self.mend}")
+        return one_line(f"{what} {self.hint}")
 
     @classmethod
-    def unknown(cls, kind: str, name: str, known: Iterable[str], mend: str = "") -> Self:
+    def unknown(cls, kind: str, name: str, known: Iterable[str], hint: str = "") -> Self:
         """An unknown name, with the nearest known ones suggested.
 
         >>> str(HarnessError.unknown("method", "weverec", ["weaverec", "joint"]))
@@ -39,7 +39,7 @@ class HarnessError(Exception):
         lower = {known_name.lower(): known_name for known_name in names}
         near = difflib.get_close_matches(name.lower(), lower, n=2, cutoff=0.5)
         question = f"Did you mean {' or '.join(repr(lower[n]) for n in near)}? " if near else ""
-        return cls(f"Unknown {kind} {name!r}.", f"{question}Known: {', '.join(names)}.{mend and ' ' + mend}")
+        return cls(f"Unknown {kind} {name!r}.", f"{question}Known: {', '.join(names)}.{hint and ' ' + hint}")
 
 
 class UnavailableError(HarnessError):

@@ -32,14 +32,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import HarnessError
-from harness.files import write_atomically
-from harness.method import learns_from, make_method, reference_of
+from harness.methods.api import learns_from, reference_of
+from harness.methods.registry import make_method
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.slices import slices_of
 from harness.report.collect import boards_in
 from harness.results.record import RankTable, RunResult, TestUsers, ranks_path, read_result, users_path
-from harness.run.opening import Domains, candidate_digests, open_test, open_training, prepare_domains
 from harness.run.score import tested_users
+from harness.run.splits import Domains, candidate_digests, open_test, open_training, prepare_domains
+from harness.storage.files import write_atomically
 from harness.suites import load_suite, pick_scenarios, shipped_suite
 
 _OLD, _NEW = 3, 4

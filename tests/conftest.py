@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import harness.method
+import harness.methods.api
 from harness.data.domain import Catalogue, Domain, Sequences
-from harness.data.raw import RawDomain, silent
+from harness.data.records import RawDomain, no_read_progress
 from harness.data.sources import SOURCES, Source
 from harness.protocol.candidates import CandidateSet
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
@@ -51,7 +51,7 @@ class Toy(Source):
     def files(self, folder):
         return ()
 
-    def open(self, name, folder, report=silent):
+    def open(self, name, folder, report=no_read_progress):
         return toy_raw(name, self.seed, self.n_users)
 
 
@@ -84,18 +84,18 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         seeds=(0, 1),
         budget=Budget(trials=1, epochs=3, patience=2),
     )
-    entries = dict(harness.method._entries(harness.method.ENTRY_POINTS))
-    families = harness.method._entries(harness.method.FAMILIES)
+    entries = dict(harness.methods.api._entries(harness.methods.api.ENTRY_POINTS))
+    families = harness.methods.api._entries(harness.methods.api.FAMILIES)
 
     def add(name: str, factory: Callable[[], Any]) -> None:
         entry = SimpleNamespace(
-            name=name, group=harness.method.ENTRY_POINTS, module="tests.conftest", dist=None, load=lambda: factory
+            name=name, group=harness.methods.api.ENTRY_POINTS, module="tests.conftest", dist=None, load=lambda: factory
         )
         entries[name] = [entry]  # type: ignore[list-item]
 
     monkeypatch.setattr(
-        harness.method, "_entries", lambda group: families if group == harness.method.FAMILIES else entries
+        harness.methods.api, "_entries", lambda group: families if group == harness.methods.api.FAMILIES else entries
     )
-    monkeypatch.setattr(harness.method, "packages_of", lambda name: ("baselines", "weaverec"))
+    monkeypatch.setattr(harness.methods.api, "packages_of", lambda name: ("baselines", "weaverec"))
     monkeypatch.setattr("harness.run.score.packages_of", lambda name: ("baselines", "weaverec"))
     return SimpleNamespace(suite=suite, add=add, cache=tmp_path / "cache", out=tmp_path / "out", replace=replace)

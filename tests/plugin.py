@@ -15,7 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from harness.method import Artefact, DotProduct, NoSettings, TrainingRecord
+from harness.methods.api import DotProduct, NoSettings
+from harness.methods.artefact import Artefact
+from harness.training.record import TrainingRecord
 
 
 def note(kind, name):
@@ -65,7 +67,7 @@ class Quick:
                 raise ValueError("bad | luck\\n[bold]")
             if self.name == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
-        folders = [context.artefacts.obtain(a) for a in self.artefacts(data, context.budget, context.seed)]
+        folders = [context.artefacts.get_or_train(a) for a in self.artefacts(data, context.budget, context.seed)]
         weights = sum([float(np.load(folder / "weights.npy").sum()) for folder in folders])
         n = len(data.target_domain.catalogue)
         scores = np.random.default_rng(int(weights) + len(self.name)).random((n, 1)).astype(np.float32)

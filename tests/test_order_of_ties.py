@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.store import DomainStore
+from harness.data.domain_store import DomainStore
 from harness.datasets import load_dataset
 from harness.report.ties import tie_table
 from scripts.order_of_ties import order_of_ties

@@ -4,9 +4,9 @@ Hou et al., "WeaveRec: An LLM-Based Cross-Domain Sequential Recommendation Frame
 arXiv 2510.26546, 2025.
 """
 
-from harness.method import Method
-from weaverec.merged import Merged, Mix
-from weaverec.rules import chosen_weights
+from harness.methods.api import Method
+from weaverec.merging.rules import chosen_weights
+from weaverec.retriever.method import Merged, Mix
 
 
 def hybrids(target: str, sources: tuple[str, ...]) -> list[Mix]:

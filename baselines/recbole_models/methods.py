@@ -11,9 +11,9 @@ from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.parameters import check_parameters
 from baselines.recbole_models.paths import check_negatives
 from baselines.recbole_models.training import load_scorer, train_model
-from baselines.spaces import load_space
 from harness.errors import HarnessError, UnavailableError
-from harness.method import Artefact, FitContext, Scorer
+from harness.methods.api import FitContext, Scorer
+from harness.methods.artefact import Artefact
 from harness.protocol.scenario import Budget
 from harness.protocol.split import TrainingData
 from harness.tuning.space import Space
@@ -71,7 +71,7 @@ class RecBoleMethod:
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
         """Trains the model if it was never trained, and loads its best weights."""
         (artefact,) = self.artefacts(data, context.budget, context.seed)
-        folder = context.artefacts.obtain(artefact)
+        folder = context.artefacts.get_or_train(artefact)
         corpus = self._corpus(data)
         part = next(part for part in corpus.parts if part.domain.name == data.target)
         return load_scorer(self.settings, corpus, part, folder, context.device)
@@ -87,7 +87,7 @@ def _method(space: str, model: str, loss: Loss | None = None, joint_with: str | 
     # find_spec looks without importing: recbole takes seconds to import.
     if importlib.util.find_spec("recbole") is None:
         raise UnavailableError("RecBole is not installed.", "Install it: make install.")
-    found = load_space(space)
+    found = Space.of_package("baselines", space)
     settings = with_settings(RecBoleSettings(model, loss), found.first())
     return RecBoleMethod(settings, found, joint_with is not None, joint_with)
 

@@ -29,7 +29,7 @@ def check_parameters(settings: RecBoleSettings) -> None:
     for name, value in settings.parameters.items():
         if name not in known:
             unknown = HarnessError.unknown("parameter", name, known)
-            raise HarnessError(f"parameters.{name}: RecBole's {settings.model} has no such parameter.", unknown.mend)
+            raise HarnessError(f"parameters.{name}: RecBole's {settings.model} has no such parameter.", unknown.hint)
         default = known[name]
         if None not in (default, value) and _kind(value) is not _kind(default):
             raise HarnessError(

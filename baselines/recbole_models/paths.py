@@ -23,9 +23,9 @@ from baselines.recbole_models.building import Built, RecBoleSettings, build, own
 from baselines.recbole_models.corpus import Corpus, Part
 from baselines.recbole_models.dataset import contained, seeded
 from harness.data.domain import Catalogue, Ints, Sequences
-from harness.data.windows import Windows, batches, windows_of
 from harness.errors import HarnessError
 from harness.protocol.split import DomainTraining, HeldOut, Histories
+from harness.training.windows import Windows, batches, windows_of
 
 #: A step: gives the loss of some prefixes, the mean over them.
 Step = Callable[[], torch.Tensor]

@@ -10,7 +10,7 @@ from baselines.recbole_models.corpus import Part
 from baselines.recbole_models.dataset import contained
 from baselines.recbole_models.paths import Path, trim
 from harness.data.domain import Ints, Sequences
-from harness.method import Floats32, pick
+from harness.methods.api import Floats32, gather_candidates
 from harness.protocol.split import Histories
 
 #: Users scored in one pass.
@@ -46,7 +46,7 @@ class RecBoleScorer:
             if not len(rows):
                 continue
             whole[rows] = self._block(histories, rows)[:, own].cpu().numpy()
-        return pick(whole, candidates)
+        return gather_candidates(whole, candidates)
 
     def _block(self, histories: Histories, rows: Ints) -> torch.Tensor:
         from recbole.data import Interaction

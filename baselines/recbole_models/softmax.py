@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from harness.device import has_bfloat16
+from harness.training.device import has_bfloat16
 
 #: Scores of a block: 8 MB of float32 on a CPU, 512 MB on a GPU.
 _CPU_BLOCK, _GPU_BLOCK = 2**21, 2**27

@@ -15,11 +15,12 @@ from baselines.recbole_models.dataset import contained, seeded
 from baselines.recbole_models.paths import Path, check_negatives, find_path, steps
 from baselines.recbole_models.scoring import RecBoleScorer
 from baselines.recbole_models.softmax import catalogue_softmax, product_type
-from harness.evaluate import validation_ndcg
-from harness.method import MakeContext, TrainingRecord
+from harness.evaluation.rank import validation_ndcg
+from harness.methods.artefact import MakeContext
 from harness.protocol.scenario import Budget
-from harness.resuming import random_state, restore_random_state, restore_training, training_state
-from harness.selection import BestByValidation
+from harness.training.checkpoint import random_state, restore_random_state, restore_training, training_state
+from harness.training.early_stopping import EarlyStopping
+from harness.training.record import TrainingRecord
 
 _WEIGHTS = "model.safetensors"
 
@@ -43,7 +44,7 @@ def train_model(
     check_negatives(settings, corpus)
     path = find_path(settings)
     products = product_type(settings.precision, making.device)
-    best: BestByValidation[dict[str, torch.Tensor]] = BestByValidation(budget.patience)
+    best: EarlyStopping[dict[str, torch.Tensor]] = EarlyStopping(budget.patience)
     done = 0
     with seeded(seed):
         built = _built(settings, corpus, path, making.device)
@@ -56,7 +57,7 @@ def train_model(
             first, done = notes["epoch"] + 1, notes["steps"]
             weights_then, best_then = restore_training(tensors, optimiser)
             model.load_state_dict(weights_then)
-            best.go_on(notes["validation"], notes["best_step"], best_then)
+            best.restore(notes["validation"], notes["best_step"], best_then)
             restore_random_state(rng, tensors, notes["random"])
         for epoch in range(first, budget.epochs + 1):
             if best.exhausted:
@@ -66,7 +67,7 @@ def train_model(
             model.train()
             done += train_epoch(built, corpus, path, settings, optimiser, rng, products)
             score = float(np.mean([validation_ndcg(s, s.part.domain) for s in _scorers(built, corpus, settings, path)]))
-            best.see(score, done, partial(_state, built))
+            best.update(score, done, partial(_state, built))
             if time.monotonic() - kept_at >= _KEEP_EVERY_S:
                 drawn, generators = random_state(rng)
                 making.checkpoint.write(

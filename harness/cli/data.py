@@ -116,10 +116,10 @@ def prepare(
     Example: `harness data prepare amazon2014-beauty --data-dir ~/data`
     """
 
-    from harness.data.store import DomainStore
+    from harness.data.domain_store import DomainStore
     from harness.report.ties import tie_table
-    from harness.run.opening import prepare_domain
     from harness.run.progress import meter
+    from harness.run.splits import prepare_domain
 
     console = make_console(stderr=True)
     made = []
@@ -159,9 +159,9 @@ def describe(
     Example: `harness data describe --suite cdsr --plot lengths.png`
     """
 
-    from harness.cli.preparing import prepare_shown
-    from harness.data.describe import describe as describe_domain
-    from harness.data.describe import shared
+    from harness.cli.prepare import prepare_shown
+    from harness.data.statistics import describe as describe_domain
+    from harness.data.statistics import shared
     from harness.report.data import check_plot, description_table, plot_distributions, shared_table
     from harness.report.ties import tie_table, tie_warnings
 
@@ -208,10 +208,10 @@ def verify(
     """
     import tempfile
 
-    from harness.cli.preparing import prepare_shown
+    from harness.cli.prepare import prepare_shown
     from harness.data.fetch import RECORD
     from harness.data.fetch import verify as verify_files
-    from harness.run.opening import candidate_digests
+    from harness.run.splits import candidate_digests
     from harness.suites import load_suite
 
     found: list[dict[str, str]] = []

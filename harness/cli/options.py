@@ -27,7 +27,7 @@ def complete_suites(incomplete: str) -> list[str]:
 def complete_methods(incomplete: str) -> list[str]:
     """Names of installed methods."""
     from harness.errors import HarnessError
-    from harness.method import method_names
+    from harness.methods.registry import method_names
 
     try:
         return [name for name in method_names() if name.startswith(incomplete)]

@@ -28,9 +28,9 @@ from harness.cli.options import (
     Seeds,
     SuiteName,
 )
-from harness.cli.preparing import prepare_shown
-from harness.device import pick_device
+from harness.cli.prepare import prepare_shown
 from harness.errors import HarnessError, one_line
+from harness.training.device import pick_device
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,7 +79,6 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Runs a suite."""
-    from harness.files import check_writable, remove_leftovers
     from harness.report.collect import NoResultsError, results_in
     from harness.run.execute import (
         Workplace,
@@ -92,9 +91,10 @@ def run(
     from harness.run.plan import check_results, make_plan
     from harness.run.progress import bars
     from harness.run.publish import publish, publishing, record_failures
-    from harness.run.store import Store
+    from harness.storage.files import check_writable, remove_leftovers
+    from harness.storage.store import Store
     from harness.suites import load_suite, pick_scenarios
-    from harness.together import together
+    from harness.training.distributed import process_group
 
     started = time.perf_counter()
     console = make_console(stderr=as_json)
@@ -105,7 +105,7 @@ def run(
     if not dry_run:
         check_writable(output_dir)
     check_writable(cache_dir)
-    with together(chosen_device) as processes:
+    with process_group(chosen_device) as processes:
         console.quiet = not processes.main
         if processes.main:
             remove_what_was_left(cache_dir)
@@ -174,12 +174,12 @@ def plan(
     """
     from tabulate import tabulate
 
-    from harness.device import flops_per_second
-    from harness.files import check_writable
     from harness.run.execute import check_files
     from harness.run.plan import make_plan
-    from harness.run.store import Store
+    from harness.storage.files import check_writable
+    from harness.storage.store import Store
     from harness.suites import load_suite, pick_scenarios
+    from harness.training.device import flops_per_second
 
     console = make_console(stderr=as_json)
     chosen = load_suite(suite)
@@ -240,11 +240,11 @@ def leaderboard(
 
     Example: `harness leaderboard --check`
     """
-    from harness.files import write_atomically
     from harness.report.collect import boards_in, collect
     from harness.report.leaderboard import leaderboard as render
     from harness.report.leaderboard import overview
     from harness.report.readme import suites_shown, with_overviews
+    from harness.storage.files import write_atomically
 
     results = output_dir / "results"
     boards = boards_in(results, suite)
@@ -280,7 +280,7 @@ def leaderboard(
 
 def list_all(as_json: Json = False) -> None:
     """List suites with their scenarios, and methods. For data sets, see `harness data list`."""
-    from harness.method import family_names, method_names, not_installed
+    from harness.methods.registry import family_names, method_names, not_installed
     from harness.suites import load_suite, suite_names
 
     lacking = not_installed()
@@ -307,9 +307,9 @@ def _board_path(output_dir: Path, suite: str, version: int) -> Path:
 
 
 def _write_board(output_dir: Path, suite: str, version: int) -> "tuple[Path, Board]":
-    from harness.files import write_atomically
     from harness.report.collect import collect
     from harness.report.leaderboard import leaderboard as render
+    from harness.storage.files import write_atomically
 
     path = _board_path(output_dir, suite, version)
     board = collect(output_dir / "results", suite, version)

@@ -22,10 +22,10 @@ from harness.cli.options import (
     Scenarios,
     SuiteName,
 )
-from harness.cli.preparing import prepare_shown
+from harness.cli.prepare import prepare_shown
 from harness.cli.run import tell_failures
-from harness.device import pick_device
 from harness.errors import HarnessError, one_line
+from harness.training.device import pick_device
 
 if TYPE_CHECKING:
     from harness.run.workers import Failure
@@ -60,12 +60,12 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Chooses settings."""
-    from harness.files import check_writable
     from harness.run.execute import Workplace, default_jobs, remove_what_was_left, tune
     from harness.run.methods import unavailable
     from harness.run.progress import bars
-    from harness.run.store import Store
-    from harness.run.study import check_study, studies_of
+    from harness.run.tune import check_study, studies_of
+    from harness.storage.files import check_writable
+    from harness.storage.store import Store
     from harness.suites import load_suite, pick_scenarios
     from harness.tuning.record import read_tuning
 

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from harness.data.markup import without_html
-from harness.data.raw import INTERACTIONS, ITEMS, Findings, shortened
 from harness.data.readers import Chunk, kept, one_line
+from harness.data.records import INTERACTIONS, ITEMS, Findings, shortened
 from harness.data.times import NANOSECONDS, Instants, TimeUnit, fitting_unit, read_times, unit_by_size
 from harness.errors import HarnessError
 

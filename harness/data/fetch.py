@@ -27,9 +27,9 @@ import tenacity
 from requests.exceptions import ChunkedEncodingError, ContentDecodingError
 from urllib3.exceptions import HTTPError
 
-from harness.data.raw import Report, silent
+from harness.data.records import ReadProgress, no_read_progress
 from harness.errors import HarnessError
-from harness.files import check_writable, file_digest, write_atomically
+from harness.storage.files import check_writable, file_digest, write_atomically
 
 RECORD = "fetched.json"
 #: What a dropped connection may cost, in bytes.
@@ -85,7 +85,7 @@ class Checked:
 
 
 @dataclass(frozen=True)
-class Manners:
+class DownloadPolicy:
     """How to deal with servers and archives.
 
     Attributes:
@@ -111,7 +111,10 @@ class _BrokenTransferError(Exception):
 
 
 def fetch(
-    files: Sequence[RemoteFile], folder: Path, report: Report = silent, manners: Manners | None = None
+    files: Sequence[RemoteFile],
+    folder: Path,
+    report: ReadProgress = no_read_progress,
+    policy: DownloadPolicy | None = None,
 ) -> list[Fetched]:
     """Downloads files into a folder, unless they are there; checks all of them.
 
@@ -123,11 +126,11 @@ def fetch(
     Raises:
         HarnessError: no network, a refusal, a file that is not what it should be, a folder that cannot be written.
     """
-    manners = manners or Manners()
+    policy = policy or DownloadPolicy()
     for file in files:
         _check_name(file.name)
     check_writable(folder)
-    return [_fetch_one(file, folder, report, manners) for file in files]
+    return [_fetch_one(file, folder, report, policy) for file in files]
 
 
 def verify(folder: Path, names: Sequence[str] | None = None) -> list[Checked]:
@@ -174,7 +177,7 @@ def check_address(url: str, base: str | None = None) -> None:
         raise HarnessError(f"{base} redirects to the unprotected {url}.", "Fetch the file by hand.")
 
 
-def _fetch_one(file: RemoteFile, folder: Path, report: Report, manners: Manners) -> Fetched:
+def _fetch_one(file: RemoteFile, folder: Path, report: ReadProgress, policy: DownloadPolicy) -> Fetched:
     record = _read_record(folder)
     recorded = record.get(file.name, {}).get("sha256")
     known = file.sha256 or recorded
@@ -187,7 +190,7 @@ def _fetch_one(file: RemoteFile, folder: Path, report: Report, manners: Manners)
             sha256 = file_digest(path)
             _check_content(file, path, path.stat().st_size, sha256, known, f"Delete {path} and fetch it again.")
         else:
-            sha256 = _download(file, path, known, report, manners)
+            sha256 = _download(file, path, known, report, policy)
         if recorded != sha256:
             record[file.name] = {
                 "url": file.url,
@@ -197,7 +200,7 @@ def _fetch_one(file: RemoteFile, folder: Path, report: Report, manners: Manners)
             }
         # What came out of another archive of that name says nothing about this one.
         if file.unpack and (recorded != sha256 or not _unpacked(folder, file.name, record)):
-            record = _unpack(path, folder, file.name, record, manners)
+            record = _unpack(path, folder, file.name, record, policy)
         write_atomically(folder / RECORD, json.dumps(record, indent=1))
         return Fetched(file.name, file.url, sha256, path.stat().st_size, known is None, already)
 
@@ -212,7 +215,7 @@ def _storing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_content(file: RemoteFile, path: Path, size: int, sha256: str, known: str | None, mend: str) -> None:
+def _check_content(file: RemoteFile, path: Path, size: int, sha256: str, known: str | None, hint: str) -> None:
     """Refuses a file that is not the one that is known.
 
     Raises:
@@ -221,13 +224,13 @@ def _check_content(file: RemoteFile, path: Path, size: int, sha256: str, known: 
     if known not in (None, sha256):
         raise HarnessError(
             f"{path} from {file.url} has the SHA-256 {sha256}, but {known} is known.",
-            f"Results on it would not be comparable. {mend}",
+            f"Results on it would not be comparable. {hint}",
         )
     if file.size not in (None, size):
-        raise HarnessError(f"{path} from {file.url} has {size:,} bytes, but {file.size:,} are known.", mend)
+        raise HarnessError(f"{path} from {file.url} has {size:,} bytes, but {file.size:,} are known.", hint)
 
 
-def _download(file: RemoteFile, path: Path, known: str | None, report: Report, manners: Manners) -> str:
+def _download(file: RemoteFile, path: Path, known: str | None, report: ReadProgress, policy: DownloadPolicy) -> str:
     """Downloads to `.part`, checks, and gives it its name.
 
     Returns:
@@ -237,30 +240,30 @@ def _download(file: RemoteFile, path: Path, known: str | None, report: Report, m
     part = path.with_name(f"{path.name}.part")
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_BrokenTransferError),
-        stop=tenacity.stop_after_attempt(manners.tries),
-        wait=tenacity.wait_exponential(multiplier=manners.wait_s, max=60),
+        stop=tenacity.stop_after_attempt(policy.tries),
+        wait=tenacity.wait_exponential(multiplier=policy.wait_s, max=60),
         reraise=True,
     )
     try:
         with requests.Session() as session:
             for attempt in retrying:
                 with attempt:
-                    _transfer(session, file, part, report, manners)
+                    _transfer(session, file, part, report, policy)
     except _BrokenTransferError as error:
         raise HarnessError(
-            f"{file.url}: {error}, after {manners.tries} tries.",
+            f"{file.url}: {error}, after {policy.tries} tries.",
             f"Run the command again, it goes on where it stopped; or put the file at {path} by hand: "
             "it will be checked.",
         ) from error
     sha256 = file_digest(part)
     try:
-        mend = (
+        hint = (
             f"Run the command again; if it comes the same, the publisher changed it: put the file that is known at "
             f"{path} by hand."
         )
         if file.sha256 is None:
-            mend += f" To use the new one from now on, delete the entry {file.name!r} in {RECORD} beside it."
-        _check_content(file, path, part.stat().st_size, sha256, known, mend)
+            hint += f" To use the new one from now on, delete the entry {file.name!r} in {RECORD} beside it."
+        _check_content(file, path, part.stat().st_size, sha256, known, hint)
     except HarnessError:
         _forget(part)
         raise
@@ -271,7 +274,9 @@ def _download(file: RemoteFile, path: Path, known: str | None, report: Report, m
     return sha256
 
 
-def _transfer(session: requests.Session, file: RemoteFile, part: Path, report: Report, manners: Manners) -> None:
+def _transfer(
+    session: requests.Session, file: RemoteFile, part: Path, report: ReadProgress, policy: DownloadPolicy
+) -> None:
     """One try: asks for what is not there yet, and appends it.
 
     Raises:
@@ -282,7 +287,7 @@ def _transfer(session: requests.Session, file: RemoteFile, part: Path, report: R
     headers = {"Accept-Encoding": "identity"}  # or a .gz might be unzipped on the way
     if have:
         headers |= {"Range": f"bytes={have}-", "If-Range": tag}
-    with _network(file), _answer(session, file.url, headers, manners) as answer:
+    with _network(file), _answer(session, file.url, headers, policy) as answer:
         # It stopped between the last byte and the check.
         if answer.status_code == 416 and have and answer.headers.get("Content-Range") == f"bytes */{have}":
             return
@@ -365,13 +370,13 @@ def _network(file: RemoteFile) -> Iterator[None]:
 
 @contextmanager
 def _answer(
-    session: requests.Session, url: str, headers: dict[str, str], manners: Manners
+    session: requests.Session, url: str, headers: dict[str, str], policy: DownloadPolicy
 ) -> Iterator[requests.Response]:
     """The answer at the end of the redirects, each of which is checked."""
     check_address(url)
-    for _ in range(manners.redirects + 1):
+    for _ in range(policy.redirects + 1):
         try:
-            answer = session.get(url, headers=headers, stream=True, timeout=manners.timeout_s, allow_redirects=False)
+            answer = session.get(url, headers=headers, stream=True, timeout=policy.timeout_s, allow_redirects=False)
         except ValueError as error:  # of where it redirects to, too, although that is not followed
             raise HarnessError(f"{url} is or leads to no address: {error}.", "Fetch the file by hand.") from error
         with answer:
@@ -381,7 +386,7 @@ def _answer(
             following = urljoin(url, answer.headers["Location"])
         check_address(following, url)
         url = following
-    raise HarnessError(f"{url}: more than {manners.redirects} redirects.", "Fetch the file by hand.")
+    raise HarnessError(f"{url}: more than {policy.redirects} redirects.", "Fetch the file by hand.")
 
 
 def _resumable(part: Path, url: str) -> tuple[int, str]:
@@ -457,7 +462,7 @@ def _unpacked(folder: Path, archive: str, record: dict[str, Any]) -> bool:
     return bool(members) and all((folder / name).is_file() for name in members)
 
 
-def _unpack(path: Path, folder: Path, archive: str, record: dict[str, Any], manners: Manners) -> dict[str, Any]:
+def _unpack(path: Path, folder: Path, archive: str, record: dict[str, Any], policy: DownloadPolicy) -> dict[str, Any]:
     """Unpacks an archive's files below the folder: all of them, or none.
 
     Returns:
@@ -469,7 +474,7 @@ def _unpack(path: Path, folder: Path, archive: str, record: dict[str, Any], mann
     """
     try:
         with tempfile.TemporaryDirectory(dir=folder, prefix=".unpacking-") as scratch:
-            found = _extract(path, Path(scratch), archive, manners)
+            found = _extract(path, Path(scratch), archive, policy)
             for name, entry in found.items():
                 _check_free(folder / name, entry["sha256"], record.get(name, {}).get("from") == archive)
             for name in found:
@@ -477,20 +482,20 @@ def _unpack(path: Path, folder: Path, archive: str, record: dict[str, Any], mann
                 Path(scratch, name).replace(folder / name)
             return {name: entry for name, entry in record.items() if entry.get("from") != archive} | found
     except HarnessError as error:
-        raise HarnessError(f"{path}: {error.what}", error.mend) from error
+        raise HarnessError(f"{path}: {error.what}", error.hint) from error
     except (*_DAMAGE, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's, and not a decoder's
             raise
         raise HarnessError(f"{path} cannot be unpacked: {error}.", f"Delete {path} and fetch it again.") from error
 
 
-def _extract(path: Path, scratch: Path, archive: str, manners: Manners) -> dict[str, Any]:
+def _extract(path: Path, scratch: Path, archive: str, policy: DownloadPolicy) -> dict[str, Any]:
     """Writes an archive's files below a new folder.
 
     Returns:
         Their records, by name.
     """
-    room = max(manners.always_allowed, manners.largest_ratio * path.stat().st_size)
+    room = max(policy.always_allowed, policy.largest_ratio * path.stat().st_size)
     found: dict[str, Any] = {}
     with closing(_members(path)) as members:
         for member in members:

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.data.domain import Domain, Fingerprint
-from harness.data.raw import Findings, RawDomain, Report, shortened, silent
+from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress, shortened
 from harness.data.ties import HASHED, TIE_KEY_SQL, Counts, ItemOrder, TieAudit, TieOrder, audit_of, count
 from harness.data.times import NANOSECONDS, coarsest_unit
 from harness.errors import HarnessError
-from harness.files import DISK_FULL
+from harness.storage.files import DISK_FULL
 
 #: What DuckDB may take before it uses the disk.
 _MEMORY = "2GB"
@@ -73,9 +73,9 @@ class Preparation:
 
 
 def prepare_into(
-    folder: Path, raw: RawDomain, k_core: int = 5, report: Report = silent, ties: TieOrder = HASHED
+    folder: Path, raw: RawDomain, k_core: int = 5, report: ReadProgress = no_read_progress, ties: TieOrder = HASHED
 ) -> Preparation:
-    """Prepares one domain as the protocol says, into Parquet files that `harness.data.store` reads.
+    """Prepares one domain as the protocol says, into Parquet files that `harness.data.domain_store` reads.
 
     Exact duplicate rows go (repeat interactions at another time stay); then the k-core; then a sort by time, in which
     ties are ordered by a keyed hash or as the input has them. Users and items are numbered in the order of their ids'
@@ -130,7 +130,7 @@ def prepare(raw: RawDomain, k_core: int = 5, ties: TieOrder = HASHED) -> Domain:
     Raises:
         HarnessError: see `prepare_into`.
     """
-    from harness.data.store import read_domain
+    from harness.data.domain_store import read_domain
 
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
         made = prepare_into(Path(folder), raw, k_core, ties=ties)
@@ -197,7 +197,7 @@ def _number(db: duckdb.DuckDBPyConnection, timed: bool) -> int:
     return _count(db, "core")
 
 
-def _to_core(db: duckdb.DuckDBPyConnection, k: int, report: Report) -> int:
+def _to_core(db: duckdb.DuckDBPyConnection, k: int, report: ReadProgress) -> int:
     """Drops users and items with fewer than k rows, repeatedly, until none is left to drop.
 
     The fixed point does not depend on the order of dropping, so both kinds go at once.
@@ -307,7 +307,7 @@ def _mark_train_only(path: Path, raw: RawDomain) -> list[int]:
     return indices
 
 
-def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: Report) -> None:
+def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: ReadProgress) -> None:
     """The items that stayed, each with the source's text for it; of several, with the first by its UTF-8 bytes."""
     report("reading the items' texts", 0, None)
     texts: dict[str, str] = {}

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.data.quoting import QuoteScanner
-from harness.data.raw import Findings, Report, silent
+from harness.data.records import Findings, ReadProgress, no_read_progress
 from harness.data.streams import missing_file, readable, text_blocks
 from harness.errors import HarnessError
 
@@ -60,7 +60,7 @@ class Reader:
     """
 
     findings: Findings
-    report: Report = silent
+    report: ReadProgress = no_read_progress
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def check_encoding(name: str) -> str:
     except (LookupError, ValueError):
         pass
     known = {"utf-8", "utf-16", "utf-32", "latin-1", "ascii", *(alias.replace("_", "-") for alias in aliases.values())}
-    near = HarnessError.unknown("encoding", name[:40], known).mend.partition("Known:")[0]
+    near = HarnessError.unknown("encoding", name[:40], known).hint.partition("Known:")[0]
     raise HarnessError(
         f"Unknown encoding {name[:40]!r}.", f"{near}Name one that Python knows, such as utf-8, utf-16 or latin-1."
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.protocol.ranking import Ranks
+from harness.protocol.ranks import Ranks
 
 Floats = NDArray[np.float64]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from harness.data.describe import Description, Shared, lengths, popularity
 from harness.data.domain import Domain
+from harness.data.statistics import Description, Shared, lengths, popularity
 from harness.data.times import as_day
 from harness.errors import HarnessError
-from harness.files import write_atomically
+from harness.storage.files import write_atomically
 
 PLOT_FORMATS = (".png", ".svg", ".pdf")
 

@@ -6,7 +6,6 @@ import numpy as np
 from tabulate import tabulate
 
 from harness.data.times import as_day
-from harness.files import digest
 from harness.protocol.candidates import CandidateSet
 from harness.protocol.metrics import CUTOFFS, Floats, ndcg
 from harness.protocol.significance import Estimate, estimate, holm, paired_randomisation_p
@@ -20,6 +19,7 @@ from harness.report.ties import order_of_ties
 from harness.report.training import training
 from harness.report.transfer import transfer
 from harness.results.record import CandidatesRecord, LeakageRecord, RunResult
+from harness.storage.files import digest
 from harness.suites import shipped_suite
 
 #: What methods are ordered and tested by.
@@ -88,7 +88,7 @@ def _title(board: Board) -> list[str]:
         "Derived from the files in `results/` by `harness leaderboard`; do not edit.",
         "",
         "NDCG@10 over the **full** target catalogue less each user's history, unless a column says otherwise. "
-        "Figures are means over seeds and users ± the half-width of their 95 % confidence interval. "
+        "DiagnosticTable are means over seeds and users ± the half-width of their 95 % confidence interval. "
         "**Bold**: the best of its table. †: the paired randomisation test over users, Holm-corrected over the "
         "table, cannot tell it from the best (p ≥ 0.05).",
     ]

@@ -6,8 +6,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import HarnessError
-from harness.files import write_atomically
 from harness.results.record import result_path
+from harness.storage.files import write_atomically
 
 _SUFFIX = ".failed.json"
 

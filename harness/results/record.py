@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.data.domain import Fingerprint
 from harness.data.ties import TieAudit
 from harness.errors import HarnessError
-from harness.files import digest, file_digest, write_atomically
 from harness.protocol.metrics import per_user
-from harness.protocol.ranking import MISSED, Ranks
+from harness.protocol.ranks import MISSED, Ranks
 from harness.protocol.scenario import conditions, scenario_name
 from harness.protocol.split import SPLITS
+from harness.storage.files import digest, file_digest, write_atomically
 from harness.tuning.record import Tuning
 
 
@@ -117,7 +117,7 @@ class Code(_Record):
 
     version: str
     source: str
-    """SHA-256 over the code of the harness and of the method's packages, as `harness.identity` reads it."""
+    """SHA-256 over the code of the harness and of the method's packages; see `harness.storage.code_identity`."""
 
 
 class Provenance(_Record):

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.store import DomainStore
+from harness.data.domain_store import DomainStore
 from harness.errors import HarnessError
-from harness.files import leftovers, remove
-from harness.locks import locked_if_free
-from harness.run.store import LOCKS, UNFINISHED, Store, read_manifest
+from harness.storage.files import leftovers, remove
+from harness.storage.locks import locked_if_free
+from harness.storage.store import LOCKS, UNFINISHED, Store, read_manifest
 
 #: Kinds beside those of the store: a prepared domain, what a killed training goes on from, and half of something.
 DOMAIN, CHECKPOINT, LEFTOVER = "domain", "checkpoint", "leftover"

@@ -11,21 +11,22 @@ from pathlib import Path
 import psutil
 
 from harness.errors import HarnessError
-from harness.files import remove_leftovers
-from harness.locks import remove_stale_locks
-from harness.method import Artefact, TrainsArtefacts
+from harness.methods.api import TrainsArtefacts
+from harness.methods.artefact import Artefact
 from harness.protocol.scenario import Suite
-from harness.run.artefacts import artefact_key, train, train_along
+from harness.run.artefact import artefact_key, train, train_along
 from harness.run.methods import check_files as check_files_of
 from harness.run.methods import method_for
-from harness.run.opening import Domains, open_training
 from harness.run.plan import Plan, Run, Training
 from harness.run.progress import Progress
 from harness.run.score import score
-from harness.run.store import LOCKS, Store
-from harness.run.study import Study, study
+from harness.run.splits import Domains, open_training
+from harness.run.tune import Study, study
 from harness.run.workers import Failure, Task, Workers, cause_of, compute_with_one_thread, report_step, say
-from harness.together import Together
+from harness.storage.files import remove_leftovers
+from harness.storage.locks import remove_stale_locks
+from harness.storage.store import LOCKS, Store
+from harness.training.distributed import ProcessGroup
 from harness.tuning.record import write_tuning
 
 
@@ -116,7 +117,7 @@ def check_files(plan: Plan, suite: Suite) -> None:
         check_files_of(suite, name, method)
 
 
-def train_together(plan: Plan, place: Workplace, together: Together, progress: Progress) -> None:
+def train_together(plan: Plan, place: Workplace, processes: ProcessGroup, progress: Progress) -> None:
     """Trains what several processes can train together, one after the other; every process calls it.
 
     Raises:
@@ -126,7 +127,7 @@ def train_together(plan: Plan, place: Workplace, together: Together, progress: P
     compute_with_one_thread()
     shared = [training for training in plan.trainings if training.shared]
     keys = [training.key for training in shared]
-    if together.from_main(lambda: keys) != keys:
+    if processes.from_main(lambda: keys) != keys:
         raise HarnessError(
             "The processes that were started together do not find the same things trained.",
             "Give all of them one --cache-dir, which no other command writes to.",
@@ -135,20 +136,20 @@ def train_together(plan: Plan, place: Workplace, together: Together, progress: P
     for training in shared:
         progress.start(training.label)
         try:
-            _train_shared(training, place, together, progress)
+            _train_shared(training, place, processes, progress)
         except Exception as error:
             raise _stopped(f"Training {training.label}", Failure(cause_of(error))) from error
         progress.finish(training.label)
 
 
-def _train_shared(training: Training, place: Workplace, together: Together, progress: Progress) -> None:
+def _train_shared(training: Training, place: Workplace, processes: ProcessGroup, progress: Progress) -> None:
     import torch
 
     store, artefact = Store(place.store), _artefact(training, place)
-    if together.main:
-        train(artefact, store, place.device, partial(progress.step, training.label), together)
+    if processes.main:
+        train(artefact, store, place.device, partial(progress.step, training.label), processes)
     else:
-        train_along(artefact, store, place.device, together)
+        train_along(artefact, store, place.device, processes)
     # The next training's model, or a worker's, needs the memory.
     gc.collect()
     torch.cuda.empty_cache()

@@ -5,12 +5,13 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from harness.errors import HarnessError, UnavailableError
-from harness.identity import code_digest
-from harness.method import ChecksData, ChecksFiles, DependsOn, Method, ReadsPaths, content_of, factory_of, make_method
-from harness.plugins import told_as_plugins
+from harness.methods.api import ChecksData, ChecksFiles, DependsOn, Method, ReadsPaths, content_of
+from harness.methods.plugins import told_as_plugins
+from harness.methods.registry import factory_of, make_method
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.split import TrainingData
 from harness.run.provenance import EVALUATION_CODE
+from harness.storage.code_identity import code_digest
 from harness.tuning.record import Tuning, read_tuning, tuning_path
 from harness.tuning.tunable import Tunable, configured
 
@@ -64,7 +65,7 @@ def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tun
     try:
         return configured(method, tuning.chosen, f"{path}: chosen"), tuning
     except HarnessError as error:
-        raise HarnessError(f"{error.what} {error.mend}", tune_again(suite, name)) from error
+        raise HarnessError(f"{error.what} {error.hint}", tune_again(suite, name)) from error
 
 
 def check_files(suite: Suite, name: str, method: Method) -> None:
@@ -87,7 +88,7 @@ def _named(suite: Suite, name: str) -> Iterator[None]:
         raise
     except HarnessError as error:
         key = f"settings.{name}" if name in suite.settings else name
-        raise HarnessError(f"{suite.file}: {key}: {error.what}", error.mend) from error
+        raise HarnessError(f"{suite.file}: {key}: {error.what}", error.hint) from error
 
 
 def check_data(name: str, method: Method, data: TrainingData) -> str | None:

@@ -7,27 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.files import canonical_json, digest
-from harness.identity import bound_values
-from harness.method import (
-    Estimate,
-    Method,
-    TrainsArtefacts,
-    content_of,
-    learns_from,
-    reference_of,
-    settings_of,
-)
-from harness.plugins import told_as_plugins
+from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
+from harness.methods.artefact import TrainingEstimate
+from harness.methods.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.slices import slices_of
 from harness.results.failure import is_failure
 from harness.results.record import RunResult, difference, read_record, result_path
-from harness.run.artefacts import artefact_key
+from harness.run.artefact import artefact_key
 from harness.run.methods import check_data, code_of, method_for, unavailable
-from harness.run.opening import Domains, check_candidates, open_test, open_training
 from harness.run.provenance import package_versions
-from harness.run.store import Store
+from harness.run.splits import Domains, check_candidates, open_test, open_training
+from harness.storage.code_identity import bound_values
+from harness.storage.files import canonical_json, digest
+from harness.storage.store import Store
 from harness.tuning.record import Tuning
 
 
@@ -79,7 +72,7 @@ class Plan:
     missing: tuple[Run, ...]
     trainings: tuple[Training, ...]
     reused: tuple[Training, ...]
-    estimates: Mapping[str, Callable[[], Estimate]] = field(default_factory=dict)
+    estimates: Mapping[str, Callable[[], TrainingEstimate]] = field(default_factory=dict)
     skipped: tuple[SkippedRun, ...] = ()
 
 
@@ -148,7 +141,7 @@ def make_plan(
             "Ask for other methods or scenarios.",
         )
     needed: dict[str, Training] = {}
-    estimates: dict[str, Callable[[], Estimate]] = {}
+    estimates: dict[str, Callable[[], TrainingEstimate]] = {}
     for run in missing:
         method, _ = made[run.scenario, run.method]
         if isinstance(method, TrainsArtefacts):

@@ -8,7 +8,7 @@ from typing import Protocol
 from rich import progress as rich
 from rich.console import Console
 
-from harness.data.raw import Report
+from harness.data.records import ReadProgress
 from harness.errors import one_line
 
 
@@ -148,7 +148,7 @@ def bars(console: Console) -> Iterator[Progress]:
 
 
 @contextmanager
-def meter(console: Console) -> Iterator[Report]:
+def meter(console: Console) -> Iterator[ReadProgress]:
     """One bar on the console, if it is a terminal, for work told as (what, done, total)."""
     columns = (
         rich.TextColumn("{task.description}", markup=False),

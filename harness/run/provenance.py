@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from harness.device import has_bfloat16
+from harness.training.device import has_bfloat16
 
 #: Packages whose version can move a score.
 _PACKAGES = (
@@ -26,37 +26,34 @@ _PACKAGES = (
 )
 
 #: What a training is given. The rest of the harness that it depends on is found by following its imports.
-TRAINING_CODE = ("harness.method:MakeContext", "harness.protocol.split:TrainingData")
+TRAINING_CODE = ("harness.methods.api:MakeContext", "harness.protocol.split:TrainingData")
 
 #: What decides a result beside the method: what it is given, the split, the candidates and the ranking. The parts that
 #: read data are not among them, as fingerprints stand for what is read; nor are metrics, which are computed from ranks.
 EVALUATION_CODE = (
     *TRAINING_CODE,
-    "harness.method:FitContext",
+    "harness.methods.api:FitContext",
     "harness.protocol.split:split_for",
     "harness.protocol.overlap:people",
     "harness.protocol.overlap:without_overlap",
     "harness.protocol.candidates:sample_candidates",
     "harness.protocol.leakage:audit",
     "harness.protocol.slices:slices_of",
-    "harness.evaluate:rank_full",
-    "harness.evaluate:rank_candidates",
-    "harness.evaluate:rank_retrieved",
+    "harness.evaluation.rank:rank_full",
+    "harness.evaluation.rank:rank_candidates",
+    "harness.evaluation.rank:rank_retrieved",
 )
 
 #: All of the harness that may decide a result, for saying which state of the code made it.
 HARNESS_CODE = (
     "harness.data",
-    "harness.device",
-    "harness.evaluate",
-    "harness.method",
+    "harness.evaluation",
+    "harness.methods",
     "harness.protocol",
-    "harness.resuming",
     "harness.results",
-    "harness.retrieval",
     "harness.run",
-    "harness.selection",
-    "harness.together",
+    "harness.storage",
+    "harness.training",
 )
 
 

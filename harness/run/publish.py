@@ -10,17 +10,17 @@ from typing import Literal
 from pydantic import ValidationError
 
 from harness.errors import HarnessError
-from harness.locks import Tell, locked
 from harness.protocol.scenario import Suite
 from harness.results.failure import FailureRecord, failure_path, write_failure
 from harness.results.record import RunResult, ranks_path, users_path, write_result
 from harness.run.execute import FailedRun
 from harness.run.plan import Plan, Run, SkippedRun
-from harness.run.store import Store
+from harness.storage.locks import Tell, locked
+from harness.storage.store import Store
 
 
 def publishing(output: Path, tell: Tell) -> AbstractContextManager[None]:
-    """One command at a time writes results and boards, or reads them for a board. See `harness.locks.locked`."""
+    """One command at a time writes results and boards, or reads them for a board."""
     return locked(output / ".publishing.lock", f"writing results into {output}", tell)
 
 

@@ -11,27 +11,26 @@ import numpy as np
 
 from harness import __version__
 from harness.errors import HarnessError
-from harness.evaluate import rank_candidates, rank_full, rank_retrieved
-from harness.files import file_digest
-from harness.identity import source_digest
-from harness.method import (
+from harness.evaluation.ann_index import IndexReport
+from harness.evaluation.rank import rank_candidates, rank_full, rank_retrieved
+from harness.methods.api import (
     DotProduct,
     FitContext,
-    Report,
     ReportsValidity,
     Scorer,
     VectorScorer,
     content_of,
     learns_from,
-    packages_of,
     reference_of,
     settings_of,
 )
+from harness.methods.artefact import StepCallback
+from harness.methods.registry import packages_of
 from harness.protocol.candidates import CandidateSet, candidates_digest
 from harness.protocol.leakage import audit
 from harness.protocol.metrics import per_user
 from harness.protocol.overlap import own_ids
-from harness.protocol.ranking import Ranks
+from harness.protocol.ranks import Ranks
 from harness.protocol.scenario import Suite
 from harness.protocol.slices import slices_of
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
@@ -47,14 +46,15 @@ from harness.results.record import (
     ScenarioRecord,
     TestUsers,
 )
-from harness.retrieval import IndexReport
-from harness.run.artefacts import RunArtefacts
+from harness.run.artefact import RunArtefacts
 from harness.run.memory import PeakMemory
 from harness.run.methods import check_tuned_on, method_for
-from harness.run.opening import Domains, open_candidates, open_test, open_training
 from harness.run.plan import Run
 from harness.run.provenance import HARNESS_CODE, git_state, hardware, package_versions
-from harness.run.store import Store
+from harness.run.splits import Domains, open_candidates, open_test, open_training
+from harness.storage.code_identity import source_digest
+from harness.storage.files import file_digest
+from harness.storage.store import Store
 
 
 def score(
@@ -63,7 +63,7 @@ def score(
     domains: Domains,
     store: Store,
     device: str,
-    report: Report,
+    report: StepCallback,
     failed: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Makes one run and stores its result and ranks.
@@ -167,7 +167,7 @@ def _rank(
     test: HeldOut,
     scorer: Scorer,
     store: Store,
-    report: Report,
+    report: StepCallback,
 ) -> tuple[RankTable, dict[str, CandidatesRecord], dict[str, dict[str, float]]]:
     target = training.target_domain
     n_items = len(target.catalogue)
@@ -236,7 +236,7 @@ def _check_retrieved(label: str, kind: CandidateSet, retrieved: Ranks, full: Ran
         )
 
 
-def _part_of(report: Report, place: int, parts: int, done: int, total: int) -> None:
+def _part_of(report: StepCallback, place: int, parts: int, done: int, total: int) -> None:
     """Tells of one of several parts that take as long as each other."""
     report(place * total + done, parts * total)
 

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.errors import HarnessError, one_line
-from harness.plugins import plugin_behind
+from harness.methods.plugins import plugin_behind
 from harness.run.progress import Progress
 
 
@@ -235,7 +235,7 @@ def _failure_of(task: Task) -> Failure | None:
 
 
 def cause_of(error: BaseException, method: str = "") -> str:
-    """An exception in one line: the user's to mend, or by its kind and whose code it arose in."""
+    """An exception in one line: the user's to hint, or by its kind and whose code it arose in."""
     if isinstance(error, HarnessError):
         return str(error)
     plugin = plugin_behind(error, method)

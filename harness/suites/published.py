@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.yaml_file import read_yaml
+from harness.storage.yaml_file import read_yaml
 
 _FOLDER = Path(__file__).parent
 

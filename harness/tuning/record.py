@@ -7,10 +7,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import HarnessError
-from harness.files import write_atomically
 from harness.protocol.scenario import Scenario, Suite
+from harness.storage.files import write_atomically
+from harness.storage.yaml_file import read_yaml
 from harness.tuning.tunable import Tunable
-from harness.yaml_file import read_yaml
 
 
 class _Record(BaseModel):

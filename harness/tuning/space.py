@@ -3,13 +3,14 @@
 import math
 import re
 from collections.abc import Mapping
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from harness.errors import HarnessError
-from harness.yaml_file import read_yaml
+from harness.storage.yaml_file import read_yaml
 
 Value = bool | int | float | str
 
@@ -101,6 +102,11 @@ class Space(RootModel[dict[str, Choice]]):
             where = ".".join(str(part) for part in first["loc"])
             message = first["msg"].removeprefix("Value error, ").rstrip(".")
             raise HarnessError(f"{path}: {where}: {message}.", "Mend the file.") from error
+
+    @classmethod
+    def of_package(cls, package: str, name: str) -> "Space":
+        """Reads `spaces/<name>.yaml` of an installed package."""
+        return cls.read(Path(str(files(package))) / "spaces" / f"{name}.yaml")
 
     def first(self) -> Mapping[str, Value]:
         """The settings of the first trial."""

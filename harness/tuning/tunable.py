@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, get_type_hints, runtime_checkable
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from harness.errors import HarnessError
-from harness.method import Method
+from harness.methods.api import Method
 from harness.tuning.space import Space, read_number
 
 Settings = TypeVar("Settings")
@@ -55,7 +55,7 @@ def configured(method: Method, chosen: Mapping[str, Any], where: str) -> Method:
     try:
         return method.tuned(check_settings(method.settings, chosen))
     except HarnessError as error:
-        raise HarnessError(f"{where}.{error.what}", error.mend) from error
+        raise HarnessError(f"{where}.{error.what}", error.hint) from error
     except ValueError as error:  # what a method of somebody's has against them
         raise HarnessError(f"{where}: {error}.", "Mend them.") from error
 
@@ -143,7 +143,7 @@ def _field(owner: Any, part: str, prefix: str, name: str) -> Any:
     known = [f"{prefix}{field.name}" for field in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
     if f"{prefix}{part}" not in known:
         unknown = HarnessError.unknown("setting", name, known)
-        raise HarnessError(f"{name}: there is no such setting.", unknown.mend if known else "It takes none.")
+        raise HarnessError(f"{name}: there is no such setting.", unknown.hint if known else "It takes none.")
     try:
         return get_type_hints(type(owner), include_extras=True)[part]
     except NameError as error:

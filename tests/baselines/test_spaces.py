@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.method import make_method, method_names
+from harness.methods.registry import make_method, method_names
 from harness.tuning.tunable import Tunable, check_space
 
 

@@ -42,8 +42,8 @@ def tail(n: int) -> np.ndarray:
 
 
 def prepare(folder: Path, answer: "multiprocessing.Queue[tuple]") -> None:
+    from harness.data.domain_store import DomainStore
     from harness.data.sources import make_source
-    from harness.data.store import DomainStore
     from harness.run.memory import PeakMemory
 
     source = make_source({"source": "table", "interactions": "interactions.csv.gz", "items": "items.csv"})

@@ -32,9 +32,9 @@ from harness.protocol.split import DomainTraining, LeaveOneOut
 from harness.run.provenance import hardware
 from tests.benchmarks.writing import write_measured
 from tests.weaverec.decoders import decoder
-from weaverec.backbone import load
-from weaverec.retriever import RetrieverSettings, reading_of
-from weaverec.training import LoraSettings, adapted
+from weaverec.lm.backbone import load
+from weaverec.lm.lora import LoraSettings, adapted
+from weaverec.retriever.encoding import RetrieverSettings, history_encoder
 
 WAYS = ("one pass a history", "one prompt a prefix")
 USERS, A_BATCH, ROUNDS = 192, 24, 4
@@ -56,7 +56,7 @@ def steps(domain: DomainTraining, folder: Path) -> tuple[int, dict[str, Callable
     backbone = decoder("qwen2", folder, hidden_size=256, num_hidden_layers=4)
     base, tokenizer = load(backbone)
     model = adapted(base, backbone, LoraSettings())
-    reading = reading_of(backbone, domain.catalogue, tokenizer, RetrieverSettings())
+    reading = history_encoder(backbone, domain.catalogue, tokenizer, RetrieverSettings())
     drawn = np.random.default_rng(0).permutation(np.flatnonzero(domain.train.lengths > 1))[:USERS]
     batches = [domain.train.select(users) for users in np.split(drawn, USERS // A_BATCH)]
     vectors = F.normalize(torch.randn(len(reading), 256), dim=-1)

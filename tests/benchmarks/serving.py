@@ -31,9 +31,9 @@ from harness.datasets import load_dataset
 from harness.run.memory import PeakMemory
 from harness.run.provenance import hardware
 from tests.benchmarks.writing import write_measured
-from weaverec.backbone import Backbone, load, packaged_minilm
-from weaverec.merge import fold, save_model, task_vector, weighted_sum
-from weaverec.retriever import RetrieverSettings, catalogue_vectors, reading_of
+from weaverec.lm.backbone import Backbone, load, packaged_minilm
+from weaverec.merging.task_vectors import fold, save_model, task_vector, weighted_sum
+from weaverec.retriever.encoding import RetrieverSettings, catalogue_vectors, history_encoder
 
 STARTS, ROUNDS = 10, 6
 SERVED = ("base", "merged", "base again", "adapter")
@@ -86,7 +86,7 @@ def _loaded(name: str, folder: Path) -> tuple[torch.nn.Module, Callable[[], obje
         model = PeftModel.from_pretrained(model, folder / "component-0")
     domain = prepare(load_dataset("movielens-100k-drama").source.open("drama", Path()), 5)
     tokenizer = AutoTokenizer.from_pretrained(plain)
-    reading = reading_of(Backbone(name, plain), domain.catalogue, tokenizer, RetrieverSettings())
+    reading = history_encoder(Backbone(name, plain), domain.catalogue, tokenizer, RetrieverSettings())
     return model.eval(), partial(catalogue_vectors, model, reading)
 
 

@@ -7,10 +7,10 @@ import torch
 from harness.errors import HarnessError
 from tests.benchmarks import prefixes
 from tests.weaverec.decoders import decoder
-from weaverec.backbone import load
-from weaverec.batching import padding_share, token_batches
-from weaverec.prompt import PromptSettings, prompt_tokens, title_tokens
-from weaverec.ranker import likelihoods
+from weaverec.lm.backbone import load
+from weaverec.lm.batching import padding_share, token_batches
+from weaverec.ranker.prompt import PromptSettings, prompt_tokens, title_tokens
+from weaverec.ranker.scorer import likelihoods
 
 
 @pytest.fixture(scope="module")

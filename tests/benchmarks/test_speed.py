@@ -15,12 +15,12 @@ from baselines.recbole_models.softmax import catalogue_softmax
 from baselines.recbole_models.training import train_epoch
 from harness.data.prepare import prepare
 from harness.datasets import load_dataset
-from harness.evaluate import rank_full
-from harness.method import DotProduct
+from harness.evaluation.rank import rank_full
+from harness.methods.api import DotProduct
 from harness.protocol.split import LeaveOneOut
-from weaverec.backbone import load, packaged_minilm
-from weaverec.merge import fold, task_vector, weighted_sum
-from weaverec.retriever import RetrieverSettings, catalogue_vectors, reading_of
+from weaverec.lm.backbone import load, packaged_minilm
+from weaverec.merging.task_vectors import fold, task_vector, weighted_sum
+from weaverec.retriever.encoding import RetrieverSettings, catalogue_vectors, history_encoder
 
 LENGTH = 20
 
@@ -98,7 +98,7 @@ def test_serving(benchmark, domain, tmp_path, served: str) -> None:
 
     benchmark.group = "serving"
     model, tokenizer = load(packaged_minilm())
-    reading = reading_of(packaged_minilm(), domain.catalogue, tokenizer, RetrieverSettings())
+    reading = history_encoder(packaged_minilm(), domain.catalogue, tokenizer, RetrieverSettings())
     if served != "base":
         adapted = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
         if served == "merged":

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.data import cleaning
-from harness.data.raw import Findings, RawDomain, Report, silent
 from harness.data.readers import Chunk, Reader, TextFormat, kept, read_text
+from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source
 from harness.data.sources.table import Columns, ItemColumns, from_tables
 from harness.errors import HarnessError, UnavailableError
@@ -53,7 +53,7 @@ class MovieLens100KGenre(Source):
         packaged = Path(next(iter(spec.submodule_search_locations))) / "dataset_example" / "ml-100k"
         return (packaged / "ml-100k.inter", packaged / "ml-100k.item")
 
-    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+    def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:
         """See `Source.open`."""
         if self.part not in GENRE_GROUPS:
             raise HarnessError.unknown("genre group", self.part, GENRE_GROUPS)
@@ -97,7 +97,7 @@ class MovieLens1M(Source):
         """The two files."""
         return (folder / self.folder / "ratings.dat", folder / self.folder / "movies.dat")
 
-    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+    def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:
         """See `Source.open`."""
         ratings, films = self.files(folder)
         return from_tables(
@@ -123,7 +123,7 @@ class MovieLens25M(Source):
         """The two files."""
         return (folder / self.folder / "ratings.csv", folder / self.folder / "movies.csv")
 
-    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+    def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:
         """See `Source.open`."""
         ratings, films = self.files(folder)
         return from_tables(

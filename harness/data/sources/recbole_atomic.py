@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from harness.data.raw import RawDomain, Report, silent
+from harness.data.records import RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source, added
 from harness.data.sources.table import Columns, ItemColumns, Layout, from_tables
 from harness.data.times import TimeUnit
@@ -27,7 +27,7 @@ class RecBoleAtomic(Source):
         stem = self.stem or self.folder.name
         return tuple(folder / self.folder / f"{stem}.{kind}" for kind in ("inter", "item"))
 
-    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+    def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:
         """See `Source.open`."""
         events, catalogue = self.files(folder)
         form = Layout(delimiter="\t", quoted=False).form(events, typed_header=True)

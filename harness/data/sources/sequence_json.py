@@ -16,8 +16,8 @@ import orjson
 import pyarrow as pa
 
 from harness.data.cleaning import joined
-from harness.data.raw import INTERACTIONS, ITEMS, Findings, RawDomain, Report, shortened, silent
 from harness.data.readers import text_of
+from harness.data.records import INTERACTIONS, ITEMS, Findings, RawDomain, ReadProgress, no_read_progress, shortened
 from harness.data.sources.source import Source, added
 from harness.data.streams import read_document
 from harness.errors import HarnessError
@@ -42,7 +42,7 @@ class SequenceJson(Source):
         """The six files."""
         return tuple(folder / self.folder / f"{name}.json" for name in (*_PARTS, "umap", "smap", "meta_data"))
 
-    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+    def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:
         """See `Source.open`."""
         paths = dict(zip((*_PARTS, "umap", "smap", "meta_data"), self.files(folder), strict=True))
         findings = Findings()
@@ -59,7 +59,7 @@ class SequenceJson(Source):
 
 
 def _interactions(
-    paths: dict[str, Path], findings: Findings, train_only: set[str], report: Report
+    paths: dict[str, Path], findings: Findings, train_only: set[str], report: ReadProgress
 ) -> Iterable[pa.Table]:
     users, items = _ids(paths["umap"]), _ids(paths["smap"])
     parts = {}

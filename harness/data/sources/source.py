@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.data.raw import RawDomain, Report, silent
+from harness.data.records import RawDomain, ReadProgress, no_read_progress
 
 
 def added(default: Any) -> Any:
@@ -44,7 +44,7 @@ class Source(BaseModel, ABC):
         """
 
     @abstractmethod
-    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+    def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:
         """Starts reading; files are opened and checked as the chunks are asked for.
 
         Args:

@@ -11,8 +11,8 @@ import pyarrow as pa
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness.data import cleaning
-from harness.data.raw import Findings, RawDomain, Report, silent
 from harness.data.readers import Chunk, Reader, TextFormat, is_parquet, kept, numbers_of, read_parquet, read_text
+from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source, added
 from harness.data.streams import check_encoding
 from harness.data.times import TimeUnit
@@ -127,7 +127,7 @@ class Table(Source):
         """The files."""
         return tuple(folder / path for path in (*_each(self.interactions), *_each(self.items)))
 
-    def open(self, name: str, folder: Path, report: Report = silent) -> RawDomain:
+    def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:
         """See `Source.open`."""
         events = [folder / path for path in _each(self.interactions)]
         catalogue = [folder / path for path in _each(self.items)]
@@ -162,7 +162,7 @@ def from_tables(
     catalogue: Written,
     item_columns: ItemColumns,
     unit: TimeUnit,
-    report: Report,
+    report: ReadProgress,
     time_format: str = "",
     order: Literal["time", "row"] = "time",
     least_rating: float | None = None,

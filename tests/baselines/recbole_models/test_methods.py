@@ -17,8 +17,8 @@ from baselines.recbole_models.scoring import RecBoleScorer, last_items
 from baselines.recbole_models.training import load_scorer, train_model
 from harness.data.prepare import prepare
 from harness.errors import HarnessError
-from harness.evaluate import rank_full, validation_ndcg
-from harness.method import make_method
+from harness.evaluation.rank import rank_full, validation_ndcg
+from harness.methods.registry import make_method
 from harness.protocol.metrics import hr, mrr, ndcg
 from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, LeaveOneOut, TrainingData

@@ -24,9 +24,9 @@ from baselines.recbole_models.paths import (
     trim,
 )
 from baselines.recbole_models.softmax import catalogue_softmax
-from harness.data.windows import windows_of
 from harness.errors import HarnessError
 from harness.protocol.split import LeaveOneOut
+from harness.training.windows import windows_of
 from tests.conftest import domain_of
 
 ONE_PASS = ["SASRec", "GRU4Rec", "FDSA", "SASRecF", "GRU4RecF"]

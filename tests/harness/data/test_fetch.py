@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from harness.data import fetch as module
-from harness.data.fetch import Manners, RemoteFile, check_address, fetch, verify
+from harness.data.fetch import DownloadPolicy, RemoteFile, check_address, fetch, verify
 from harness.errors import HarnessError
 
 BODY = bytes(range(256)) * 4000
 SHA = hashlib.sha256(BODY).hexdigest()
-QUICK = Manners(tries=4, wait_s=0, timeout_s=3)
+QUICK = DownloadPolicy(tries=4, wait_s=0, timeout_s=3)
 
 
 class Server:
@@ -112,7 +112,7 @@ def server() -> Iterator[Server]:
 
 
 def get(server: Server, folder: Path, name: str = "data.bin", sha256: str | None = None, **options: int):
-    return fetch([RemoteFile(f"{server.url}/{name}", name, sha256, **options)], folder, manners=QUICK)[0]
+    return fetch([RemoteFile(f"{server.url}/{name}", name, sha256, **options)], folder, policy=QUICK)[0]
 
 
 def leave_part(server: Server, folder: Path, data: bytes) -> None:
@@ -364,7 +364,7 @@ def test_no_network_says_where_to_put_the_file(tmp_path: Path) -> None:
     with pytest.raises(
         HarnessError, match=f"connection failed .*put the file at {tmp_path}/data.bin by hand: it will be"
     ):
-        fetch([RemoteFile("http://127.0.0.1:9/data.bin", "data.bin")], tmp_path, manners=QUICK)
+        fetch([RemoteFile("http://127.0.0.1:9/data.bin", "data.bin")], tmp_path, policy=QUICK)
 
 
 def test_what_cannot_be_stored_is_said(server: Server, tmp_path: Path) -> None:
@@ -387,7 +387,7 @@ def test_a_folder_that_cannot_be_written_is_said(
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     # Not by permission bits: root may write anywhere.
-    monkeypatch.setattr("harness.files.tempfile.TemporaryFile", refused)
+    monkeypatch.setattr("harness.storage.files.tempfile.TemporaryFile", refused)
     with pytest.raises(HarnessError, match=f"Cannot write to {tmp_path}: Permission denied"):
         get(server, tmp_path)
     assert server.requests == []
@@ -395,13 +395,13 @@ def test_a_folder_that_cannot_be_written_is_said(
 
 def test_the_name_of_the_record_is_kept_for_it() -> None:
     with pytest.raises(HarnessError, match="kept for the record"):
-        fetch([RemoteFile("http://127.0.0.1:9/", "./fetched.json")], Path("nowhere"), manners=QUICK)
+        fetch([RemoteFile("http://127.0.0.1:9/", "./fetched.json")], Path("nowhere"), policy=QUICK)
 
 
 @pytest.mark.parametrize("name", ["/etc/x", "../x", "a/../../x", "c:/x", "a\\..\\x", ""])
 def test_names_that_lead_out_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(HarnessError, match="leads out"):
-        fetch([RemoteFile("http://127.0.0.1:9/", name)], tmp_path, manners=QUICK)
+        fetch([RemoteFile("http://127.0.0.1:9/", name)], tmp_path, policy=QUICK)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"data.bin": 3}', '{"../x": {"sha256": "0"}}'])
@@ -525,9 +525,9 @@ def test_an_archive_replaces_no_file_but_its_own(server: Server, tmp_path: Path,
 def test_hostile_archives_leave_nothing_behind(server: Server, tmp_path: Path, data: bytes, message: str) -> None:
     folder = tmp_path / "data"
     server.scripts = [server.body(data)]
-    strict = Manners(tries=1, wait_s=0, always_allowed=2_000_000)
+    strict = DownloadPolicy(tries=1, wait_s=0, always_allowed=2_000_000)
     with pytest.raises(HarnessError, match=message):
-        fetch([RemoteFile(f"{server.url}/a.zip", "a.zip", unpack=True)], folder, manners=strict)
+        fetch([RemoteFile(f"{server.url}/a.zip", "a.zip", unpack=True)], folder, policy=strict)
     assert [p.name for p in tmp_path.rglob("*")] == ["data", "a.zip"]
 
 

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.domain import Domain
+from harness.data.domain_store import DomainStore
 from harness.data.prepare import prepare
 from harness.data.quoting import QuoteScanner
-from harness.data.raw import Findings
 from harness.data.readers import Reader, TextFormat, read_text, text_of
+from harness.data.records import Findings
 from harness.data.sources import make_source
-from harness.data.store import DomainStore
 from harness.data.streams import check_encoding, text_blocks
 from harness.errors import HarnessError
 from harness.protocol.split import LeaveOneOut, SelectedOnTest

@@ -20,8 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.data.raw import Findings
 from harness.data.readers import Reader, TextFormat, read_text
+from harness.data.records import Findings
 from harness.data.sources import make_source
 from harness.errors import HarnessError
 

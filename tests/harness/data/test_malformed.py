@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from harness.data.domain_store import DomainStore
 from harness.data.prepare import Preparation
 from harness.data.sources import make_source
-from harness.data.store import DomainStore
 from harness.errors import HarnessError
 
 Row = tuple[str, str, int]

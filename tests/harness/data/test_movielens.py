@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from harness.data.prepare import prepare
-from harness.data.raw import RawDomain
+from harness.data.records import RawDomain
 from harness.data.sources import make_source
 from harness.data.sources.movielens import GENRE_GROUPS
 from harness.errors import HarnessError

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.domain import Domain
+from harness.data.domain_store import DomainStore
 from harness.data.prepare import prepare
-from harness.data.raw import RawDomain
-from harness.data.store import DomainStore
+from harness.data.records import RawDomain
 from harness.data.ties import TieOrder, tie_key
 from harness.errors import HarnessError
 from tests.conftest import Toy

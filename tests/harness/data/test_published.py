@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.store import DomainStore
+from harness.data.domain_store import DomainStore
 from harness.datasets import load_dataset
 
 DATA = Path(os.environ.get("CDSR_DATA", "data"))

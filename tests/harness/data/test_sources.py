@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from harness.data.domain import Domain
+from harness.data.domain_store import DomainStore
 from harness.data.prepare import Preparation, prepare
 from harness.data.sources import SOURCES, make_source
-from harness.data.store import DomainStore
 from harness.errors import HarnessError
 
 #: What each test's files hold, in the order of the lines.

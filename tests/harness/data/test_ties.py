@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from harness.data.domain import Catalogue, Domain, Sequences
+from harness.data.domain_store import DomainStore, read_domain
 from harness.data.prepare import prepare, prepare_into
-from harness.data.raw import RawDomain
+from harness.data.records import RawDomain
 from harness.data.sources import make_source
-from harness.data.store import DomainStore, read_domain
 from harness.data.ties import Extremes, ItemOrder, Rising, TieAudit, TieOrder, audit_of, count, tie_audit, tie_key
 from tests.harness.data.test_prepare import raw
 

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.domain import Domain, Sequences
+from harness.data.domain_store import DomainStore
 from harness.data.prepare import Preparation
 from harness.data.sources import make_source
-from harness.data.store import DomainStore
 from harness.data.times import (
     NANOSECONDS,
     as_day,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.data.domain import Sequences
 from harness.protocol.metrics import CUTOFFS, METRICS, hr, per_user
-from harness.protocol.ranking import MISSED, InvalidScoresError, Ranks, rank_among
+from harness.protocol.ranks import MISSED, InvalidScoresError, Ranks, rank_among
 
 
 def brute(name: str, rank: int, k: int) -> float:
@@ -92,7 +92,7 @@ def test_blocks_of_users_join(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     scores, targets = rng.integers(0, 5, (50, 20)).astype(np.float32), rng.integers(0, 20, 50)
     whole = rank_among(scores, targets)
-    monkeypatch.setattr("harness.protocol.ranking._CACHED_SCORES", 70)
+    monkeypatch.setattr("harness.protocol.ranks._CACHED_SCORES", 70)
     parts = rank_among(scores, targets)
     np.testing.assert_array_equal(whole.above, parts.above)
     np.testing.assert_array_equal(whole.tied, parts.tied)

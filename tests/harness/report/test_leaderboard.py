@@ -11,19 +11,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from harness.errors import HarnessError
-from harness.files import digest as content_digest
-from harness.method import DotProduct, NoSettings
-from harness.protocol.ranking import MISSED, Ranks
+from harness.methods.api import DotProduct, NoSettings
+from harness.protocol.ranks import MISSED, Ranks
 from harness.report.collect import boards_in, collect
 from harness.report.leaderboard import leaderboard
 from harness.report.transfer import _added
 from harness.results.failure import FailureRecord, write_failure
 from harness.results.record import ArtefactRecord, RankTable, RunResult, read_result
-from harness.run.opening import prepare_domains
 from harness.run.plan import make_plan
 from harness.run.publish import publish
 from harness.run.score import score
-from harness.run.store import Store
+from harness.run.splits import prepare_domains
+from harness.storage.files import digest as content_digest
+from harness.storage.store import Store
 from harness.suites import load_suite, shipped_suite
 from harness.suites.published import Published, published
 from harness.tuning.record import TrialRecord, Tuning
@@ -542,8 +542,8 @@ def test_cold_users_are_told_with_their_share(toy) -> None:
 
 
 def test_the_recall_of_an_approximate_index_is_told_with_its_interval(toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.evaluate.EXACT_UP_TO", 10)
-    monkeypatch.setattr("harness.evaluate.rank_retrieved.__defaults__", (0.2, 10, lambda *_: None))
+    monkeypatch.setattr("harness.evaluation.rank.EXACT_UP_TO", 10)
+    monkeypatch.setattr("harness.evaluation.rank.rank_retrieved.__defaults__", (0.2, 10, lambda *_: None))
     toy.suite = toy.replace(toy.suite, least_recall=0.2)
     results = run_all(toy)
     record = read_result(results / "toy/v1/left-from-right/fixed-seed0.json")[0].candidates["retrieved-15"]

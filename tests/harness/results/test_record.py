@@ -15,10 +15,10 @@ import pytest
 from harness.data.prepare import prepare
 from harness.data.times import as_seconds
 from harness.errors import HarnessError
-from harness.files import file_digest
 from harness.report.collect import collect
 from harness.report.transfer import _paired
 from harness.results.record import _SPLIT, RankTable, TestUsers, read_result
+from harness.storage.files import file_digest
 from tests.conftest import toy_raw
 from tests.harness.report.test_leaderboard import run_all
 

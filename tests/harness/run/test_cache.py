@@ -9,10 +9,11 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from harness.cli import app
-from harness.files import folder_atomically
-from harness.run.opening import prepare_domains
-from harness.run.store import Store
+from harness.cli.app import app
+from harness.run.splits import prepare_domains
+from harness.storage.files import folder_atomically
+from harness.storage.store import Store
+from harness.training.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -24,7 +25,7 @@ def cache(toy) -> Path:
         with store.write("lora", key, {"label": label}) as folder:
             (folder / "weights").write_bytes(b"1234")
     (toy.cache / "store" / "lora" / ("2" * 64) / "weights").write_bytes(b"1235")
-    store.checkpoint("lora", "3" * 64).write({"weights": torch.ones(3)}, {})
+    Checkpoint(store.unfinished_path("lora", "3" * 64)).write({"weights": torch.ones(3)}, {})
     (toy.cache / "store" / "lora" / ".half.unfinished").mkdir()
     return toy.cache
 
@@ -106,6 +107,6 @@ def test_nothing_that_is_being_made_goes(cache: Path) -> None:
     with store.locked("lora", "3" * 64, "training"), folder_atomically(cache / "store" / "lora" / "4") as filled:
         harness("prune", "--cache-dir", str(cache))
         assert filled.is_dir()
-        assert store.checkpoint("lora", "3" * 64).path.exists()
+        assert store.unfinished_path("lora", "3" * 64).exists()
     harness("prune", "--cache-dir", str(cache))
-    assert not store.checkpoint("lora", "3" * 64).path.exists()
+    assert not store.unfinished_path("lora", "3" * 64).exists()

@@ -10,11 +10,11 @@ import pytest
 
 from harness.data.domain import Domain
 from harness.data.prepare import prepare
-from harness.method import NoSettings, pick
-from harness.run.opening import prepare_domains
+from harness.methods.api import NoSettings, gather_candidates
 from harness.run.plan import make_plan
 from harness.run.score import score
-from harness.run.store import Store
+from harness.run.splits import prepare_domains
+from harness.storage.store import Store
 from tests.conftest import toy_raw
 
 
@@ -68,7 +68,7 @@ class Accomplice:
 
     def score(self, histories, candidates):
         Thief.given.append((histories, candidates))
-        return pick(np.zeros((len(histories), self.n_items), dtype=np.float32), candidates)
+        return gather_candidates(np.zeros((len(histories), self.n_items), dtype=np.float32), candidates)
 
 
 @pytest.fixture

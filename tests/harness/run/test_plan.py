@@ -11,14 +11,14 @@ import pytest
 
 import harness.protocol.metrics
 from harness.errors import HarnessError
-from harness.method import NoSettings
+from harness.methods.api import NoSettings
 from harness.protocol.candidates import CandidateSet
 from harness.protocol.scenario import Budget, Scenario, Suite
 from harness.report.collect import collect
 from harness.results.record import read_record, read_result
-from harness.run.opening import prepare_domains
 from harness.run.plan import Plan, check_results, make_plan
-from harness.run.store import Store
+from harness.run.splits import prepare_domains
+from harness.storage.store import Store
 from tests.conftest import Toy
 from tests.harness.report.test_leaderboard import Fixed, run_all
 

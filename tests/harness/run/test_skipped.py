@@ -7,17 +7,17 @@ import pytest
 
 from baselines.popularity import Popularity
 from harness.errors import HarnessError
-from harness.method import NoSettings
+from harness.methods.api import NoSettings
 from harness.protocol.split import LeaveOneOut, TrainingData
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
-from harness.run.opening import prepare_domains
 from harness.run.plan import make_plan
 from harness.run.publish import publish, record_failures
 from harness.run.score import score
-from harness.run.store import Store
+from harness.run.splits import prepare_domains
+from harness.storage.store import Store
 from tests.conftest import domain_of
-from weaverec.merged import Merged
+from weaverec.retriever.method import Merged
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import HarnessError
-from harness.method import make_method
+from harness.methods.registry import make_method
 from harness.tuning.space import Space
 from harness.tuning.tunable import check_settings, check_space, with_settings
 
@@ -73,7 +73,7 @@ def test_dotted_names_lead_into_settings() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "mend"),
+    ("name", "hint"),
     [
         ("rat", "Did you mean 'rate'"),
         ("inner.decya", "Did you mean 'inner.decay'"),
@@ -81,10 +81,10 @@ def test_dotted_names_lead_into_settings() -> None:
         ("none", "Known: "),
     ],
 )
-def test_a_name_that_settings_lack(name: str, mend: str) -> None:
+def test_a_name_that_settings_lack(name: str, hint: str) -> None:
     with pytest.raises(HarnessError, match=f"^{name}: there is no such setting") as caught:
         with_settings(Settings(), {name: 1})
-    assert mend in caught.value.mend
+    assert hint in caught.value.hint
 
 
 def test_a_group_of_settings_may_be_given_as_a_mapping() -> None:

@@ -1,0 +1,99 @@
+"""Data sets by name: where they come from, how they are read, and what a user must know about their use."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.data.fetch import RemoteFile
+from harness.data.sources import Source, make_source
+from harness.errors import HarnessError
+from harness.storage.yaml_file import read_yaml
+
+_FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One domain that anybody can get.
+
+    Attributes:
+        name: its name in suites and commands.
+        title: what it is.
+        source: how it is read, from files below the data folder.
+        folder: below the data folder, where fetched files go.
+        files: what to download; empty where nobody offers the files for download in this form.
+        page: the publisher's page.
+        licence: what the publisher says about use.
+    """
+
+    name: str
+    title: str
+    source: Source
+    folder: Path
+    files: tuple[RemoteFile, ...]
+    page: str
+    licence: str
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class _RemoteEntry(_Strict):
+    url: str
+    name: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    unpack: bool = False
+
+
+class _Entry(_Strict):
+    name: str
+    title: str
+    folder: Path
+    source: dict[str, Any]
+    files: list[_RemoteEntry] = []
+
+
+class _Publisher(_Strict):
+    page: str
+    licence: str
+    datasets: list[_Entry]
+
+
+def dataset_names() -> list[str]:
+    """Names of all data sets, sorted."""
+    return sorted(_all())
+
+
+def load_dataset(name: str) -> Dataset:
+    """A data set by name.
+
+    Raises:
+        HarnessError: no such data set.
+    """
+    if name not in _all():
+        raise HarnessError.unknown("data set", name, _all(), "See: harness data list.")
+    return _all()[name]
+
+
+@cache
+def _all() -> dict[str, Dataset]:
+    found: dict[str, Dataset] = {}
+    for path in sorted(_FOLDER.glob("*.yaml")):
+        publisher = _Publisher.model_validate(read_yaml(path))
+        for entry in publisher.datasets:
+            if entry.name in found:
+                raise ValueError(f"{path}: {entry.name} is there twice")
+            found[entry.name] = Dataset(
+                name=entry.name,
+                title=entry.title,
+                source=make_source(entry.source),
+                folder=entry.folder,
+                files=tuple(RemoteFile(**file.model_dump()) for file in entry.files),
+                page=publisher.page,
+                licence=publisher.licence,
+            )
+    return found

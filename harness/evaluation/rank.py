@@ -1,0 +1,190 @@
+"""Asks a scorer for scores, in blocks of users, and turns them into ranks."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.domain import Ints
+from harness.evaluation.ann_index import EXACT_UP_TO, IndexReport, ItemIndex, sample_users
+from harness.methods.api import DotProduct, Scorer, VectorScorer
+from harness.methods.artefact import StepCallback, no_progress
+from harness.protocol.candidates import draw_some, seen_mask
+from harness.protocol.metrics import ndcg
+from harness.protocol.ranks import MISSED, InvalidScoresError, Ranks, check_scores, rank_among
+from harness.protocol.split import DomainTraining, HeldOut, Histories
+
+#: Scores held at once: 64 MB of float32.
+_BLOCK_SCORES = 2**24
+
+
+def rank_full(
+    scorer: Scorer, held_out: HeldOut, n_items: int, keep_history: bool = False, report: StepCallback = no_progress
+) -> Ranks:
+    """Ranks among the whole catalogue less the history; the held-out item always stays.
+
+    Args:
+        scorer: the fitted method.
+        held_out: n_users held-out events.
+        n_items: size of the catalogue.
+        keep_history: leave items of the history in, as RecBole does for sequential models.
+        report: told of how many users are ranked.
+
+    Raises:
+        InvalidScoresError: NaN, or scores of the wrong shape or type.
+    """
+    parts = []
+    for histories, rows in _blocks(held_out, n_items):
+        scores = check_scores(scorer.score(histories, None), (len(rows), n_items))
+        parts.append(rank_among(scores, held_out.targets[rows], None if keep_history else histories.sequences))
+        report(int(rows[-1]) + 1, len(held_out.targets))
+    return Ranks.joined(parts)
+
+
+def rank_candidates(
+    scorer: Scorer, held_out: HeldOut, candidates: Ints, n_items: int, report: StepCallback = no_progress
+) -> Ranks:
+    """Ranks among given candidates.
+
+    Args:
+        scorer: the fitted method.
+        held_out: n_users held-out events.
+        candidates: int64 [n_users, n_candidates]; each row should hold the user's held-out item once (where it
+            is not there, the rank given means nothing).
+        n_items: size of the catalogue: a scorer may score all of it to score a few, so blocks are cut for that.
+        report: told of how many users are ranked.
+
+    Raises:
+        InvalidScoresError: NaN, or scores of the wrong shape or type.
+    """
+    parts = []
+    for histories, rows in _blocks(held_out, n_items):
+        own = candidates[rows]
+        scores = check_scores(scorer.score(histories, own), (len(rows), own.shape[1]))
+        columns = (own == held_out.targets[rows, None]).argmax(axis=1)
+        parts.append(rank_among(scores, columns))
+        report(int(rows[-1]) + 1, len(held_out.targets))
+    return Ranks.joined(parts)
+
+
+def rank_retrieved(
+    scorer: VectorScorer,
+    held_out: HeldOut,
+    size: int,
+    least_recall: float = 0.99,
+    exact_up_to: int = EXACT_UP_TO,
+    report: StepCallback = no_progress,
+) -> tuple[Ranks, IndexReport]:
+    """Ranks among the items outside the history that an index finds nearest; not among them is a miss.
+
+    Two stages: the index retrieves with the scorer's vectors, then the scorer scores what was retrieved.
+
+    Items that tie for the last places share them fairly. A held-out item among them is in with the probability
+    places / ties (`Ranks.chance`), and ranked among as many candidates as any other. Which of the others are in is
+    drawn by a hash of user and item: of no account where the scores are the dot products, as all of them tie again.
+
+    Args:
+        scorer: the fitted method.
+        held_out: n_users held-out events. The held-out item may be retrieved even if the history holds it.
+        size: items retrieved a user; fewer for a user with fewer outside the history, or found by the index.
+        least_recall: what an approximate index must find of what an exact one finds.
+        exact_up_to: catalogues of more items get an approximate index.
+        report: told of how many users are ranked.
+
+    Raises:
+        HarnessError: an approximate index finds too little.
+        InvalidScoresError: NaN, or scores of the wrong shape or type.
+    """
+    index = ItemIndex(scorer.item_vectors(), exact_up_to)
+    drawn = held_out.histories.select(sample_users(len(held_out.targets)))
+    everybody = len(drawn) == len(held_out.targets)
+    index_report = index.tune(scorer.history_vectors(drawn), drawn.sequences, size, least_recall, everybody)
+    parts = []
+    for histories, rows in _blocks(held_out, len(index)):
+        parts.append(_rank_nearest(scorer, index, histories, held_out.targets[rows], size))
+        report(int(rows[-1]) + 1, len(held_out.targets))
+    return Ranks.joined(parts), index_report
+
+
+def _rank_nearest(scorer: VectorScorer, index: ItemIndex, histories: Histories, targets: Ints, size: int) -> Ranks:
+    users = np.arange(len(targets))
+    barred = seen_mask(histories.sequences, len(index))
+    barred[users, targets] = False
+    # So many that `size` are left when the histories are taken out.
+    scores = index.scores(scorer.history_vectors(histories), size + int(barred.sum(axis=1).max()))
+    if np.isnan(scores.max()):
+        raise InvalidScoresError("dot products of history and item vectors hold NaN")
+    candidates, chance = _nearest(np.where(barred, -np.inf, scores), targets, histories.users, size)
+    retrieved = candidates[users, targets]
+    above, tied = np.full(len(targets), MISSED), np.zeros(len(targets), dtype=np.int64)
+    counts = candidates.sum(axis=1)
+    unscored = np.zeros(len(targets), dtype=bool)
+    for count in np.unique(counts[counts > 0]).tolist():
+        group = np.flatnonzero(counts == count)
+        items = np.nonzero(candidates[group])[1].reshape(-1, count)
+        if getattr(type(scorer), "score", None) is DotProduct.score:  # they are known already
+            final = np.take_along_axis(scores[group], items, axis=1)
+        else:
+            final = check_scores(scorer.score(histories.select(group), items), items.shape)
+        # A user whose item was not retrieved is scored like the others, and counted as a miss.
+        ranks = rank_among(final, (items == targets[group, None]).argmax(axis=1))
+        above[group] = np.where(retrieved[group], ranks.above, MISSED)
+        tied[group] = np.where(retrieved[group], ranks.tied, 0)
+        if ranks.unscored is not None:
+            unscored[group] = ranks.unscored
+    return Ranks(
+        above,
+        tied,
+        counts,
+        chance if (chance < 1).any() else None,
+        unscored if unscored.any() else None,
+    )
+
+
+def _nearest(
+    nearness: NDArray[Any], targets: Ints, users: Ints, size: int
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """The `size` nearest items of each user, and the probability that the held-out item is one of them.
+
+    Args:
+        nearness: float [n_users, n_items]; -inf is no candidate.
+        targets: int64 [n_users], the held-out items.
+        users: int64 [n_users], by whom a draw among ties is keyed.
+        size: items a user, where there are as many.
+
+    Returns:
+        bool [n_users, n_items], with a held-out item that ties for the last places always in; and float64 [n_users],
+        1 where no tie decides.
+    """
+    n_items = nearness.shape[1]
+    size = min(size, n_items)
+    border = np.partition(nearness, n_items - size, axis=1)[:, n_items - size]
+    candidates = nearness > border[:, None]
+    ties = (nearness == border[:, None]) & (border > -np.inf)[:, None]
+    places, n_ties = size - candidates.sum(axis=1), ties.sum(axis=1)
+    chance = np.ones(len(targets))
+    for row in np.flatnonzero(n_ties > places):
+        tied, target = np.flatnonzero(ties[row]), targets[row]
+        ties[row] = False
+        held_out = tied == target
+        if held_out.any():
+            chance[row] = places[row] / n_ties[row]
+            ties[row, target] = True
+        ties[row, draw_some(tied[~held_out], int(users[row]), int(places[row] - held_out.sum()))] = True
+    return candidates | ties, chance
+
+
+def validation_ndcg(scorer: Scorer, domain: DomainTraining) -> float:
+    """Mean NDCG@10 on the validation events of one domain, full catalogue: the one selection rule.
+
+    A domain must have validation events: under a temporal split a source may have none, and cannot select then.
+    """
+    return float(ndcg(rank_full(scorer, domain.validation, len(domain.catalogue)), 10).mean())
+
+
+def _blocks(held_out: HeldOut, width: int) -> Iterator[tuple[Histories, Ints]]:
+    size = max(1, _BLOCK_SCORES // width)
+    for start in range(0, len(held_out.targets), size):
+        rows = np.arange(start, min(start + size, len(held_out.targets)))
+        yield held_out.histories.block(start, start + size), rows

@@ -1,0 +1,1 @@
+"""What the harness asks of a method, and how it finds methods."""

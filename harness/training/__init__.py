@@ -1,0 +1,1 @@
+"""What any training needs: early stopping, checkpoints, several processes, devices."""

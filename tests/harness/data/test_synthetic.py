@@ -1,0 +1,224 @@
+"""The planted domains hold what they promise, and the harness can tell help from harm on them."""
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from harness.data.domain import Domain, Ints
+from harness.data.prepare import prepare
+from harness.data.records import RawDomain
+from harness.data.synthetic import (
+    ITEMS_PER_TOPIC,
+    PARTS,
+    STRENGTH,
+    TOPICS,
+    known_ndcg,
+    law,
+    planted_tables,
+    uniform_law,
+)
+from harness.errors import HarnessError
+from harness.evaluation.rank import rank_full
+from harness.protocol.metrics import ndcg
+from harness.protocol.significance import estimate, paired_randomisation_p
+from harness.protocol.split import LeaveOneOut, Split, Temporal
+
+
+def domain(part: str, seed: int = 0) -> Domain:
+    return prepare(RawDomain.of(part, *planted_tables(part, seed)), 1)
+
+
+@pytest.fixture(scope="module")
+def domains() -> dict[str, Domain]:
+    return {part: domain(part) for part in PARTS}
+
+
+def test_the_tables_are_the_same_everywhere() -> None:
+    sha = hashlib.sha256()
+    for part in PARTS:
+        for table in planted_tables(part):
+            sha.update(table.to_csv(index=False).encode())
+    assert sha.hexdigest() == "6ca8642bbb018d14bc61f7c10ac8612dcada508fd9444f4ed00af30dc212a740"
+
+
+def test_an_unknown_part_gets_a_suggestion() -> None:
+    with pytest.raises(HarnessError, match="Did you mean 'helpful'"):
+        planted_tables("helpfull")
+
+
+def test_laws_contradict_and_words_are_shared_as_promised(domains: dict[str, Domain]) -> None:
+    follows = {part: law(part).argmax(axis=1) for part in PARTS}
+    assert (follows["helpful"] == follows["target"]).all()
+    assert (follows["harmful"] != follows["target"]).all()
+    assert all((follows[part] != np.arange(TOPICS)).all() for part in PARTS)
+    assert all(np.allclose(law(part).sum(axis=1), 1) for part in PARTS)
+    words = {part: {w for text in d.catalogue.texts for w in text.split()[:2]} for part, d in domains.items()}
+    assert words["target"] == words["helpful"] == words["harmful"]
+    assert not words["target"] & words["neutral"]
+    assert all(len(d.catalogue) == TOPICS * ITEMS_PER_TOPIC for d in domains.values())
+    texts = [text for d in domains.values() for text in d.catalogue.texts]
+    assert len(set(texts)) == len(texts)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_users_follow_the_law(domains: dict[str, Domain], part: str) -> None:
+    follows = law(part).argmax(axis=1)
+    steps = [
+        topics[i + 1] == follows[topics[i]]
+        for topics in (topics_of(domains[part], s) for s in domains[part].interactions)
+        for i in range(len(topics) - 1)
+    ]
+    share = STRENGTH + (1 - STRENGTH) / TOPICS
+    assert np.mean(steps) == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / len(steps)) + 0.005)
+
+
+@pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
+def test_both_splits_have_something_to_ask(domains: dict[str, Domain], split: str) -> None:
+    chosen = rule(split, domains["target"])
+    assert len(chosen.test(domains["target"]).targets) > 40
+    assert len(chosen.training(domains["target"]).validation.targets) > 40
+    assert all(chosen.training(d).train.lengths.max() > 1 for d in domains.values())
+
+
+@pytest.mark.parametrize("believed", ["target", "harmful", "nothing"])
+def test_known_amounts_are_what_such_a_believer_gets(believed: str) -> None:
+    # Many targets, so that the interval is narrow.
+    values, known = [], []
+    for seed in range(6):
+        target = domain("target", seed)
+        test = LeaveOneOut().test(target)
+        beliefs = uniform_law() if believed == "nothing" else law(believed)
+        scorer = Believer(target, beliefs)
+        values.append(ndcg(rank_full(scorer, test, len(target.catalogue)), 10))
+        known.append(known_ndcg([numbers(target, s) for s in test.histories.sequences], beliefs))
+    found = estimate(np.concatenate(values)[None])
+    assert np.mean(np.concatenate(known)) == pytest.approx(found.mean, abs=1.5 * found.half_width)
+
+
+def test_the_harness_can_tell_help_from_harm_and_from_neither(domains: dict[str, Domain]) -> None:
+    target = domains["target"]
+    test = LeaveOneOut().test(target)
+
+    def values(*sources: str) -> np.ndarray:
+        scorer = Believer(target, counted([domains[name] for name in ("target", *sources)], LeaveOneOut()))
+        return ndcg(rank_full(scorer, test, len(target.catalogue)), 10)
+
+    alone = values()
+    helped, harmed, neither = values("helpful"), values("harmful"), values("neutral")
+    histories = [numbers(target, s) for s in test.histories.sequences]
+    ceiling = known_ndcg(histories, law("target")).mean()
+    ruin = known_ndcg(histories, law("harmful")).mean()
+    assert helped.mean() > alone.mean() > harmed.mean()
+    assert paired_randomisation_p(helped, alone) < 0.001
+    assert paired_randomisation_p(harmed, alone) < 0.001
+    np.testing.assert_array_equal(neither, alone)
+    # With a large source of the same law a method gets all there is to get; who counts a contrary one in is
+    # somewhere between what the target says and ruin.
+    assert helped.mean() == pytest.approx(ceiling, abs=2 * estimate(helped[None]).half_width)
+    assert ruin < harmed.mean() < 0.5 * ceiling
+
+
+@pytest.mark.parametrize("believed", ["target", "harmful", "nothing"])
+def test_known_amounts_are_exact_where_topics_are_partly_or_wholly_used_up(believed: str) -> None:
+    # Items of topics 0 and 31 (what 0 leads to), 67 (what the harmful law says) and 100: none, some, all of them had.
+    histories = [
+        np.array(items)
+        for items in (
+            [0],
+            [93, 0],
+            [93, 94, 0],
+            [93, 94, 95, 0],
+            [201, 202, 0],
+            [201, 202, 203, 0],
+            [0, 1, 2],
+            [300, 1],
+        )
+    ]
+    beliefs = uniform_law() if believed == "nothing" else law(believed)
+    expected = [enumerated(history, beliefs) for history in histories]
+    np.testing.assert_allclose(known_ndcg(histories, beliefs), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
+def test_help_and_harm_show_under_both_splits(domains: dict[str, Domain], split: str) -> None:
+    target = domains["target"]
+    chosen = rule(split, target)
+    test = chosen.test(target)
+
+    def values(*sources: str) -> np.ndarray:
+        beliefs = counted([domains[name] for name in ("target", *sources)], chosen)
+        return ndcg(rank_full(Believer(target, beliefs), test, len(target.catalogue)), 10)
+
+    alone = values()
+    for source, sign in (("helpful", 1), ("harmful", -1)):
+        assert sign * (values(source) - alone).mean() > 0
+        assert paired_randomisation_p(values(source), alone) < 0.001
+    np.testing.assert_array_equal(values("neutral"), alone)
+
+
+def rule(split: str, target: Domain) -> Split:
+    return LeaveOneOut() if split == "leave-one-out" else Temporal.of(target)
+
+
+def numbers(target: Domain, items: Ints) -> Ints:
+    """Item numbers of the generator, from dense indices."""
+    return np.array([int(target.catalogue.item_ids[i].rpartition("-")[2]) for i in items])
+
+
+def topics_of(target: Domain, items: Ints) -> Ints:
+    return numbers(target, items) // ITEMS_PER_TOPIC
+
+
+@dataclass
+class Believer:
+    """Ranks items by the law it believes in, each topic's share spread over its items outside the history."""
+
+    target: Domain
+    believed: np.ndarray
+
+    def score(self, histories, candidates):
+        topics = topics_of(self.target, np.arange(len(self.target.catalogue)))
+        scores = []
+        for items in histories.sequences:
+            mine = topics[items]
+            left = ITEMS_PER_TOPIC - np.bincount(mine, minlength=TOPICS)
+            scores.append((self.believed[mine[-1]] / np.maximum(left, 1))[topics])
+        return np.array(scores, dtype=np.float32)
+
+
+def counted(domains: list[Domain], split: Split, prior: float = 0.05) -> np.ndarray:
+    """A law counted from training sequences; a topic is known by the first two words of its items' texts."""
+    names: dict[str, int] = {}
+    target = domains[0]
+    for item, text in enumerate(target.catalogue.texts):
+        names[" ".join(text.split()[:2])] = topics_of(target, np.array([item]))[0]
+    counts = np.full((TOPICS, TOPICS), prior)
+    for source in domains:
+        topics = np.array([names.get(" ".join(text.split()[:2]), -1) for text in source.catalogue.texts])
+        for items in split.training(source).train:
+            steps = topics[items]
+            if (steps >= 0).all():
+                np.add.at(counts, (steps[:-1], steps[1:]), 1)
+    return counts / counts.sum(axis=1, keepdims=True)
+
+
+def enumerated(history: Ints, believed: np.ndarray, k: int = 10) -> float:
+    """Expected NDCG@k, item by item: every next item there may be, and every rank it may tie for."""
+    outside = [item for item in range(TOPICS * ITEMS_PER_TOPIC) if item not in history]
+    left = [sum(item // ITEMS_PER_TOPIC == topic for item in outside) for topic in range(TOPICS)]
+    last = history[-1] // ITEMS_PER_TOPIC
+
+    def share(table: np.ndarray, item: int) -> float:
+        topic = item // ITEMS_PER_TOPIC
+        return table[last, topic] / left[topic]
+
+    scores = np.array([share(believed, item) for item in outside])
+    chances = np.array([share(law("target"), item) for item in outside])
+    gains = []
+    for score in scores:
+        above = (scores > score + 1e-12).sum()
+        tied = (abs(scores - score) < 1e-12).sum()
+        gains.append(np.mean([1 / np.log2(r + 1) if r <= k else 0.0 for r in range(above + 1, above + tied + 1)]))
+    return float((chances / chances.sum()) @ np.array(gains))

@@ -1,0 +1,89 @@
+"""Exports and diagnoses of a suite's methods, as a user asks for them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel, AutoTokenizer
+
+from baselines.language_models import target_only
+from harness.errors import HarnessError
+from harness.methods.api import FitContext
+from harness.report.diagnostics import write_diagnosis
+from harness.run.artefact import RunArtefacts
+from harness.run.inspect import diagnose, export
+from harness.run.splits import open_training, prepare_domains
+from harness.storage.store import Store
+
+SHORT = {"steps": 2, "batch": 40, "validations": 1}
+
+
+@pytest.fixture
+def place(toy):
+    toy.add("short", lambda: target_only().tuned(SHORT))
+    return {
+        "suite": toy.suite,
+        "scenario": toy.suite.scenarios[0],
+        "seed": 0,
+        "domains": prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache),
+        "store": Store(toy.cache / "store"),
+        "device": "cpu",
+        "report": lambda *_: None,
+    }
+
+
+def test_an_exported_folder_is_the_served_model_and_needs_no_peft(
+    place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Where there is bfloat16, it serves in that, and the folder loads as float32.
+    monkeypatch.setattr("weaverec.lm.backbone.has_bfloat16", lambda _: False)
+    folder = tmp_path / "model"
+    export(**place, name="short", folder=folder)
+    assert (folder / "model.safetensors").is_file()
+    assert not list(folder.glob("adapter*"))
+    assert "all-MiniLM-L6-v2" in (folder / "README.md").read_text()
+    model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
+    data = open_training(place["suite"], place["scenario"], place["domains"])
+    artefacts = RunArtefacts(place["store"], "cpu", lambda *_: None)
+    served = target_only().tuned(SHORT).fit(data, FitContext(place["suite"].budget, 0, "cpu", artefacts))
+    for item in (0, 7):
+        with torch.no_grad():
+            states = model(**tokenizer(data.target_domain.catalogue.texts[item], return_tensors="pt"))
+        vector = states.last_hidden_state[0].mean(0)
+        np.testing.assert_allclose(served.item_vectors()[item], vector / vector.norm(), atol=1e-5)
+
+
+def test_a_folder_that_is_there_is_never_overwritten(place, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    with pytest.raises(HarnessError, match="is there already"):
+        export(**place, name="short", folder=tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name == "mine.txt"]
+
+
+def test_methods_without_a_model_say_so(place, tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="no model that others could load"):
+        export(**place, name="popularity", folder=tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    with pytest.raises(HarnessError, match="nothing to diagnose"):
+        diagnose(**place, name="popularity")
+
+
+def test_a_diagnosis_is_written_with_its_curves(place, tmp_path: Path) -> None:
+    from weaverec.weaverec import weaverec
+
+    found = (
+        weaverec()
+        .tuned(SHORT)
+        .diagnose(
+            open_training(place["suite"], place["scenario"], place["domains"]),
+            FitContext(place["suite"].budget, 0, "cpu", RunArtefacts(place["store"], "cpu", lambda *_: None)),
+            lambda *_: None,
+        )
+    )
+    written = write_diagnosis("weaverec on toy", "Made by hand.", found, tmp_path / "why.md")
+    text = written[0].read_text()
+    assert [path.suffix for path in written] == [".md", ".png"]
+    assert written[1].read_bytes().startswith(b"\x89PNG")
+    assert f"({written[1].name})" in text
+    assert text.count("\n## ") == len(found) == 4

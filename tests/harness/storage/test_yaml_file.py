@@ -1,0 +1,97 @@
+"""YAML of people's: bounded, and each fault told with its file and line."""
+
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import HarnessError
+from harness.storage.yaml_file import read_yaml
+
+LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "file.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\nb: [1, 2", "line 2: is no valid YAML: expected ',' or ']'"),
+        ("a: 1\nb: 2\na: 3\n", "line 3: 'a' is there twice"),
+        ("x:\n  y: {k: 1, 'k': 2}\n", "line 2: 'k' is there twice"),
+        ('a: 1\nb: !!int ""\n', "line 2: '' is no int"),
+        ("a: !!int seven\n", "line 1: 'seven' is no int"),
+        ("a: !!float seven\n", "line 1: 'seven' is no float"),
+        ("a: !!bool seven\n", "line 1: 'seven' is no bool"),
+        ("a: !!timestamp seven\n", "line 1: 'seven' is read as a date"),
+        ("a:\n- 2020-01-01\n", "line 2: '2020-01-01' is read as a date: put it in quotes"),
+        ("a: 2001-12-14t21:59:43.10-05:00\n", "is read as a date: put it in quotes"),
+        ("a: !!set {x, y}\n", "line 1: this is a set: write a list"),
+        ("a: !!binary aGk=\n", "line 1: 'aGk=' is of the kind tag:yaml.org,2002:binary"),
+        ("a: !!omap [x: 1]\n", "is of the kind tag:yaml.org,2002:omap"),
+        ("a: !!python/object/apply:os.system [echo]\n", "is of the kind tag:yaml.org,2002:python/object/apply:os.sys"),
+        ("a: !mine x\n", "line 1: 'x' is of the kind !mine"),
+        ("a: .nan\n", "line 1: .nan is no finite number"),
+        ("a: -.INF\n", "line 1: -.INF is no finite number"),
+        (f"a: {'7' * 5000}\n", "line 1: a number of 5,000 characters"),
+        (f"a: {'1:' * 200}1\n", "a number of 401 characters"),
+        ("a: &a [1, *a]\n", "line 1: an alias stands within what it stands for"),
+        ("a: *b\n", "is no valid YAML: found undefined alias 'b'"),
+        ("a: " + "[" * 500 + "]" * 500, "line 1: nested deeper than 40 levels"),
+        ("? " * 500 + "x", "line 1: nested deeper than 40 levels"),
+        (LAUGHS, "more than 100,000 entries, aliases counted as what they stand for"),
+        ("a: " + "x" * 2**20, "larger than 1,048,576 bytes"),
+        ("a: \x07\n", "is no valid YAML"),
+        ("{[a]: 1}", "is no valid YAML: found unhashable key"),
+        ("a: 1\n--- b\n", "is no valid YAML"),
+    ],
+)
+def test_what_is_refused_is_told_in_one_line(tmp_path: Path, text: str, told: str) -> None:
+    path = written(tmp_path, text)
+    started = time.perf_counter()
+    with pytest.raises(HarnessError) as error:
+        read_yaml(path)
+    assert time.perf_counter() - started < 3
+    assert str(error.value).startswith(f"{path}: ")
+    assert told in str(error.value)
+
+
+def test_a_file_of_other_bytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "file.yaml"
+    path.write_bytes(b"a: \xff\xfe\x00")
+    with pytest.raises(HarnessError, match="is no valid YAML"):
+        read_yaml(path)
+
+
+def test_aliases_and_merges_are_taken_as_they_were(tmp_path: Path) -> None:
+    text = "base: &base {x: 1, y: [a, b]}\nother: {<<: *base, x: 2}\nsame: *base\nlist: [&n 1e3, *n]\n"
+    assert read_yaml(written(tmp_path, text)) == yaml.safe_load(text)
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(plain)
+def test_what_json_could_say_is_read_as_pyyaml_reads_it(tmp_path_factory: pytest.TempPathFactory, value) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    assert read_yaml(written(folder, yaml.safe_dump(value))) == value
+
+
+def test_the_harness_s_own_files_are_read_as_before() -> None:
+    paths = sorted(Path("harness").rglob("*.yaml")) + sorted(Path().glob("*/spaces/*.yaml"))
+    assert len(paths) > 20
+    for path in paths:
+        assert read_yaml(path) == yaml.safe_load(path.read_bytes())

@@ -1,0 +1,216 @@
+"""The suites that come with the harness are what their versions say, and a user's own need no code."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import HarnessError
+from harness.protocol.scenario import Suite
+from harness.results.record import read_record
+from harness.run.methods import suite_method
+from harness.storage.files import digest
+from harness.suites import load_suite, suite_names, suite_versions
+
+#: What each version means. A digest that changes is a new version: add a file, never edit one that is published.
+DEFINED = {
+    "cdsr/v1": "e57e21df007e10b651c4ce4589cc2e7d65d5260b5b5727975db17066f46009d3",
+    "cdsr-amazon/v1": "c4ee69ce2d8b9b6c20143f3f54991b4fe7542f2365919f6f5fd4b282005796a1",
+    "cdsr-amazon/v2": "cee0ddd2a2521cbc7c9c2a2751c845113d3dc19668cb3eaab0c83c2c4f688ec9",
+    "cdsr-cross-platform/v1": "401ad790713c1ed93f2537e20cdfe37e597f3336b1c7b6a9645b228fc8013648",
+    "cdsr-cross-platform/v2": "26e907fe5e1badbaf3dcbad740afe4b4af39579649a7208c37d2c50a7141a6f5",
+    "cdsr-planted/v1": "cab49ac278bc3dbeb1c612e2dadb1742fd3f8dcc71a82cf810a36702ca9e1b0b",
+    "cdsr-smoke/v1": "10d3a531e58d850784d5f4a9f1892bdcf102df462fea006a162546ea45471625",
+    "paper/v1": "eb583220054b8eed79f66cd24fd967a86ad74128bc895007282811adeb952f09",
+}
+
+
+def meaning(suite: Suite) -> str:
+    """All of a suite that can move a score: how domains are made, what binds its results, and settings."""
+    pins = {spec.name: spec.fingerprint or "" for spec in suite.domains}
+    return digest(
+        [
+            {spec.name: spec.definition for spec in suite.domains},
+            {scenario.name: suite.conditions(scenario, pins) for scenario in suite.scenarios},
+            suite.settings,
+        ]
+    )
+
+
+def test_every_version_is_what_it_was() -> None:
+    suites = [load_suite(f"{name}/v{version}") for name in suite_names() for version in suite_versions(name)]
+    assert {suite.id: meaning(suite) for suite in suites} == DEFINED
+
+
+def test_experiments_are_what_their_results_were_made_with() -> None:
+    folder = Path("leaderboards/experiments")
+    for path in sorted(folder.glob("results/*/v*/*/*.json")):
+        result = read_record(path)
+        suite = load_suite(str(folder / f"{result.suite}.yaml"))
+        scenario = next(each for each in suite.scenarios if each.name == result.scenario.name)
+        fingerprints = {name: record.fingerprint for name, record in result.data.items()}
+        assert json.loads(json.dumps(suite.conditions(scenario, fingerprints))) == result.conditions, path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cdsr", "cdsr-amazon/v1", "cdsr-amazon", "cdsr-cross-platform/v1", "cdsr-cross-platform", "cdsr-planted"],
+)
+def test_data_and_candidates_are_pinned(name: str) -> None:
+    suite = load_suite(name)
+    assert all(spec.fingerprint for spec in suite.domains)
+    sampled = {str(kind) for kind in suite.candidates if kind.kind == "sampled"}
+    assert all({kind for kind, _ in scenario.pins} == sampled for scenario in suite.scenarios)
+
+
+@pytest.mark.parametrize(
+    ("version", "names", "splits"),
+    [
+        (1, ["beauty", "sports", "toys"], ["leave-one-out"]),
+        (2, ["beauty", "toys", "clothing"], ["leave-one-out", "temporal"]),
+    ],
+)
+def test_amazon_has_every_pair_and_each_target_with_the_two_others(
+    version: int, names: list[str], splits: list[str]
+) -> None:
+    scenarios = [(s.split, s.target, frozenset(s.sources)) for s in load_suite(f"cdsr-amazon/v{version}").scenarios]
+    pairs = {(split, t, frozenset([s])) for split in splits for t in names for s in names if s != t}
+    assert set(scenarios) == pairs | {(split, t, frozenset(names) - {t}) for split in splits for t in names}
+    assert len(scenarios) == len(set(scenarios)) == 9 * len(splits)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_across_platforms_every_scenario_has_both_splits(version: int) -> None:
+    scenarios = load_suite(f"cdsr-cross-platform/v{version}").scenarios
+    by_split = {
+        split: {(s.target, s.sources) for s in scenarios if s.split == split} for split in ("leave-one-out", "temporal")
+    }
+    assert by_split["leave-one-out"] == by_split["temporal"]
+    assert {("steam", ("games",)), ("games", ("steam",)), ("games", ("movies",))} <= by_split["temporal"]
+
+
+def test_titles_methods_and_seeds_do_not_change_what_a_suite_is_and_all_else_does(tmp_path: Path) -> None:
+    raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
+    raw["suite"] = "mine"
+
+    def meaning_of(**changes: object) -> str:
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(raw | changes))
+        return meaning(load_suite(str(path)))
+
+    same = meaning_of()
+    assert meaning_of(title="another", methods=["popularity"], seeds=[7]) == same
+    for change in (
+        {"candidates": ["full", "sampled-30"]},
+        {"candidate_seed": 1},
+        {"least_recall": 0.9},
+        {"split": "temporal"},
+        {"overlap": "none"},
+        {"budget": {"trials": 2, "epochs": 100, "patience": 5}},
+        {"domains": [d | {"k_core": 6} for d in raw["domains"]]},
+        {"domains": [d | {"ties": "hashed"} for d in raw["domains"]]},
+        {"domains": [d | {"ties": "hashed", "tie_seed": 1} for d in raw["domains"]]},
+        {"scenarios": raw["scenarios"][:-1]},
+    ):
+        assert meaning_of(**change) != same, change
+
+
+def test_ties_are_hashed_unless_a_suite_says_otherwise(tmp_path: Path) -> None:
+    raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
+
+    def load(**options: object) -> Suite:
+        domains = [{k: v for k, v in d.items() if k != "ties"} | options for d in raw["domains"]]
+        path = tmp_path / "mine.yaml"
+        path.write_text(yaml.safe_dump(raw | {"suite": "mine", "domains": domains}))
+        return load_suite(str(path))
+
+    assert load() == load(ties="hashed", tie_seed=0)
+    assert meaning(load()) == meaning(load(ties="hashed"))
+    assert len({meaning(load(**o)) for o in ({"ties": "hashed"}, {"tie_seed": 1}, {"ties": "file"})}) == 3
+    for options, message in (
+        ({"ties": "file", "tie_seed": 1}, "tie_seed is for ties: hashed"),
+        ({"ties": "row"}, "'hashed' or 'file'"),
+        ({"tie_seed": -1}, "tie_seed"),
+    ):
+        with pytest.raises(HarnessError, match=message):
+            load(**options)
+
+
+def test_where_there_are_no_timestamps_the_order_of_ties_changes_nothing(tmp_path: Path) -> None:
+    raw = yaml.safe_load(Path("harness/suites/cdsr-amazon/v1.yaml").read_text())
+    digests = set()
+    for ties in ("hashed", "file"):
+        path = tmp_path / "mine.yaml"
+        domains = [d | {"ties": ties} for d in raw["domains"]]
+        path.write_text(yaml.safe_dump(raw | {"suite": "mine", "domains": domains}))
+        digests.add(meaning(load_suite(str(path))))
+    assert len(digests) == 1
+
+
+def test_versions_are_asked_for_by_name() -> None:
+    assert load_suite("cdsr/v1") == load_suite("cdsr")
+    assert load_suite("cdsr-amazon").version == 2  # the newest
+    with pytest.raises(HarnessError, match="Unknown version of suite cdsr 'v9'"):
+        load_suite("cdsr/v9")
+
+
+def test_a_suite_of_the_user_s_own_needs_no_code(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        """
+suite: mine
+version: 3
+title: "mine: [bold] text"
+split: temporal
+overlap: none
+overlap_seed: 4
+domains:
+  - name: shop
+    source: table
+    data_dir: .
+    interactions: clicks.csv
+    items: products.csv
+    columns: {user: who, item: what, timestamp: when}
+    item_columns: {item: what, text: [title, maker]}
+    users: shop
+  - {name: games, dataset: amazon2018-game, k_core: 10}
+scenarios:
+  - {target: shop, sources: [games]}
+  - {target: games, sources: [shop], split: leave-one-out, overlap: kept}
+methods: [popularity]
+budget: {trials: 1, epochs: 1, patience: 1}
+"""
+    )
+    suite = load_suite(str(tmp_path / "mine.yaml"))
+    assert suite.id == "mine/v3"
+    assert [s.name for s in suite.scenarios] == ["shop-from-games.temporal.no-overlap", "games-from-shop"]
+    assert suite.spec("shop").folder == tmp_path
+    assert suite.spec("games").folder is None
+    # What binds a result names no folder of anybody's machine.
+    fingerprints = {"shop": "1" * 64, "games": "2" * 64}
+    assert str(tmp_path) not in str(suite.conditions(suite.scenarios[0], fingerprints))
+
+
+def mine(tmp_path: Path, settings: object) -> Path:
+    raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(raw | {"suite": "mine", "settings": settings}))
+    return path
+
+
+def test_a_suite_s_settings_are_its_methods(tmp_path: Path) -> None:
+    plain, own = (load_suite(str(mine(tmp_path, s))) for s in ({}, {"markov": {"prior": 7.0}}))
+    assert suite_method(own, "markov").settings.prior == 7.0
+    assert suite_method(plain, "markov").settings.prior != 7.0
+    authors = suite_method(load_suite("paper"), "ranker.weaverec").settings
+    assert authors.backbone == "Qwen/Qwen2-7B-Instruct"
+    assert (authors.rank, authors.alpha, authors.learning_rate, authors.epochs) == (16, 32, 2e-4, 2)
+    assert (authors.prompt.candidates, authors.prompt.answers, authors.prompt.max_tokens) == (30, 5, 1200)
+
+
+@pytest.mark.parametrize("settings", [{"markov": {"pror": 7.0}}, {"popularity": {"x": 1}}])
+def test_settings_that_a_method_lacks_are_refused(tmp_path: Path, settings: object) -> None:
+    with pytest.raises(
+        HarnessError, match=r"mine\.yaml: settings\.(markov\.pror: there is no such|popularity: the method takes no)"
+    ):
+        suite_method(load_suite(str(mine(tmp_path, settings))), next(iter(settings)))

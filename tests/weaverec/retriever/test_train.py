@@ -1,0 +1,363 @@
+"""Components and the methods made of them."""
+
+import json
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft import PeftModel
+
+from baselines import language_models
+from harness.data.prepare import prepare
+from harness.errors import HarnessError
+from harness.methods.api import FitContext
+from harness.protocol.scenario import Budget
+from harness.protocol.split import HeldOut, LeaveOneOut, TrainingData
+from harness.run.artefact import RunArtefacts, artefact_key, train
+from harness.run.provenance import TRAINING_CODE
+from harness.storage.code_identity import code_reached
+from harness.storage.store import Store
+from tests.conftest import toy_raw
+from tests.making import quietly
+from weaverec.lm.backbone import load, packaged_minilm, sizes_of
+from weaverec.lm.lora import LoraSettings, adapted
+from weaverec.merging.rules import TRIES, Rule, dare, task_arithmetic, ties
+from weaverec.merging.search import chosen_by_validation
+from weaverec.merging.task_vectors import task_vector
+from weaverec.retriever.encoding import history_encoder
+from weaverec.retriever.method import Merged
+from weaverec.retriever.train import ComponentSettings, _batches, _Part, _schedule, _users, component
+from weaverec.weaverec import weaverec, weaverec_adaptive, weaverec_chosen
+
+BUDGET = Budget(trials=1, epochs=5, patience=5)
+QUICK = ComponentSettings(steps=3, batch=40, validations=2)
+
+
+def data(target: str = "a", sources: tuple[str, ...] = ("b", "c")) -> TrainingData:
+    names = {name: i for i, name in enumerate("abc")}
+    parts = {n: LeaveOneOut().training(prepare(toy_raw(n, i, 12, 15), 1)) for n, i in names.items()}
+    return TrainingData(target, sources, {name: parts[name] for name in (target, *sources)})
+
+
+def labels(method) -> list[str]:
+    return [a.label.removeprefix("LoRA on ").removesuffix(", seed 0") for a in method.artefacts(data(), BUDGET, 0)]
+
+
+def test_each_method_is_its_mixes() -> None:
+    assert labels(language_models.zero_shot()) == []
+    assert labels(language_models.target_only()) == ["a"]
+    assert labels(language_models.joint()) == ["a + b + c"]
+    assert labels(language_models.naive_merge()) == ["a", "b", "c"]
+    assert labels(language_models.source_only()) == ["b", "c"]
+    for method in (weaverec(), weaverec_chosen(), weaverec_adaptive()):
+        assert labels(method) == ["a", "a + b", "a + c"]
+    rivals = (
+        language_models.task_vectors,
+        language_models.ties,
+        language_models.dare,
+        language_models.pruned_merge,
+        language_models.adamerging,
+    )
+    for rival in rivals:
+        assert labels(rival()) == labels(language_models.naive_merge())
+
+
+def test_a_hybrid_is_one_artefact_for_both_its_domains() -> None:
+    there = component(data("a", ("b",)), ("a", "b"), QUICK, BUDGET, 0)
+    back = component(data("b", ("a",)), ("b", "a"), QUICK, BUDGET, 0)
+    assert artefact_key(there) == artefact_key(back)
+    assert there.label == back.label
+
+
+@pytest.mark.parametrize("change", ["seed", "settings", "budget", "mix"])
+def test_whatever_decides_the_content_is_in_the_key(change: str) -> None:
+    base = component(data(), ("a", "b"), QUICK, BUDGET, 0)
+    other = {
+        "seed": lambda: component(data(), ("a", "b"), QUICK, BUDGET, 1),
+        "settings": lambda: component(data(), ("a", "b"), ComponentSettings(), BUDGET, 0),
+        "budget": lambda: component(data(), ("a", "b"), QUICK, Budget(1, 6, 5), 0),
+        "mix": lambda: component(data(), ("a", "c"), QUICK, BUDGET, 0),
+    }[change]()
+    assert artefact_key(base) != artefact_key(other)
+
+
+def test_the_code_that_decides_the_content_is_in_the_key_and_no_other() -> None:
+    make = component(data(), ("a", "b"), QUICK, BUDGET, 0).make
+    reached = code_reached(make, *TRAINING_CODE)
+    decides = {
+        "weaverec.retriever.train:_schedule",
+        "weaverec.retriever.sampled_softmax:softmax_loss",
+        "weaverec.lm.lora:train_adapter",
+        "harness.training.early_stopping:EarlyStopping",
+        "harness.evaluation.rank:validation_ndcg",
+        "harness.protocol.ranks:rank_among",
+        "harness.data.domain:Sequences",
+        "harness.training.distributed:ProcessGroup",
+    }
+    assert decides <= set(reached)
+    apart = (
+        "weaverec.merging.rules",
+        "weaverec.merging.diagnostics",
+        "weaverec.ranker.scorer",
+        "baselines",
+        "harness.report",
+        "harness.cli",
+    )
+    apart += ("harness.data.sources", "harness.data.reading", "harness.suites", "harness.run", "harness.results")
+    assert not [name for name in reached if name.startswith(apart)]
+
+
+def test_a_rule_s_choice_is_named_by_its_code_and_parameters_wherever_it_is_defined() -> None:
+    components = [component(data(), mix, QUICK, BUDGET, 0) for mix in (("a",), ("a", "b"))]
+
+    def own(power: float) -> Rule:
+        def apply(vectors, parameters):
+            return {name: parameters["scale"] * vectors[0][name] ** power for name in vectors[0]}
+
+        return Rule("own", "nowhere", apply, lambda n: [{"scale": 0.5}, {"scale": 1.0}])
+
+    def key(rule: Rule) -> str:
+        return artefact_key(chosen_by_validation(rule, components, [Path(), Path()], data().target_domain, None))
+
+    assert key(own(1.0)) == key(own(1.0))
+    assert len({key(rule) for rule in (own(1.0), own(2.0), ties(), dare(), task_arithmetic())}) == 5
+    # Another rule in the same module is another rule's.
+    make = chosen_by_validation(ties(), components, [Path(), Path()], data().target_domain, None).make
+    reached = set(code_reached(make))
+    assert {"weaverec.merging.rules:ties", "weaverec.merging.rules:_by_peft"} <= reached
+    assert not {"weaverec.merging.rules:dare", "weaverec.merging.rules:_simplex"} & reached
+
+
+def make(folder: Path, mix: tuple[str, ...] = ("a", "b"), seed: int = 0):
+    folder.mkdir()
+    return component(data(), mix, QUICK, BUDGET, seed).make(folder, quietly(folder))
+
+
+def test_the_same_seed_gives_the_same_component(tmp_path: Path) -> None:
+    torch.set_num_threads(1)
+    first, again = make(tmp_path / "1"), make(tmp_path / "2")
+    assert first == again
+    file = "adapter_model.safetensors"
+    assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "2" / file).read_bytes()
+
+
+@pytest.mark.parametrize(("has", "products"), [(True, "bfloat16"), (False, "float32")])
+def test_a_record_says_the_arithmetic_it_was_trained_in(
+    has: bool, products: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("weaverec.lm.backbone", "weaverec.lm.lora"):
+        monkeypatch.setattr(f"{module}.has_bfloat16", lambda _: has)
+    quick = replace(QUICK, steps=1, validations=1)
+    notes = component(data(), ("a",), quick, BUDGET, 0).make(tmp_path, quietly(tmp_path)).notes
+    assert notes["arithmetic"] == f"{products} products, float32 base"
+    assert notes["prefixes"].keys() == {"a"}
+
+
+class _Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("at", [1, 3, 4, 6])
+def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: Path, at: int) -> None:
+    """Killed before its first validation, in the step after one, between two, and when all is done but the saving."""
+    torch.set_num_threads(1)
+    # Negatives and dropout's masks are drawn too.
+    settings = replace(QUICK, steps=6, validations=3, fresh=8, items=10, dropout=0.1)
+    artefact = component(data(), ("a", "b"), settings, BUDGET, 0)
+
+    def killed(done: int, _: int) -> None:
+        asked.append(done)
+        if at == done and not survives:
+            raise _Killed
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    asked: list[int] = []
+    survives = True
+    record = artefact.make(whole, quietly(whole, killed))
+    survives = False
+    with pytest.raises(_Killed):
+        artefact.make(cut, quietly(cut, killed))
+    asked.clear()
+    survives = True
+    assert artefact.make(cut, quietly(cut, killed)) == record
+    assert asked == list(range(1 + (at - 1) // 2 * 2, 7))  # what came after the latest of the validations 2, 4, 6
+    for file in ("adapter_model.safetensors", "adapter_config.json"):
+        assert (whole / file).read_bytes() == (cut / file).read_bytes()
+    # Once more, as if it had been killed while it saved: nothing is left to do but that.
+    asked.clear()
+    assert artefact.make(cut, quietly(cut, killed)) == record
+    assert asked == []
+
+
+def test_long_before_its_first_validation_a_training_is_kept_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(1)
+    monkeypatch.setattr("weaverec.lm.lora._KEEP_EVERY_S", 0.0)
+    artefact = component(data(), ("a", "b"), replace(QUICK, steps=6, validations=1), BUDGET, 0)
+    asked: list[int] = []
+
+    def killed(done: int, _: int) -> None:
+        asked.append(done)
+        if done == 3 and len(asked) == 3:
+            raise _Killed
+
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    for folder in (whole, cut):
+        folder.mkdir()
+    record = artefact.make(whole, quietly(whole))
+    with pytest.raises(_Killed):
+        artefact.make(cut, quietly(cut, killed))
+    assert artefact.make(cut, quietly(cut, killed)) == record
+    assert asked == [1, 2, 3, 3, 4, 5, 6]
+    file = "adapter_model.safetensors"
+    assert (whole / file).read_bytes() == (cut / file).read_bytes()
+
+
+def test_dropout_is_the_adapter_s_and_only_while_it_learns() -> None:
+    backbone = packaged_minilm()
+    torch.manual_seed(0)
+    model = adapted(load(backbone)[0], backbone, LoraSettings(dropout=0.5))
+    on = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Dropout) and module.training}
+    assert on
+    assert all("lora_dropout" in name and model.get_submodule(name).p == 0.5 for name in on)
+    assert not any(module.training for module in model.eval().modules())
+
+
+def test_every_scenario_over_n_domains_needs_n_and_n_times_n_less_1_halves_components() -> None:
+    keys = {
+        artefact_key(artefact)
+        for target in "abc"
+        for artefact in weaverec().artefacts(data(target, tuple(sorted({*"abc"} - {target}))), BUDGET, 0)
+    }
+    assert len(keys) == 3 + 3 * 2 // 2
+
+
+def test_a_killed_training_leaves_its_checkpoint_to_the_next_command(tmp_path: Path) -> None:
+    artefact = component(data(), ("a", "b"), replace(QUICK, validations=3), BUDGET, 0)
+    store = Store(tmp_path)
+
+    def killed(done: int, _: int) -> None:
+        if done == 2:
+            raise _Killed
+
+    with pytest.raises(_Killed):
+        train(artefact, store, "cpu", killed)
+    (left,) = (tmp_path / "unfinished").iterdir()
+    asked: list[int] = []
+    train(artefact, store, "cpu", lambda done, _: asked.append(done))
+    assert asked == [2, 3]
+    assert store.has("lora", artefact_key(artefact))
+    assert not left.exists()
+
+
+def test_a_component_is_peft_s_own_format_and_names_no_local_path(tmp_path: Path) -> None:
+    record = make(tmp_path / "c")
+    config = json.loads((tmp_path / "c" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "sentence-transformers/all-MiniLM-L6-v2"
+    names = ["adapter_config.json", "adapter_model.safetensors", "curves"]
+    assert sorted(p.name for p in (tmp_path / "c").iterdir()) == names
+    base, _ = load(packaged_minilm())
+    loaded = PeftModel.from_pretrained(base, tmp_path / "c")
+    assert record.trainable_parameters == sum(p.numel() for n, p in loaded.named_parameters() if "lora_" in n)
+    assert any(v.abs().max() > 0 for v in task_vector(tmp_path / "c").values())
+
+
+def part_of(name: str, settings: ComponentSettings) -> _Part:
+    backbone = packaged_minilm()
+    domain = data().domains[name]
+    return _Part(
+        domain, history_encoder(backbone, domain.catalogue, load(backbone)[1], settings.retriever), settings, 0
+    )
+
+
+def test_a_batch_is_of_whole_users_of_one_domain_and_an_epoch_takes_each_once() -> None:
+    settings = ComponentSettings(batch=20, fresh=14)
+    parts = [part_of("a", settings), part_of("b", settings)]
+    epoch = sum(len(_batches(part, settings, np.random.default_rng(0))) for part in parts)
+    batches = list(islice(_schedule(parts, settings, np.random.default_rng(0)), epoch))
+    assert len(batches) == epoch > 4
+    for which, part in enumerate(parts):
+        own = [users for domain, users in batches if domain == which]
+        assert sorted(np.concatenate(own)) == list(part.users)
+        for users in own:
+            taken = part.domain.train.select(users)
+            assert len(users) == 1 or (taken.lengths - 1).sum() <= 20
+            assert len(users) == 1 or len(np.unique(taken.items)) <= 14
+
+
+def test_training_is_on_at_most_the_cap_and_on_users_with_something_to_predict() -> None:
+    train = data().domains["a"].train
+    prefixes = np.maximum(train.lengths - 1, 0)
+    assert list(_users(train, 10**6, 0)) == list(np.flatnonzero(prefixes))
+    capped = _users(train, 10, 0)
+    assert 0 < prefixes[capped].sum() <= 10
+    assert list(capped) == list(_users(train, 10, 0)) != list(_users(train, 10, 1))
+
+
+def test_fit_merges_what_the_store_has(tmp_path: Path) -> None:
+    artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
+    method = Merged(mixes=lambda target, _: [(target,), (target, "b")], settings=QUICK)
+    scorer = method.fit(data(), FitContext(BUDGET, 0, "cpu", artefacts))
+    assert [record.label for record in artefacts.records] == ["LoRA on a, seed 0", "LoRA on a + b, seed 0"]
+    again = method.fit(data(), FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)))
+    np.testing.assert_array_equal(scorer.item_vectors(), again.item_vectors())
+    np.testing.assert_allclose(np.linalg.norm(scorer.item_vectors(), axis=1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("make_method", [weaverec_chosen, language_models.ties, language_models.dare])
+def test_a_rule_with_a_choice_tries_its_budget_on_validation_and_says_so(tmp_path: Path, make_method) -> None:
+    method = make_method().tuned({"steps": 2, "batch": 40, "validations": 1})
+    artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
+    method.fit(data("a", ("b",)), FitContext(BUDGET, 0, "cpu", artefacts))
+    *_, merge = artefacts.records
+    assert merge.kind == "merge"
+    assert 1 < len(merge.notes["tried"]) == len(merge.validation) <= TRIES
+    assert merge.notes["chosen"] == merge.notes["tried"][int(np.argmax(merge.validation))]
+
+
+def test_weights_by_entropy_lower_it_and_stay_on_the_simplex(tmp_path: Path) -> None:
+    method = weaverec_adaptive().tuned({"steps": 6, "batch": 40, "validations": 1})
+    artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
+    method.fit(data("a", ("b",)), FitContext(BUDGET, 0, "cpu", artefacts))
+    *_, merge = artefacts.records
+    entropies = merge.notes["entropy_in_nats"]
+    assert entropies[-1] < entropies[0] <= merge.notes["largest_possible"]
+    assert sum(merge.notes["mean"]) == pytest.approx(1)
+
+
+def test_a_mix_that_nothing_can_select_for_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    whole = data()
+    b = whole.domains["b"]
+    nobody = replace(b, validation=HeldOut(b.validation.histories.block(0, 0), np.zeros(0, int), np.zeros(0, int)))
+    asked = TrainingData("a", ("b", "c"), {**whole.domains, "b": nobody})
+    with pytest.raises(HarnessError, match="b has no validation events"):
+        component(asked, ("b",), QUICK, BUDGET, 0).make(tmp_path, quietly(tmp_path))
+    component(asked, ("a", "b"), QUICK, BUDGET, 0).make(tmp_path, quietly(tmp_path))
+
+
+def test_an_estimate_is_near_what_a_training_takes() -> None:
+    settings = ComponentSettings(steps=10, validations=1)
+    asked = component(data(), ("a", "b"), settings, BUDGET, 0).estimate
+    assert asked is not None
+    found = asked()
+    sizes = sizes_of(packaged_minilm())
+    model, tokenizer = load(packaged_minilm())
+    every, embedded = (sum(p.numel() for p in part.parameters()) for part in (model, model.embeddings))
+    assert sizes.weights == every
+    assert sizes.multiplied == every - embedded
+    assert (sizes.layers, sizes.hidden) == (6, 384)
+    # Each step touches all 15 items of one domain; the validation reads both domains.
+    texts = [text for name in "ab" for text in data().domains[name].catalogue.texts]
+    a_text = np.mean([len(ids) for ids in tokenizer(texts)["input_ids"]])
+    assert found.tokens == pytest.approx((10 * 15 + 30) * a_text, rel=0.3)
+    assert found.flops == pytest.approx(sizes.multiplied * (4 * 10 * 15 + 2 * 30) * a_text, rel=0.3)
+    assert 4 * sizes.weights / 1e9 < found.memory_gb < 1
+    accumulated = component(data(), ("a", "b"), replace(settings, accumulate=True), BUDGET, 0).estimate
+    assert accumulated is not None
+    assert accumulated().flops == pytest.approx(sizes.multiplied * (6 * 10 * 15 + 2 * 30) * a_text, rel=0.3)

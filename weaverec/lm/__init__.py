@@ -1,0 +1,1 @@
+"""Pre-trained language models: loading, tokens, batches, LoRA."""

@@ -1,0 +1,1 @@
+"""Task vectors, merging rules and the search for their parameters."""

@@ -1,0 +1,381 @@
+"""A language model as a retriever: item text -> vector, history text -> vector, scores by dot product.
+
+Two ways to read a history, after what the backbone is:
+
+An encoder reads it *title by title*: each item's text goes through the model by itself (mean-pooled, unit length),
+and the history's vector is the unit-length sum of its items' vectors, the latest weighing most. The model reads all
+of a history's text, but each text once however many histories it stands in; so one pass over a catalogue trains or
+scores every prefix of every user. Reading the joined titles as one text costs a pass a prefix.
+
+A decoder-only model reads the texts *joined*, each ended by a line break, and the state at an item's last token is
+the vector of the history up to that item: as no token sees a later one, one pass over a history gives the vectors of
+all its prefixes. An item's vector is that of a history of this one item.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from harness.data.domain import Catalogue, Ints, Sequences
+from harness.methods.api import DotProduct, Floats32
+from harness.protocol.split import Histories
+from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
+from harness.training.windows import windows_of
+from weaverec.lm.backbone import Backbone, autocast_bf16
+from weaverec.lm.tokens import ItemTokens
+
+#: Takes the states that count of a batch's hidden states [n, width, d] and its mask [n, width].
+Pick = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class RetrieverSettings:
+    """How texts and histories become vectors.
+
+    Attributes:
+        max_tokens: item texts are cut to so many tokens, an encoder's special tokens included.
+        history: how many of the latest items of a history count.
+        decay: weight of an item relative to the next later one, where a history is read title by title.
+    """
+
+    max_tokens: Annotated[int, Ge(3)] = 32
+    history: Annotated[int, Ge(1)] = 20
+    decay: Annotated[float, Gt(0), Le(1)] = 0.7
+
+
+@dataclass(frozen=True)
+class Prefixes:
+    """Parts of histories, each up to an item that another follows.
+
+    Attributes:
+        vectors: float32 [n, d], of unit length.
+        targets: int64 [n], the items that follow.
+        users: int64 [n], whose they are.
+    """
+
+    vectors: torch.Tensor
+    targets: Ints
+    users: Ints
+
+
+class HistoryEncoder(Protocol):
+    """How a model reads one catalogue and histories over it."""
+
+    def __len__(self) -> int:
+        """Number of items."""
+        ...
+
+    def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
+        """Vectors of unit length of some items (int64 [n]): float32 [n, d], on the model's device."""
+        ...
+
+    def required_items(self, sequences: Sequences) -> Ints:
+        """The items whose vectors `prefixes` of these sequences needs, targets included: int64, rising."""
+        ...
+
+    def prefixes(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> Prefixes:
+        """Every prefix of some sequences that another item follows.
+
+        Args:
+            model: the model.
+            sequences: n_users sequences.
+            vectors: float32 [n_items, d], the items' vectors.
+
+        Returns:
+            The prefixes; their vectors are differentiable in the model's weights, in `vectors`, or in both.
+        """
+        ...
+
+    def histories(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> torch.Tensor:
+        """The vectors of whole histories: float32 [n_users, d]. One without items has the zero vector."""
+        ...
+
+
+def history_encoder(
+    backbone: Backbone,
+    catalogue: Catalogue,
+    tokenizer: Any,
+    settings: RetrieverSettings,
+    processes: ProcessGroup = SINGLE_PROCESS,
+    accumulate: bool = False,
+) -> HistoryEncoder:
+    """The reading of a catalogue that suits a backbone.
+
+    Args:
+        backbone: the model's.
+        catalogue: whose texts are read.
+        tokenizer: of the backbone.
+        settings: how texts become vectors.
+        processes: processes that read together, and share the texts among them.
+        accumulate: keep the activations of one batch of texts at a time, and compute each batch anew for its
+            gradients: these are the same, and memory does not grow with a step (Gao et al., 2021: "Scaling deep
+            contrastive learning batch size under memory limited setup").
+    """
+    reader = _Reader(processes, accumulate)
+    if backbone.decoder_only:
+        return CausalEncoder(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, "\n"), settings, reader)
+    return PooledEncoder(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens), settings, reader)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """How batches of tokens go through a model: shared among processes or not, their activations kept or not."""
+
+    processes: ProcessGroup
+    accumulate: bool
+
+    def states(self, model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, pick: Pick) -> torch.Tensor:
+        """What is picked of a batch's hidden states, float32 [n, d]; differentiable in the model's weights."""
+
+        def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return pick(hidden_states(model, ids, mask), mask).float()
+
+        if self.accumulate and torch.is_grad_enabled():
+            found: torch.Tensor = checkpoint(read, ids, mask, use_reentrant=False)
+            return found
+        return read(ids, mask)
+
+    def texts(self, model: nn.Module, tokens: ItemTokens, which: Ints, pick: Pick) -> torch.Tensor:
+        """Vectors of unit length of some items' texts (int64 [n]), each text read once: float32 [n, d]."""
+        texts = tokens.texts(which)
+        own = self.processes.share(len(texts))
+        parts, places = [], [np.arange(0)]
+        for some, ids, mask in tokens.batches(texts[own]):
+            parts.append(self.states(model, ids, mask, pick))
+            places.append(own[some])
+        found = self.processes.joined(torch.cat(parts or [_nothing(model)]), np.concatenate(places), len(texts))
+        vectors = F.normalize(found, dim=-1)
+        back = np.searchsorted(texts, tokens.text_of[which])
+        return vectors[torch.from_numpy(back).to(vectors.device)]
+
+
+class PooledEncoder:
+    """How an encoder reads: every text by itself, histories as decaying sums."""
+
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, reader: _Reader) -> None:
+        self._tokens, self._settings, self._reader = tokens, settings, reader
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self._tokens)
+
+    def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
+        """Mean-pooled last hidden states of unit length."""
+        return self._reader.texts(model, self._tokens, which, _mean_pooled)
+
+    def required_items(self, sequences: Sequences) -> Ints:
+        """All their items."""
+        found: Ints = np.unique(sequences.items)
+        return found
+
+    def prefixes(
+        self,
+        model: nn.Module,  # noqa: ARG002 - the items' vectors hold all it has to say
+        sequences: Sequences,
+        vectors: torch.Tensor,
+    ) -> Prefixes:
+        """Each event's items before it, pooled."""
+        events = _followers(sequences)
+        pooled = contexts_before(sequences, events, self._settings).pooled(vectors)
+        return Prefixes(pooled, sequences.items[events], sequences.users[events])
+
+    def histories(
+        self,
+        model: nn.Module,  # noqa: ARG002 - as above
+        sequences: Sequences,
+        vectors: torch.Tensor,
+    ) -> torch.Tensor:
+        """Each history's items, pooled."""
+        return contexts_of(sequences, self._settings).pooled(vectors)
+
+
+class CausalEncoder:
+    """How a decoder-only model reads: a history's texts one after the other, in one pass."""
+
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, reader: _Reader) -> None:
+        self._tokens, self._settings, self._reader = tokens, settings, reader
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self._tokens)
+
+    def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
+        """The states at the last token of each text, of unit length."""
+        return self._reader.texts(model, self._tokens, which, _last)
+
+    def required_items(self, sequences: Sequences) -> Ints:
+        """Only what is predicted: histories are read from their tokens."""
+        found: Ints = np.unique(sequences.items[_followers(sequences)])
+        return found
+
+    def prefixes(
+        self,
+        model: nn.Module,
+        sequences: Sequences,
+        vectors: torch.Tensor,  # noqa: ARG002 - histories are read from their tokens
+    ) -> Prefixes:
+        """The states at the last token of each item that another follows, in one pass a window of the history.
+
+        Sequences of more than `history` + 1 items are cut into windows whose starts lie half a history apart, so that
+        every prefix shows at least the latest half of it.
+        """
+        most = self._settings.history
+        windows = windows_of(sequences, most, max(1, most // 2))
+        read = Sequences.of(row[row > 0] - 1 for row in windows.inputs)
+        states = self._states(model, read, [np.flatnonzero(row) for row in windows.targets])
+        rows, _ = np.nonzero(windows.targets)
+        return Prefixes(states, windows.targets[windows.targets > 0] - 1, windows.users[rows])
+
+    def histories(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> torch.Tensor:
+        """The states at the last token of the latest `history` items."""
+        read = sequences.where(sequences.from_end < self._settings.history)
+        some = np.flatnonzero(read.lengths)
+        found = vectors.new_zeros(len(sequences), vectors.shape[1])
+        if len(some):
+            shown = read.select(some)
+            found[some] = self._states(model, shown, [np.array([n - 1]) for n in shown.lengths]).to(found.device)
+        return found
+
+    def _states(self, model: nn.Module, sequences: Sequences, wanted: list[Ints]) -> torch.Tensor:
+        """States of unit length at the last tokens of the wanted items of each sequence, in order: [n, d]."""
+        rows, ends = self._tokens.joined(sequences)
+        first = np.cumsum([0, *map(len, wanted)])
+        processes = self._reader.processes
+        own = processes.share(len(rows))
+        parts, places = [], [np.arange(0)]
+        for some, ids, mask in self._tokens.joined_batches([rows[row] for row in own]):
+            which = own[some]
+            at = [ends[row][wanted[row]] for row in which]
+            line = np.repeat(np.arange(len(which)), [len(there) for there in at])
+            parts.append(self._reader.states(model, ids, mask, _at(line, np.concatenate(at))))
+            places.append(np.concatenate([np.arange(first[row], first[row + 1]) for row in which]))
+        found = processes.joined(torch.cat(parts or [_nothing(model)]), np.concatenate(places), int(first[-1]))
+        return F.normalize(found, dim=-1)
+
+
+def _followers(sequences: Sequences) -> Ints:
+    """Events with one of the same user before them: flat positions, int64."""
+    return np.flatnonzero(np.arange(len(sequences.items)) > sequences.offsets[:-1][sequences.users])
+
+
+def hidden_states(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The last hidden states of a batch, wherever its padding stands: float [n, width, d].
+
+    Positions count tokens, not places, so padding before the tokens moves nothing.
+    """
+    device = next(model.parameters()).device
+    ids, mask = ids.to(device), mask.to(device)
+    # Where no padding comes first, the model's own positions are right, whatever they begin with.
+    places = {} if bool(mask[:, 0].all()) else {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+    states: torch.Tensor = model(input_ids=ids, attention_mask=mask, **places).last_hidden_state
+    return states
+
+
+def _nothing(model: nn.Module) -> torch.Tensor:
+    """No states at all, for a process whose share is empty: float32 [0, d]."""
+    network: Any = model
+    return torch.zeros(0, network.config.hidden_size, device=next(model.parameters()).device)
+
+
+def _mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weights = mask.to(states.device).unsqueeze(-1).float()
+    return (states.float() * weights).sum(1) / weights.sum(1)
+
+
+def _at(rows: Ints, places: Ints) -> Pick:
+    def pick(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # noqa: ARG001 - the places are known
+        return states[torch.from_numpy(rows), torch.from_numpy(places)]
+
+    return pick
+
+
+def _last(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    ends = mask.sum(1) - 1
+    return states[torch.arange(len(states)), ends]
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """The items that count of each of n histories, with their weights, as flat arrays.
+
+    Attributes:
+        offsets: int64 [n], where each history starts.
+        items: int64 [total].
+        weights: float32 [total].
+    """
+
+    offsets: Ints
+    items: Ints
+    weights: Floats32
+
+    def pooled(self, item_vectors: torch.Tensor) -> torch.Tensor:
+        """History vectors of unit length: float32 [n, d], differentiable in the item vectors [n_items, d].
+
+        A history without items has the zero vector: it scores every item alike.
+        """
+        device = item_vectors.device
+        summed = F.embedding_bag(
+            torch.from_numpy(self.items).to(device),
+            item_vectors,
+            torch.from_numpy(self.offsets).to(device),
+            mode="sum",
+            per_sample_weights=torch.from_numpy(self.weights).to(device),
+        )
+        return F.normalize(summed, dim=-1)
+
+
+def contexts_before(sequences: Sequences, events: Ints, settings: RetrieverSettings) -> Contexts:
+    """The contexts in which some events happened: the items of the same user just before each.
+
+    Args:
+        sequences: all users' items.
+        events: int64 [n], positions in the sequences' flat arrays.
+        settings: how many items count, and how much.
+    """
+    starts = sequences.offsets[:-1][sequences.users[events]]
+    return _contexts(sequences.items, events, np.minimum(events - starts, settings.history), settings.decay)
+
+
+def contexts_of(histories: Sequences, settings: RetrieverSettings) -> Contexts:
+    """The contexts that whole histories give: int64 [n_users] of them."""
+    return _contexts(
+        histories.items,
+        histories.offsets[1:],
+        np.minimum(histories.lengths, settings.history),
+        settings.decay,
+    )
+
+
+def _contexts(items: Ints, ends: Ints, lengths: Ints, decay: float) -> Contexts:
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    flat = np.repeat(ends - lengths, lengths) + place
+    age = np.repeat(lengths, lengths) - 1 - place
+    return Contexts(offsets[:-1].copy(), items[flat], (decay**age).astype(np.float32))
+
+
+def catalogue_vectors(model: nn.Module, reading: HistoryEncoder) -> torch.Tensor:
+    """The vectors of a whole catalogue, without gradients: float32 [n_items, d], on the model's device."""
+    with torch.no_grad():
+        return reading.items(model, np.arange(len(reading)))
+
+
+def retriever(model: nn.Module, reading: HistoryEncoder, vectors: torch.Tensor | None = None) -> DotProduct:
+    """A scorer from a model, for the catalogue that is read; `vectors` are its catalogue's, if they are known."""
+    with autocast_bf16(next(model.parameters()).device.type):
+        found = (catalogue_vectors(model, reading) if vectors is None else vectors).float().cpu()
+
+    def encode(histories: Histories) -> Floats32:
+        # In the precision that the items' vectors have, and validation had.
+        with torch.no_grad(), autocast_bf16(next(model.parameters()).device.type):
+            vectors: Floats32 = reading.histories(model, histories.sequences, found).float().cpu().numpy()
+        return vectors
+
+    return DotProduct(found.numpy(), encode)
