@@ -1,19 +1,19 @@
-"""The one family of errors that are the user's to mend; anything else is a bug of ours."""
+"""Errors the user can fix. Any other exception is a bug."""
 
 import difflib
 from collections.abc import Iterable
 from typing import Self
 
-#: Characters of what an error found that are shown.
-_LONGEST = 1200
+#: Longest message shown, in characters.
+_MAX_LENGTH = 1200
 
 
 class HarnessError(Exception):
-    """Something the user can mend.
+    """An error the user can fix.
 
     Args:
-        what: what was found, naming the file, row or option.
-        mend: what to do about it, as an imperative.
+        what: the problem, naming the file, row or option.
+        hint: what to do about it, as an imperative.
 
     The terminal shows both in one line and exits with 2.
     """
@@ -25,7 +25,7 @@ class HarnessError(Exception):
 
     def __str__(self) -> str:
         # What was found may be a name of ten thousand characters.
-        what = self.what if len(self.what) <= _LONGEST else f"{self.what[: _LONGEST - 200]} … {self.what[-200:]}"
+        what = self.what if len(self.what) <= _MAX_LENGTH else f"{self.what[: _MAX_LENGTH - 200]} … {self.what[-200:]}"
         return one_line(f"{what} {self.hint}")
 
     @classmethod

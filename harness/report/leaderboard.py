@@ -88,7 +88,7 @@ def _title(board: Board) -> list[str]:
         "Derived from the files in `results/` by `harness leaderboard`; do not edit.",
         "",
         "NDCG@10 over the **full** target catalogue less each user's history, unless a column says otherwise. "
-        "DiagnosticTable are means over seeds and users ± the half-width of their 95 % confidence interval. "
+        "Figures are means over seeds and users ± the half-width of their 95 % confidence interval. "
         "**Bold**: the best of its table. †: the paired randomisation test over users, Holm-corrected over the "
         "table, cannot tell it from the best (p ≥ 0.05).",
     ]

@@ -235,7 +235,7 @@ def _failure_of(task: Task) -> Failure | None:
 
 
 def cause_of(error: BaseException, method: str = "") -> str:
-    """An exception in one line: the user's to hint, or by its kind and whose code it arose in."""
+    """An exception in one line: a `HarnessError` in its own words, others by type and by the plug-in they arose in."""
     if isinstance(error, HarnessError):
         return str(error)
     plugin = plugin_behind(error, method)

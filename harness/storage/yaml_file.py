@@ -30,14 +30,14 @@ def read_yaml(path: Path) -> Any:
         HarnessError: it is no valid YAML, too large, or holds something else; the message names file and line.
     """
     if path.stat().st_size > _MOST_BYTES:
-        raise HarnessError(f"{path}: larger than {_MOST_BYTES:,} bytes.", "Mend the file.")
+        raise HarnessError(f"{path}: larger than {_MOST_BYTES:,} bytes.", "Fix the file.")
     try:
         return yaml.load(path.read_bytes(), _Loader)  # noqa: S506 - a safe loader, and more
     except _RefusedError as error:
-        raise HarnessError(f"{path}: {_line(error)}{error.problem}.", "Mend the file.") from error
+        raise HarnessError(f"{path}: {_line(error)}{error.problem}.", "Fix the file.") from error
     except yaml.YAMLError as error:
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        raise HarnessError(f"{path}: {_line(error)}is no valid YAML: {problem}.", "Mend the file.") from error
+        raise HarnessError(f"{path}: {_line(error)}is no valid YAML: {problem}.", "Fix the file.") from error
 
 
 def _line(error: yaml.YAMLError) -> str:

@@ -204,7 +204,7 @@ def _load(path: Path) -> Suite:
         named = error.what if error.what.startswith(f"{path}: ") else f"{path}: {error.what}"
         raise HarnessError(named, error.hint) from error
     except ValueError as error:
-        raise HarnessError(f"{path}: {error}.", "Mend the file.") from error
+        raise HarnessError(f"{path}: {error}.", "Fix the file.") from error
     if file.suite in suite_names() and not shipped:
         raise HarnessError(
             f"{path}: suite: {file.suite!r} is the name of a suite of the harness's own: their results would mix.",
@@ -252,7 +252,7 @@ def _told(error: ValidationError) -> tuple[str, str]:
     if first["type"] == "missing":
         return f"{where}: missing.", "Add it."
     if first["type"] == "value_error":
-        return f"{first['msg'].removeprefix('Value error, ').rstrip('.')}.", "Mend the file."
+        return f"{first['msg'].removeprefix('Value error, ').rstrip('.')}.", "Fix the file."
     should = re.sub(r"^\w+ should", "It should", first["msg"]).rstrip(".")
     should = re.sub(r"valid dictionary( or instance of \w+)?", "mapping of keys to values", should)
     return f"{where}: found {str(json.dumps(first['input'], default=str, ensure_ascii=False))[:80]}.", f"{should}."

@@ -101,7 +101,7 @@ class Space(RootModel[dict[str, Choice]]):
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             message = first["msg"].removeprefix("Value error, ").rstrip(".")
-            raise HarnessError(f"{path}: {where}: {message}.", "Mend the file.") from error
+            raise HarnessError(f"{path}: {where}: {message}.", "Fix the file.") from error
 
     @classmethod
     def of_package(cls, package: str, name: str) -> "Space":

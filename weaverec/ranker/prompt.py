@@ -83,7 +83,7 @@ def shown_titles(titles: Sequence[str], items: Ints, tokenizer: Any, settings: P
 
 def title_tokens(titles: Sequence[str], items: Ints, tokenizer: Any, settings: PromptSettings) -> list[list[int]]:
     """The tokens of items' titles as they stand in an answer, each with the end of its line."""
-    # ProcessGroup, as a text is cut where it is written: some tokenizers have one token for `)` and a line break.
+    # Together, as a text is cut where it is written: some tokenizers have one token for `)` and a line break.
     lines = [title + END_OF_TITLE for title in shown_titles(titles, items, tokenizer, settings)]
     found: list[list[int]] = tokenizer(lines, add_special_tokens=False)["input_ids"]
     return found

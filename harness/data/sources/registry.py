@@ -50,4 +50,4 @@ def make_source(options: Mapping[str, Any]) -> Source:
         option = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             raise HarnessError.unknown(f"option of source {name}", option, SOURCES[name].model_fields) from error
-        raise HarnessError(f"Source {name}: {option}: {first['msg']}.", "Mend that option.") from error
+        raise HarnessError(f"Source {name}: {option}: {first['msg']}.", "Fix that option.") from error

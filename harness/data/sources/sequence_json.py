@@ -111,9 +111,9 @@ def _ids(path: Path) -> dict[int, str]:
     found: dict[int, str] = {}
     for original, index in _object(path).items():
         if type(index) is not int or index < 0:
-            raise HarnessError(f"{path}: {original!r} has the index {index!r}.", "Mend the file.")
+            raise HarnessError(f"{path}: {original!r} has the index {index!r}.", "Fix the file.")
         if index in found:
-            raise HarnessError(f"{path}: {found[index]!r} and {original!r} share the index {index}.", "Mend the file.")
+            raise HarnessError(f"{path}: {found[index]!r} and {original!r} share the index {index}.", "Fix the file.")
         found[index] = original
     return found
 
@@ -125,7 +125,7 @@ def _sequences(path: Path, users: dict[int, str], items: dict[int, str]) -> dict
         if not (user.isascii() and user.isdecimal() and str(int(user[:20])) == user) or int(user) not in users:
             raise HarnessError(f"{path} entry {row}: user {user!r} is not in umap.json.", "Mend the files.")
         if not isinstance(sequence, list):
-            raise HarnessError(f"{path} entry {row}: user {user} has no list of items.", "Mend the file.")
+            raise HarnessError(f"{path} entry {row}: user {user} has no list of items.", "Fix the file.")
         for item in sequence:
             if type(item) is not int or item not in items:
                 raise HarnessError(f"{path} entry {row}: item {item!r} is not in smap.json.", "Mend the files.")
@@ -174,7 +174,7 @@ def _object(path: Path) -> dict[str, Any]:
             f"{path} line {error.lineno}: no valid JSON: {error.msg}.", "Fetch the file again."
         ) from error
     except (ValueError, RecursionError) as error:
-        raise HarnessError(f"{path}: no valid JSON: {str(error)[:200]}.", "Mend the file.") from error
+        raise HarnessError(f"{path}: no valid JSON: {str(error)[:200]}.", "Fix the file.") from error
     if not isinstance(value, dict):
         raise HarnessError(f"{path} holds no JSON object.", "Fetch the file again.")
     return value

@@ -12,7 +12,7 @@ def test_the_best_state_is_kept_and_patience_counts_from_it() -> None:
 
 def test_a_diverged_training_is_an_error_not_a_low_score() -> None:
     with pytest.raises(FloatingPointError):
-        EarlyStopping[int](patience=2).see(float("nan"), 1, lambda: 1)
+        EarlyStopping[int](patience=2).update(float("nan"), 1, lambda: 1)
 
 
 def test_the_record_tells_what_was_kept() -> None:
