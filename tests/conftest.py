@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import harness.methods.api
+import harness.methods.registry
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.records import RawDomain, no_read_progress
 from harness.data.sources import SOURCES, Source
@@ -84,18 +84,24 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         seeds=(0, 1),
         budget=Budget(trials=1, epochs=3, patience=2),
     )
-    entries = dict(harness.methods.api._entries(harness.methods.api.ENTRY_POINTS))
-    families = harness.methods.api._entries(harness.methods.api.FAMILIES)
+    entries = dict(harness.methods.registry._entries(harness.methods.registry.ENTRY_POINTS))
+    families = harness.methods.registry._entries(harness.methods.registry.FAMILIES)
 
     def add(name: str, factory: Callable[[], Any]) -> None:
         entry = SimpleNamespace(
-            name=name, group=harness.methods.api.ENTRY_POINTS, module="tests.conftest", dist=None, load=lambda: factory
+            name=name,
+            group=harness.methods.registry.ENTRY_POINTS,
+            module="tests.conftest",
+            dist=None,
+            load=lambda: factory,
         )
         entries[name] = [entry]  # type: ignore[list-item]
 
     monkeypatch.setattr(
-        harness.methods.api, "_entries", lambda group: families if group == harness.methods.api.FAMILIES else entries
+        harness.methods.registry,
+        "_entries",
+        lambda group: families if group == harness.methods.registry.FAMILIES else entries,
     )
-    monkeypatch.setattr(harness.methods.api, "packages_of", lambda name: ("baselines", "weaverec"))
+    monkeypatch.setattr(harness.methods.registry, "packages_of", lambda name: ("baselines", "weaverec"))
     monkeypatch.setattr("harness.run.score.packages_of", lambda name: ("baselines", "weaverec"))
     return SimpleNamespace(suite=suite, add=add, cache=tmp_path / "cache", out=tmp_path / "out", replace=replace)
