@@ -51,47 +51,43 @@ from harness.run.memory import PeakMemory
 from harness.run.methods import check_tuned_on, method_for
 from harness.run.plan import Run
 from harness.run.provenance import HARNESS_CODE, git_state, hardware, package_versions
-from harness.run.splits import Domains, open_candidates, open_test, open_training
+from harness.run.splits import open_candidates, open_test, open_training
+from harness.run.workspace import Workspace
 from harness.storage.code_identity import source_digest
 from harness.storage.files import file_digest
-from harness.storage.store import Store
 
 
 def score(
-    suite: Suite,
+    workspace: Workspace,
     run: Run,
-    domains: Domains,
-    store: Store,
-    device: str,
     report: StepCallback,
     failed: Mapping[str, str] = MappingProxyType({}),
+    keep_lists: bool = True,  # noqa: ARG001
 ) -> None:
     """Makes one run and stores its result and ranks.
 
     Args:
-        suite: the suite.
-        run: which of its runs.
-        domains: the prepared domains.
-        store: where artefacts are, and the result goes.
-        device: `cpu` or `cuda`.
-        report: told how far it is.
+        workspace: the suite, its data, the store that holds artefacts and takes the result, and the device.
+        run: which of the suite's runs.
+        report: progress callback.
         failed: by key, why trainings have failed already.
 
     Raises:
         HarnessError: bad data, a corrupt artefact, or one whose training failed.
         InvalidScoresError: the method's scores hold NaN or have the wrong shape.
     """
+    suite, store, device = workspace.suite, workspace.store, workspace.device
     artefacts = RunArtefacts(store, device, report, failed)
     with PeakMemory(device) as peak:
         started = time.perf_counter()
-        training = open_training(suite, run.scenario, domains)
+        training = open_training(workspace, run.scenario)
         context = FitContext(suite.budget, run.seed, device, artefacts)
         method, tuning = method_for(suite, run.scenario, run.method)
         check_tuned_on(suite, run.method, tuning, training)
         scorer = method.fit(training, context)
         fitted = time.perf_counter()
-        test = open_test(suite, run.scenario, domains)
-        table, records, validity = _rank(suite, run, training, test, scorer, store, report)
+        test = open_test(workspace, run.scenario)
+        table, records, validity = _rank(workspace, run, training, test, scorer, report)
         scored = time.perf_counter()
     ranks, users = table.to_parquet(), tested_users(suite, training, test)
     with store.write("run", run.key, {"label": f"{run.method} on {run.scenario.name}, seed {run.seed}"}) as folder:
@@ -119,7 +115,7 @@ def score(
             reference=reference_of(method),
             seed=run.seed,
             budget=asdict(suite.budget),
-            data={name: _domain_record(suite, domain, domains) for name, domain in training.domains.items()},
+            data={name: _domain_record(workspace, domain) for name, domain in training.domains.items()},
             leakage=_leakage_record(training, test),
             candidates=records,
             candidate_seed=suite.candidate_seed,
@@ -161,15 +157,14 @@ def tested_users(suite: Suite, training: TrainingData, test: HeldOut) -> TestUse
 
 
 def _rank(
-    suite: Suite,
+    workspace: Workspace,
     run: Run,
     training: TrainingData,
     test: HeldOut,
     scorer: Scorer,
-    store: Store,
     report: StepCallback,
 ) -> tuple[RankTable, dict[str, CandidatesRecord], dict[str, dict[str, float]]]:
-    target = training.target_domain
+    suite, target = workspace.suite, training.target_domain
     n_items = len(target.catalogue)
     ranks: dict[str, Ranks] = {}
     digests: dict[str, str] = {}
@@ -179,7 +174,7 @@ def _rank(
     for place, kind in enumerate(suite.candidates):
         name, told = str(kind), partial(_part_of, report, place, len(suite.candidates))
         if kind.kind == "sampled":
-            drawn = open_candidates(suite, run.scenario, target, test, kind, store)
+            drawn = open_candidates(workspace, run.scenario, target, test, kind)
             digests[name] = candidates_digest(drawn)
             ranks[name] = rank_candidates(scorer, test, drawn, n_items, told)
         elif kind.kind != "retrieved":
@@ -241,16 +236,16 @@ def _part_of(report: StepCallback, place: int, parts: int, done: int, total: int
     report(place * total + done, parts * total)
 
 
-def _domain_record(suite: Suite, domain: DomainTraining, domains: Domains) -> DomainRecord:
+def _domain_record(workspace: Workspace, domain: DomainTraining) -> DomainRecord:
     return DomainRecord(
         fingerprint=domain.fingerprint,
-        source=suite.spec(domain.name).source.model_dump(mode="json", exclude_none=True),
+        source=workspace.suite.spec(domain.name).source.model_dump(mode="json", exclude_none=True),
         timed=domain.timed,
         users=len(domain.user_ids),
         items=len(domain.catalogue),
         training_interactions=len(domain.train.items),
         validation_users=len(domain.validation.targets),
-        ties=domains.ties.get(domain.name),
+        ties=workspace.ties.get(domain.name),
     )
 
 

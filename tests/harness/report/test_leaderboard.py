@@ -18,12 +18,7 @@ from harness.report.leaderboard import leaderboard
 from harness.report.transfer import _added
 from harness.results.failure import FailureRecord, write_failure
 from harness.results.record import ArtefactRecord, RankTable, RunResult, read_result
-from harness.run.plan import make_plan
-from harness.run.publish import publish
-from harness.run.score import score
-from harness.run.splits import prepare_domains
 from harness.storage.files import digest as content_digest
-from harness.storage.store import Store
 from harness.suites import load_suite, shipped_suite
 from harness.suites.published import Published, published
 from harness.tuning.record import TrialRecord, Tuning
@@ -47,12 +42,7 @@ class Fixed:
 
 def run_all(toy, methods=("popularity", "fixed"), seeds=(0, 1)) -> Path:
     toy.add("fixed", Fixed)
-    store = Store(toy.cache / "store")
-    domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    plan = make_plan(toy.suite, toy.suite.scenarios, methods, seeds, domains, store)
-    for run in plan.missing:
-        score(toy.suite, run, domains, store, "cpu", lambda *_: None)
-    publish(plan, store, toy.out / "results")
+    toy.run(*methods, seeds=seeds)
     return toy.out / "results"
 
 
@@ -112,10 +102,7 @@ def test_what_a_suite_has_and_nobody_made_is_said(toy, monkeypatch: pytest.Monke
 
 def test_the_same_work_is_not_done_twice(toy) -> None:
     run_all(toy)
-    store = Store(toy.cache / "store")
-    domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    plan = make_plan(toy.suite, toy.suite.scenarios, ("popularity", "fixed"), (0, 1), domains, store)
-    assert plan.missing == ()
+    assert toy.run("popularity", "fixed", dry_run=True).plan.missing == ()
 
 
 def test_from_scratch_twice_gives_the_same_content(toy) -> None:

@@ -10,7 +10,6 @@ import torch
 from typer.testing import CliRunner
 
 from harness.cli.app import app
-from harness.run.splits import prepare_domains
 from harness.storage.files import folder_atomically
 from harness.storage.store import Store
 from harness.training.checkpoint import Checkpoint
@@ -19,8 +18,7 @@ from harness.training.checkpoint import Checkpoint
 @pytest.fixture
 def cache(toy) -> Path:
     """Two domains, two artefacts (one of them corrupt), and a checkpoint."""
-    prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    store = Store(toy.cache / "store")
+    store = toy.workspace().store
     for key, label in (("1" * 64, "LoRA on [comedy]"), ("2" * 64, "LoRA on drama")):
         with store.write("lora", key, {"label": label}) as folder:
             (folder / "weights").write_bytes(b"1234")
@@ -67,7 +65,7 @@ def test_hashes_are_verified(cache: Path) -> None:
     code, out = harness("verify", "--json", "--cache-dir", str(cache))
     assert code == 1
     assert [(e["kind"], e["label"]) for e in json.loads(out)] == [("leftover", ""), ("lora", "LoRA on drama")]
-    domain = next(path for path in (cache / "domains").glob("*/users.parquet"))
+    domain = next(path for path in (cache / "store" / "domain").glob("*/users.parquet"))
     domain.write_bytes(b"PAR1")
     code, out = harness("verify", "--cache-dir", str(cache))
     assert (code, "Prepared domain " in out, "6 entries checked, 3 with a fault" in out) == (1, True, True)

@@ -17,16 +17,13 @@ from harness.protocol.scenario import Budget, Scenario, Suite
 from harness.report.collect import collect
 from harness.results.record import read_record, read_result
 from harness.run.plan import Plan, check_results, make_plan
-from harness.run.splits import prepare_domains
-from harness.storage.store import Store
 from tests.conftest import Toy
 from tests.harness.report.test_leaderboard import Fixed, run_all
 
 
 def plan_of(toy: SimpleNamespace, suite: Suite | None = None, methods=("popularity", "fixed"), seeds=(0,)) -> Plan:
     suite = suite or toy.suite
-    toy.domains = prepare_domains(suite.domains, toy.cache / "domains", toy.cache)
-    return make_plan(suite, suite.scenarios, methods, seeds, toy.domains, Store(toy.cache / "store"))
+    return make_plan(toy.workspace(suite), suite.scenarios, methods, seeds)
 
 
 def keys(toy: SimpleNamespace, suite: Suite | None = None) -> dict[tuple[str, str], str]:
@@ -131,19 +128,19 @@ def test_a_new_cutoff_and_a_new_metric_are_computed_for_old_results(toy, monkeyp
 )
 def test_what_cannot_stand_on_a_board_is_told_before_the_run(toy, change: dict[str, Any], message: str) -> None:
     results = run_all(toy)
-    check_results(plan_of(toy, methods=("popularity",), seeds=(2,)), toy.suite, toy.domains, results)
+    check_results(plan_of(toy, methods=("popularity",), seeds=(2,)), toy.workspace(), results)
     suite = replace(toy.suite, **change)
     plan = plan_of(toy, suite, methods=("popularity",), seeds=(0, 1))
     with pytest.raises(HarnessError, match=rf"left-from-right/fixed-seed0\.json was made with {message}.*--output-dir"):
-        check_results(plan, suite, toy.domains, results)
+        check_results(plan, toy.workspace(suite), results)
     # What is made anew does not stand in the way.
-    check_results(plan_of(toy, suite, seeds=(0, 1)), suite, toy.domains, results)
+    check_results(plan_of(toy, suite, seeds=(0, 1)), toy.workspace(suite), results)
 
 
 def test_slices_that_were_cut_otherwise_are_told_before_the_run(toy) -> None:
     results = run_all(toy)
     plan = plan_of(toy, methods=("popularity",), seeds=(2,))
-    check_results(plan, toy.suite, toy.domains, results)
+    check_results(plan, toy.workspace(), results)
     for path in results.rglob("fixed-seed0.json"):
         raw = json.loads(path.read_text())
         raw["slices"]["cold_users"] += 1
@@ -151,7 +148,7 @@ def test_slices_that_were_cut_otherwise_are_told_before_the_run(toy) -> None:
     with pytest.raises(
         HarnessError, match=r"fixed-seed0\.json was made with other slices .*\(cold_users: \d+ instead of"
     ):
-        check_results(plan, toy.suite, toy.domains, results)
+        check_results(plan, toy.workspace(), results)
 
 
 def test_data_that_changed_are_told_before_the_run(toy) -> None:
@@ -162,7 +159,7 @@ def test_data_that_changed_are_told_before_the_run(toy) -> None:
     with pytest.raises(
         HarnessError, match=r"fixed-seed0\.json was made with other data .*\(right: [0-9a-f]{12} instead of"
     ):
-        check_results(plan, suite, toy.domains, results)
+        check_results(plan, toy.workspace(suite), results)
 
 
 def test_seeds_of_one_method_with_other_files_are_told_before_the_run(toy) -> None:
@@ -171,8 +168,8 @@ def test_seeds_of_one_method_with_other_files_are_told_before_the_run(toy) -> No
     toy.add("files", lambda: Parametric(content_digest="2"))
     plan = plan_of(toy, methods=("files",), seeds=(1,))
     with pytest.raises(HarnessError, match=r"files-seed0\.json was made with other content .*weights: 1 instead of 2"):
-        check_results(plan, toy.suite, toy.domains, results)
-    check_results(plan_of(toy, methods=("popularity",)), toy.suite, toy.domains, results)
+        check_results(plan, toy.workspace(), results)
+    check_results(plan_of(toy, methods=("popularity",)), toy.workspace(), results)
 
 
 def test_a_result_of_an_earlier_schema_is_named_with_the_script_that_carries_it_over(toy) -> None:
@@ -187,8 +184,7 @@ def test_a_result_of_an_earlier_schema_is_named_with_the_script_that_carries_it_
 
 
 def plan(toy, methods):
-    domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    return make_plan(toy.suite, toy.suite.scenarios[:1], methods, (0,), domains, Store(toy.cache / "store"))
+    return make_plan(toy.workspace(), toy.suite.scenarios[:1], methods, (0,))
 
 
 @pytest.mark.parametrize("size", [31, 40, 41, 1000])
@@ -201,7 +197,7 @@ def test_too_small_a_catalogue_for_sampled_candidates(toy, size: int) -> None:
 def test_candidates_that_are_not_those_the_suite_pins(toy) -> None:
     pinned = toy.replace(toy.suite.scenarios[0], pins=(("sampled-10", "0" * 64),))
     toy.suite = toy.replace(toy.suite, scenarios=(pinned,))
-    with pytest.raises(HarnessError, match="sampled-10 came out as"):
+    with pytest.raises(HarnessError, match="sampled-10 has the digest"):
         plan(toy, ("popularity",))
 
 
