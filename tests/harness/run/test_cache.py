@@ -44,6 +44,8 @@ EVERYTHING = [
     ("leftover", ""),
     ("lora", "LoRA on [comedy]"),
     ("lora", "LoRA on drama"),
+    ("preparation", "left"),
+    ("preparation", "right"),
 ]
 
 
@@ -53,7 +55,7 @@ def test_all_is_listed_by_its_label(cache: Path) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[2:-1]] == [kind for kind, _ in EVERYTHING]
     assert "LoRA on [comedy]" in out
-    assert out.splitlines()[-1].startswith("6 entries, ")
+    assert out.splitlines()[-1].startswith("8 entries, ")
 
 
 def test_an_empty_cache_has_nothing(tmp_path: Path) -> None:
@@ -68,7 +70,7 @@ def test_hashes_are_verified(cache: Path) -> None:
     domain = next(path for path in (cache / "store" / "domain").glob("*/users.parquet"))
     domain.write_bytes(b"PAR1")
     code, out = harness("verify", "--cache-dir", str(cache))
-    assert (code, "Prepared domain " in out, "6 entries checked, 3 with a fault" in out) == (1, True, True)
+    assert (code, "users.parquet has changed" in out, "8 entries checked, 3 with a fault" in out) == (1, True, True)
 
 
 def test_what_is_unfinished_or_corrupt_goes(cache: Path) -> None:
@@ -79,7 +81,10 @@ def test_what_is_unfinished_or_corrupt_goes(cache: Path) -> None:
     assert [(e["kind"], e["reason"]) for e in json.loads(out)] == [
         *(("checkpoint", "unfinished"), ("leftover", "unfinished"), ("lora", "corrupt"))
     ]
-    assert kinds(cache) == [("domain", "left"), ("domain", "right"), ("lora", "LoRA on [comedy]")]
+    assert (
+        kinds(cache)
+        == [entry for entry in EVERYTHING if entry[0] in ("domain", "lora", "preparation")][:3] + EVERYTHING[-2:]
+    )
     assert harness("verify", "--cache-dir", str(cache))[0] == 0
     assert not list(cache.rglob(".*"))
 

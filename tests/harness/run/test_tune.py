@@ -109,7 +109,7 @@ def test_a_trial_that_diverges_is_recorded_and_never_chosen(place) -> None:
 
 def test_if_all_diverge_nothing_is_chosen(place) -> None:
     place.add("blend", lambda: Blend(diverges_above=-1))
-    with pytest.raises(HarnessError, match="No trial of blend in left-from-right came to finite scores"):
+    with pytest.raises(HarnessError, match="No trial of blend in left-from-right gave finite scores"):
         tune(place)
 
 
