@@ -339,10 +339,10 @@ def tell_failures(failures: "Mapping[str, Failure]") -> None:
 
 def _guards(board: "Board") -> list[str]:
     """For each scenario whose split lets training know of the test, or show what came after it, how much it does."""
-    from harness.report.leaderboard import guard, guarded
+    from harness.report.time_guard import is_free_of_leakage, time_guard
 
-    found = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
-    return [f"{name}: {guard(result)}" for name, result in found.items() if not guarded(result)]
+    results = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
+    return [f"{name}: {time_guard(result)}" for name, result in results.items() if not is_free_of_leakage(result)]
 
 
 def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.evaluation.candidate_sets import candidate_sets_code
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
 from harness.methods.artefact import TrainingEstimate
 from harness.methods.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.slices import slices_of
+from harness.results.check import difference
 from harness.results.failure import is_failure
-from harness.results.record import RunResult, difference, read_record, result_path
+from harness.results.files import read_record
+from harness.results.record import RunResult, result_path
 from harness.run.artefact import artefact_key
 from harness.run.methods import check_data, code_of, method_for, unavailable
 from harness.run.provenance import package_versions
@@ -201,6 +204,10 @@ def _check_beside(
 ) -> None:
     there = {**result.conditions, "slices": result.slices, "settings": result.settings, "content": result.content}
     planned_aspects: dict[str, Any] = json.loads(canonical_json({**expected, **own}))  # tuples become lists
+    # A slice may be newer than the result.
+    slices: dict[str, int] = planned_aspects["slices"]
+    planned_aspects["slices"] = {name: users for name, users in slices.items() if name in result.slices}
+    there["slices"] = {name: users for name, users in result.slices.items() if name in slices}
     for aspect, planned in planned_aspects.items():
         if there[aspect] != planned:
             raise HarnessError(
@@ -228,6 +235,7 @@ def _run_key(
             "tuning": None if tuning is None else tuning.model_dump(mode="json"),
             "seed": seed,
             "code": code_of(name, method),
+            "candidate_sets": candidate_sets_code(suite.candidates),
             "packages": package_versions(),
         }
     )

@@ -7,19 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
-
-from harness.data.domain import Domain, Ints
+from harness.data.domain import Domain
 from harness.data.domain_store import DomainStore, Prepared
 from harness.data.records import ReadProgress, no_read_progress
 from harness.data.ties import TieAudit
 from harness.errors import HarnessError
-from harness.protocol.candidates import CandidateSet, candidates_digest, sample_candidates
-from harness.protocol.overlap import people, without_overlap
+from harness.evaluation.candidate_sets import PreparesCandidates, make_candidate_set
+from harness.protocol.overlap import person_ids, without_overlap
 from harness.protocol.scenario import DomainSpec, Scenario, Suite
 from harness.protocol.split import DomainTraining, HeldOut, Split, TrainingData, split_for
-from harness.storage.code_identity import code_digest
-from harness.storage.files import digest
 from harness.storage.locks import Tell, tell_stderr
 from harness.storage.store import Store
 
@@ -143,65 +139,44 @@ def _open(suite: Suite, scenario: Scenario, domains: Domains) -> tuple[dict[str,
 
 def _with_people(part: DomainTraining, spec: DomainSpec) -> DomainTraining:
     """User ids that are equal in two domains only if the person is."""
-    return replace(part, user_ids=tuple(people(part, spec.source.users)))
-
-
-def open_candidates(
-    suite: Suite, scenario: Scenario, target: DomainTraining, test: HeldOut, kind: CandidateSet, cache: Store
-) -> Ints:
-    """The sampled candidates of a target: drawn once for (domain, split, seed), stored, the same for every method.
-
-    Returns:
-        int64 [n_users, size].
-
-    Raises:
-        HarnessError: they are not those that the suite pins.
-    """
-    n_items = len(target.catalogue)
-    key = digest(
-        {
-            "data": target.identity,
-            "size": kind.size,
-            "seed": suite.candidate_seed,
-            "code": code_digest(sample_candidates),
-        }
-    )
-    if not cache.has("candidates", key):
-        drawn = sample_candidates(test.histories.sequences, test.targets, n_items, kind.size, suite.candidate_seed)
-        with cache.write("candidates", key, {"label": f"{kind} of {target.name}"}) as folder:
-            np.save(folder / "candidates.npy", drawn, allow_pickle=False)
-    loaded: Ints = np.load(cache.read("candidates", key).folder / "candidates.npy", allow_pickle=False)
-    pinned = dict(scenario.pins).get(str(kind))
-    if pinned not in (None, candidates_digest(loaded)):
-        raise HarnessError(
-            f"{suite.id}, {scenario.name}: {kind} came out as {candidates_digest(loaded)}, not {pinned} as the suite "
-            "says.",
-            "The drawing of candidates changed: results would not be comparable. Give the suite a new version.",
-        )
-    return loaded
+    return replace(part, user_ids=tuple(person_ids(part, spec.source.users)))
 
 
 def check_candidates(suite: Suite, scenario: Scenario, target: DomainTraining, domains: Domains, cache: Store) -> None:
-    """Draws a scenario's sampled candidates, if that was not done: what is wrong with them is found before a training.
+    """Draws a scenario's candidates, if that was not done, so that problems show before anything is trained.
 
     Raises:
         HarnessError: some user has too few items outside the history, or they are not those that the suite pins.
     """
-    sampled = [kind for kind in suite.candidates if kind.kind == "sampled"]
-    if sampled:
+    drawn = _drawn_sets(suite)
+    if drawn:
         test = open_test(suite, scenario, domains)
-        for kind in sampled:
-            open_candidates(suite, scenario, target, test, kind, cache)
+        for name, candidate_set in drawn.items():
+            check_pinned(suite, scenario, name, candidate_set.prepare(test, target, suite.candidate_seed, cache))
+
+
+def check_pinned(suite: Suite, scenario: Scenario, name: str, digest: str | None) -> None:
+    """Checks the digest of drawn candidates against the one that the suite pins, if it does.
+
+    Raises:
+        HarnessError: they differ.
+    """
+    pinned = dict(scenario.pins).get(name)
+    if pinned not in (None, digest):
+        raise HarnessError(
+            f"{suite.id}, {scenario.name}: {name} came out as {digest}, not {pinned} as the suite says.",
+            "The drawing of candidates changed: results would not be comparable. Give the suite a new version.",
+        )
 
 
 def candidate_digests(suite: Suite, scenario: Scenario, domains: Domains) -> dict[str, str]:
-    """SHA-256 (hex) of the sampled candidates of a scenario, drawn anew, by the name of the candidate set."""
+    """SHA-256 (hex) of the drawn candidates of a scenario, drawn anew, by the name of the candidate set."""
     test = open_test(suite, scenario, domains)
-    n_items = len(domains.load(scenario.target).catalogue)
-    return {
-        str(kind): candidates_digest(
-            sample_candidates(test.histories.sequences, test.targets, n_items, kind.size, suite.candidate_seed)
-        )
-        for kind in suite.candidates
-        if kind.kind == "sampled"
-    }
+    target = open_training(suite, scenario, domains).target_domain
+    drawn = _drawn_sets(suite)
+    return {name: candidate_set.digest(test, target, suite.candidate_seed) for name, candidate_set in drawn.items()}
+
+
+def _drawn_sets(suite: Suite) -> dict[str, PreparesCandidates]:
+    sets = {name: make_candidate_set(name) for name in suite.candidates}
+    return {name: each for name, each in sets.items() if isinstance(each, PreparesCandidates)}
