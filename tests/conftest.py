@@ -15,7 +15,6 @@ import harness.methods.registry
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.records import RawDomain, no_read_progress
 from harness.data.sources import SOURCES, Source
-from harness.protocol.candidates import CandidateSet
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
 from harness.run.suite import SuiteRun, run_suite
 from harness.run.workspace import Workspace, open_workspace
@@ -81,7 +80,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         title="toy",
         domains=tuple(DomainSpec(name, Toy(seed=seed), 1, None) for name, seed in seeds.items()),
         scenarios=(Scenario("left-from-right", "left", ("right",)), Scenario("right-from-left", "right", ("left",))),
-        candidates=(CandidateSet("full"), CandidateSet("sampled", 10), CandidateSet("retrieved", 15)),
+        candidates=("full", "sampled-10", "retrieved-15"),
         candidate_seed=7,
         methods=("popularity",),
         seeds=(0, 1),

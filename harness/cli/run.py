@@ -284,7 +284,7 @@ def print_failures(failures: "Mapping[str, Failure]") -> None:
 
 def _leaks(board: "Board") -> list[str]:
     """A line for each scenario whose training may have seen the test events or what came after them."""
-    from harness.report.leaderboard import guard, guarded
+    from harness.report.time_guard import is_free_of_leakage, time_guard
 
     results = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
-    return [f"{name}: {guard(result)}" for name, result in results.items() if not guarded(result)]
+    return [f"{name}: {time_guard(result)}" for name, result in results.items() if not is_free_of_leakage(result)]

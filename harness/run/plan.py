@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.evaluation.candidate_sets import candidate_sets_code
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
 from harness.methods.artefact import TrainingEstimate
 from harness.methods.plugins import told_as_plugins
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.slices import slices_of
 from harness.protocol.split import TrainingData
+from harness.results.check import difference
 from harness.results.failure import is_failure
-from harness.results.record import RunResult, difference, read_record, result_path
+from harness.results.files import read_record
+from harness.results.record import RunResult, result_path
 from harness.run.artefact import artefact_key
 from harness.run.methods import check_data, check_files, code_of, method_for, unavailable
 from harness.run.provenance import package_versions
@@ -251,6 +254,9 @@ def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
 def _check_beside(path: Path, result: RunResult, expected: Mapping[str, object], suite: Suite) -> None:
     actual = {**result.conditions, "slices": result.slices, "settings": result.settings, "content": result.content}
     planned: dict[str, Any] = json.loads(canonical_json(expected))  # tuples become lists
+    # A slice may be newer than the result.
+    planned["slices"] = {name: users for name, users in planned["slices"].items() if name in result.slices}
+    actual["slices"] = {name: users for name, users in result.slices.items() if name in planned["slices"]}
     for aspect, value in planned.items():
         if actual[aspect] != value:
             raise HarnessError(
@@ -279,6 +285,7 @@ def _run_key(
             "tuning": None if tuning is None else tuning.model_dump(mode="json"),
             "seed": seed,
             "code": code_of(name, method),
+            "candidate_sets": candidate_sets_code(suite.candidates),
             "packages": package_versions(),
         }
     )

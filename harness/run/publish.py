@@ -1,18 +1,14 @@
 """Copies results from the store into the output folder."""
 
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
-from harness.errors import HarnessError
 from harness.protocol.scenario import Suite
 from harness.results.failure import FailureRecord, failure_path, write_failure
-from harness.results.record import RunResult, ranks_path, users_path, write_result
+from harness.results.files import publish_result
 from harness.run.execute import FailedRun
 from harness.run.plan import Plan, Run, SkippedRun
 from harness.run.workspace import Workspace
@@ -25,7 +21,7 @@ def publishing(output: Path, tell: Tell) -> AbstractContextManager[None]:
 
 
 def publish(workspace: Workspace, plan: Plan, results: Path, failed: Sequence[FailedRun] = ()) -> None:
-    """Write every planned run's result and ranks below `results`, unless the same is there already.
+    """Write every planned run's result, ranks and lists below `results`, unless the same is there already.
 
     For a run that failed or was skipped, write the reason in its place; the next success removes it.
 
@@ -40,26 +36,12 @@ def publish(workspace: Workspace, plan: Plan, results: Path, failed: Sequence[Fa
     """
     failed_runs = {each.run for each in failed}
     for run in (run for run in plan.runs if run not in failed_runs):
-        _publish_run(workspace.store.read("run", run.key).folder, results)
+        result = publish_result(workspace.store.read("run", run.key).folder, results)
+        failure_path(results / result.path).unlink(missing_ok=True)
     for each in failed:
         _write_failure(workspace.suite, each.run, "failed", each.failure.cause, results)
     for skipped in plan.skipped:
         _write_failure(workspace.suite, skipped, "skipped", skipped.reason, results)
-
-
-def _publish_run(folder: Path, results: Path) -> None:
-    raw = (folder / "result.json").read_bytes()
-    try:
-        result = RunResult.model_validate_json(raw)
-    except (ValidationError, json.JSONDecodeError) as error:
-        raise HarnessError(
-            f"Corrupt cached result {folder}.", "Delete that folder and run the command again."
-        ) from error
-    path = results / result.path
-    ranks, users = ((folder / name).read_bytes() for name in ("ranks.parquet", "users.parquet"))
-    if not _holds(path, raw) or not _holds(ranks_path(path), ranks) or not _holds(users_path(path), users):
-        write_result(result, ranks, users, path)
-    failure_path(path).unlink(missing_ok=True)
 
 
 def _write_failure(
@@ -76,7 +58,3 @@ def _write_failure(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     write_failure(record, results)
-
-
-def _holds(path: Path, content: bytes) -> bool:
-    return path.is_file() and path.read_bytes() == content

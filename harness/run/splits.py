@@ -5,17 +5,13 @@ Two functions at two times: while a method fits, no test event is in memory.
 
 from dataclasses import replace
 
-import numpy as np
-
-from harness.data.domain import Domain, Ints
+from harness.data.domain import Domain
 from harness.errors import HarnessError
-from harness.protocol.candidates import CandidateSet, candidates_digest, sample_candidates
-from harness.protocol.overlap import people, without_overlap
-from harness.protocol.scenario import DomainSpec, Scenario
+from harness.evaluation.candidate_sets import PreparesCandidates, make_candidate_set
+from harness.protocol.overlap import person_ids, without_overlap
+from harness.protocol.scenario import DomainSpec, Scenario, Suite
 from harness.protocol.split import DomainTraining, HeldOut, Split, TrainingData, split_for
 from harness.run.workspace import Workspace
-from harness.storage.code_identity import code_digest
-from harness.storage.files import digest
 
 
 def open_training(workspace: Workspace, scenario: Scenario) -> TrainingData:
@@ -63,67 +59,45 @@ def _open(workspace: Workspace, scenario: Scenario) -> tuple[dict[str, Domain], 
 
 def _with_people(part: DomainTraining, spec: DomainSpec) -> DomainTraining:
     """Replace user ids by ids that are equal in two domains only if the person is the same."""
-    return replace(part, user_ids=tuple(people(part, spec.source.users)))
-
-
-def open_candidates(
-    workspace: Workspace, scenario: Scenario, target: DomainTraining, test: HeldOut, kind: CandidateSet
-) -> Ints:
-    """The sampled candidates of a target: drawn once for (domain, split, seed), stored, the same for every method.
-
-    Returns:
-        int64 [n_users, size].
-
-    Raises:
-        HarnessError: they are not those that the suite pins.
-    """
-    suite, store = workspace.suite, workspace.store
-    key = digest(
-        {
-            "data": target.identity,
-            "size": kind.size,
-            "seed": suite.candidate_seed,
-            "code": code_digest(sample_candidates),
-        }
-    )
-    if not store.has("candidates", key):
-        candidates = sample_candidates(
-            test.histories.sequences, test.targets, len(target.catalogue), kind.size, suite.candidate_seed
-        )
-        with store.write("candidates", key, {"label": f"{kind} of {target.name}"}) as folder:
-            np.save(folder / "candidates.npy", candidates, allow_pickle=False)
-    loaded: Ints = np.load(store.read("candidates", key).folder / "candidates.npy", allow_pickle=False)
-    pinned = dict(scenario.pins).get(str(kind))
-    if pinned not in (None, candidates_digest(loaded)):
-        raise HarnessError(
-            f"{suite.id}, {scenario.name}: {kind} has the digest {candidates_digest(loaded)}, but the suite pins "
-            f"{pinned}: the drawing of candidates changed, and results would not be comparable.",
-            "Give the suite a new version.",
-        )
-    return loaded
+    return replace(part, user_ids=tuple(person_ids(part, spec.source.users)))
 
 
 def check_candidates(workspace: Workspace, scenario: Scenario, target: DomainTraining) -> None:
-    """Draw a scenario's sampled candidates before any training, so that errors in them are found early.
+    """Draw a scenario's candidates before any training, so that errors in them are found early.
 
     Raises:
         HarnessError: some user has too few items outside the history, or they are not those that the suite pins.
     """
-    sampled = [kind for kind in workspace.suite.candidates if kind.kind == "sampled"]
-    if sampled:
+    suite, candidate_sets = workspace.suite, _drawn_sets(workspace.suite)
+    if candidate_sets:
         test = open_test(workspace, scenario)
-        for kind in sampled:
-            open_candidates(workspace, scenario, target, test, kind)
+        for name, candidate_set in candidate_sets.items():
+            sha256 = candidate_set.prepare(test, target, suite.candidate_seed, workspace.store)
+            check_pinned(suite, scenario, name, sha256)
+
+
+def check_pinned(suite: Suite, scenario: Scenario, name: str, sha256: str | None) -> None:
+    """Check the digest of drawn candidates against the one that the suite pins, if it does.
+
+    Raises:
+        HarnessError: they differ.
+    """
+    pinned = dict(scenario.pins).get(name)
+    if pinned not in (None, sha256):
+        raise HarnessError(
+            f"{suite.id}, {scenario.name}: {name} has the digest {sha256}, but the suite pins {pinned}: the drawing of "
+            "candidates changed, and results would not be comparable.",
+            "Give the suite a new version.",
+        )
 
 
 def candidate_digests(workspace: Workspace, scenario: Scenario) -> dict[str, str]:
-    """SHA-256 (hex) of the sampled candidates of a scenario, drawn anew, by the name of the candidate set."""
+    """SHA-256 (hex) of the drawn candidates of a scenario, drawn anew, by the name of the candidate set."""
     suite, test = workspace.suite, open_test(workspace, scenario)
-    n_items = len(workspace.domain(scenario.target).catalogue)
-    return {
-        str(kind): candidates_digest(
-            sample_candidates(test.histories.sequences, test.targets, n_items, kind.size, suite.candidate_seed)
-        )
-        for kind in suite.candidates
-        if kind.kind == "sampled"
-    }
+    target = open_training(workspace, scenario).target_domain
+    return {name: each.digest(test, target, suite.candidate_seed) for name, each in _drawn_sets(suite).items()}
+
+
+def _drawn_sets(suite: Suite) -> dict[str, PreparesCandidates]:
+    sets = {name: make_candidate_set(name) for name in suite.candidates}
+    return {name: each for name, each in sets.items() if isinstance(each, PreparesCandidates)}
