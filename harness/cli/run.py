@@ -148,7 +148,7 @@ def plan(
     with show_progress(console) as progress:
         workspace = open_workspace(loaded, cache_dir=cache_dir, data_dir=data_dir, device=used, progress=progress)
     made = make_plan(workspace, scenarios, method or loaded.methods, seed or loaded.seeds)
-    for line in (f"{loaded.id}: {loaded.title}", *made.lines()):
+    for line in () if as_json else (f"{loaded.id}: {loaded.title}", *made.lines()):
         console.print(one_line(line))
     # Under two splits, two trainings have one label.
     estimates = [(t.label, made.estimates[t.key]()) for t in made.trainings if t.key in made.estimates]

@@ -31,7 +31,7 @@ from harness.protocol.metrics import per_user
 from harness.protocol.overlap import user_ids_in_files
 from harness.protocol.ranks import Ranks
 from harness.protocol.recommendations import LIST_LENGTH
-from harness.protocol.scenario import Suite
+from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.slices import slices_of
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
 from harness.results.files import ITEMS, LISTS, RANKS, USERS
@@ -90,7 +90,7 @@ def score(
         scorer = method.fit(training, context)
         fitted = time.perf_counter()
         test = open_test(workspace, run.scenario)
-        rankings = _rank(workspace, run, training.target_domain, test, scorer, report, keep_lists)
+        rankings = rank_test(workspace, run.scenario, training.target_domain, test, scorer, report, keep_lists)
         scored = time.perf_counter()
     target = training.target_domain
     ranks = {name: ranking.ranks for name, ranking in rankings.items() if isinstance(ranking, Ranking)}
@@ -164,16 +164,24 @@ def tested_users(suite: Suite, training: TrainingData, test: HeldOut) -> TestUse
     )
 
 
-def _rank(
+def rank_test(
     workspace: Workspace,
-    run: Run,
+    scenario: Scenario,
     target: DomainTraining,
     test: HeldOut,
     scorer: Scorer,
     report: StepCallback,
-    keep_lists: bool,
+    keep_lists: bool = False,
 ) -> dict[str, Ranking | NotApplicable]:
-    """The ranking among each of the suite's candidate sets, by name."""
+    """Rank a scenario's held-out items among each of the suite's candidate sets.
+
+    Returns:
+        By name of the candidate set: the ranking, or why there is none.
+
+    Raises:
+        HarnessError: drawn candidates are not those that the suite pins, or an index finds too little.
+        InvalidScoresError: NaN, or scores of the wrong shape or type.
+    """
     rankings: dict[str, Ranking | NotApplicable] = {}
     suite = workspace.suite
     for index, name in enumerate(suite.candidates):
@@ -182,15 +190,16 @@ def _rank(
         context = RankContext(workspace.store, suite.candidate_seed, suite.least_recall, length, progress)
         ranking = make_candidate_set(name).rank(scorer, test, target, context)
         if isinstance(ranking, Ranking):
-            check_pinned(suite, run.scenario, name, ranking.digest)
+            check_pinned(suite, scenario, name, ranking.digest)
             if isinstance(scorer, ReportsValidity) and (validity := scorer.validity())["answers"]:
                 ranking = replace(ranking, validity=validity)
         rankings[name] = ranking
     full = rankings["full"]
     for name, ranking in rankings.items():
-        if isinstance(ranking, Ranking) and isinstance(full, Ranking) and isinstance(scorer, DotProduct):
-            if ranking.index is not None and ranking.index.kind == "exact":
-                _check_retrieved(f"{run.method} on {run.scenario.name}", name, ranking.ranks, full.ranks)
+        if not isinstance(full, Ranking) or not isinstance(ranking, Ranking) or not isinstance(scorer, DotProduct):
+            continue
+        if ranking.index is not None and ranking.index.kind == "exact":
+            _check_retrieved(scenario.name, name, ranking.ranks, full.ranks)
     return rankings
 
 

@@ -10,6 +10,7 @@ from threading import Thread
 import pytest
 
 from harness import datasets
+from harness.data.sources import make_source
 from harness.cli import app as cli
 from harness.data.fetch import RemoteFile
 from harness.datasets import Dataset, dataset_names, load_dataset
@@ -136,7 +137,7 @@ def test_candidates_that_are_not_the_pinned_ones_stop_a_run(place: Path, harness
         SUITE.replace(line, f"{line[:-1]}, candidates_sha256: {{sampled-4: {wrong}}}}}", 1)
     )
     code, _, err = harness("run", "--suite", "shops.yaml")
-    assert (code, f"not {wrong} as the suite says" in err, err.count("\n")) == (2, True, 1)
+    assert (code, f"but the suite pins {wrong}" in err, err.count("\n")) == (2, True, 1)
     code, out, _ = harness("data", "verify", "--suite", "shops.yaml")
     assert (code, "sampled-4 of left-from-right.no-overlap: different" in out) == (1, True)
 
@@ -186,7 +187,7 @@ def test_fetch_then_prepare(place: Path, harness, monkeypatch: pytest.MonkeyPatc
     server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
-    source = datasets.make_source({"source": "table", "interactions": "shop/events.csv", "items": "shop/items.csv"})
+    source = make_source({"source": "table", "interactions": "shop/events.csv", "items": "shop/items.csv"})
     files = tuple(RemoteFile(f"{address}/{name}", name) for name in ("events.csv", "items.csv"))
     shop = Dataset("shop", "a shop", source, Path("shop"), files, address, "free")
     known = {**datasets._all(), "shop": shop}
