@@ -9,11 +9,11 @@ from threading import Thread
 
 import pytest
 
-from harness import datasets
-from harness.data.sources import make_source
 from harness.cli import app as cli
 from harness.data.fetch import RemoteFile
+from harness.data.sources import make_source
 from harness.datasets import Dataset, dataset_names, load_dataset
+from harness.datasets import load as datasets
 
 SUITE = """
 suite: shops
