@@ -228,7 +228,7 @@ def test_stopping_a_run_leaves_nothing_half_done(place: Path, number: signal.Sig
     _, err = run.communicate(timeout=60)
     assert run.returncode == code
     if number == signal.SIGINT:
-        assert "Interrupted. What was finished is kept" in err
+        assert "Interrupted. What is finished is kept" in err
         assert err.count("\n") == 1
     psutil.wait_procs(workers, timeout=20)
     assert not [w for w in workers if w.is_running()]
