@@ -221,8 +221,8 @@ def test_a_component_is_trained_merged_and_served(made, tmp_path: Path) -> None:
     assert any(layer.abs().max() > 0 for layer in task_vector(folders[0]).values())
     PeftModel.from_pretrained(load(backbone)[0], folders[0])
     # The same task vectors fold into the model that writes.
-    model, _ = method.model(data, FitContext(Budget(1, 5, 5), 0, "cpu", artefacts), "tokens")
-    states, _ = method.model(data, FitContext(Budget(1, 5, 5), 0, "cpu", artefacts))
+    model, _ = method.merged_model(data, FitContext(Budget(1, 5, 5), 0, "cpu", artefacts), export=True)
+    states, _ = method.merged_model(data, FitContext(Budget(1, 5, 5), 0, "cpu", artefacts))
     torch.testing.assert_close(model.model.layers[0].mlp.up_proj.weight, states.layers[0].mlp.up_proj.weight)
 
 

@@ -9,7 +9,7 @@ from harness.evaluation.rank import validation_ndcg
 from harness.methods.api import FitContext
 from harness.run.artefact import RunArtefacts
 from harness.storage.store import Store
-from tests.weaverec.test_components import BUDGET, data
+from tests.weaverec.retriever.test_train import BUDGET, data
 from weaverec.merging.diagnostics import cosine, proxy_a_distance, sign_conflict
 from weaverec.weaverec import weaverec
 

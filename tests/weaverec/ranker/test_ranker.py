@@ -30,18 +30,12 @@ from tests.conftest import toy_raw
 from tests.making import quietly
 from tests.weaverec.decoders import decoder
 from weaverec.lm.backbone import load
-from weaverec.merging.rules import TRIES
-from weaverec.ranker.method import (
-    Example,
-    RankedMerge,
-    RankerSettings,
-    answer_loss,
-    by_name,
-    examples,
-    ranker_component,
-)
+from weaverec.merging.method import MergedModel
+from weaverec.merging.search import TRIES
+from weaverec.ranker.method import by_name
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
 from weaverec.ranker.scorer import FAULTS, Ranker, _Listed, likelihoods, read_list
+from weaverec.ranker.train import Example, RankerSettings, answer_loss, examples, ranker_component
 
 TITLES = tuple(f"film number {i}" + " abc" * (i % 3) for i in range(12))
 CATALOGUE = Catalogue(tuple(map(str, range(12))), TITLES)
@@ -321,7 +315,7 @@ def test_nobody_trains_on_the_test_events(made) -> None:
         ranker_component(data, ("a",), replace(settings, train_on_validation=True), Budget(1, 1, 1), 0)
 
 
-def quick_ranker(made, method: str = "weaverec", **more: Any) -> RankedMerge:
+def quick_ranker(made, method: str = "weaverec", **more: Any) -> MergedModel:
     steps = {"steps": 2, "batch": 4, "cap": 10, "validations": 1, "prompt.candidates": 4, "weights": "float32"}
     return by_name(method).tuned({"backbone": str(made[0].folder), **steps, **more})
 
