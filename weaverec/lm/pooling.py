@@ -72,7 +72,7 @@ def read_pooling(folder: Path, decoder_only: bool) -> Pooling:
     default = Pooling("last" if decoder_only else "mean")
     if not (folder / "modules.json").is_file():
         return default
-    modules = {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in _read(folder / "modules.json")}
+    modules = _modules(folder / "modules.json")
     unsupported = sorted(modules.keys() - {"Transformer", "Pooling", "Normalize"})
     if unsupported:
         raise HarnessError(
@@ -81,7 +81,7 @@ def read_pooling(folder: Path, decoder_only: bool) -> Pooling:
         )
     mode = _mode(folder / modules["Pooling"] / "config.json") if "Pooling" in modules else default.mode
     path = folder / "config_sentence_transformers.json"
-    config = dict(_read(path)) if path.is_file() else {}
+    config = _mapping(path) if path.is_file() else {}
     similarity = config.get("similarity_fn_name") or "cosine"  # as sentence-transformers takes it
     if similarity not in ("cosine", "dot"):
         raise HarnessError(
@@ -99,7 +99,7 @@ def read_pooling(folder: Path, decoder_only: bool) -> Pooling:
 
 
 def _mode(path: Path) -> Mode:
-    config = dict(_read(path))
+    config = _mapping(path)
     modes = [name for name, value in config.items() if name.startswith("pooling_mode_") and value]
     if len(modes) != 1 or modes[0] not in _MODES:
         raise HarnessError(
@@ -117,11 +117,24 @@ def _first(prompts: Mapping[str, str], names: tuple[str, ...], otherwise: str) -
     return next((prompts[name] for name in names if name in prompts), otherwise)
 
 
-def _read(path: Path) -> Any:
+def _modules(path: Path) -> dict[str, str]:
+    """The modules of a sentence-transformers folder: kind -> subfolder."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise HarnessError(f"{path} cannot be read: {error}.", "Fetch the model again.") from error
+        modules = json.loads(path.read_text(encoding="utf-8"))
+        return {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in modules}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> HarnessError:
+    return HarnessError(f"{path} cannot be read: {type(error).__name__}: {error}.", "Fetch the model again.")
 
 
 def pool(mode: Mode) -> Pool:

@@ -147,7 +147,10 @@ class MergeContext:
 
     @property
     def model(self) -> nn.Module:
-        """The base model on the device, loaded on first use. Its weights are frozen; leave them as they were."""
+        """The base model on the device, loaded on first use.
+
+        Its weights are frozen: set `requires_grad` where gradients are needed. Change them with `folded` only.
+        """
         return self._loaded[0]
 
     @property

@@ -112,32 +112,32 @@ def test_the_code_that_decides_the_content_is_in_the_key_and_no_other() -> None:
     assert not [name for name in reached if name.startswith(apart)]
 
 
+@dataclass(frozen=True)
+class Power:
+    """A rule that is defined outside the package."""
+
+    exponent: float = 1.0
+    scale: float = 1.0
+    name = "power"
+
+    def merge(self, components, context):
+        return {name: self.scale * layer**self.exponent for name, layer in components[0].task_vector.items()}
+
+
 def test_a_search_is_named_by_the_rule_s_code_and_parameters_wherever_it_is_defined() -> None:
     mixes = [("a",), ("a", "b")]
     components = [Component(mix, Path(), component(data(), mix, QUICK, BUDGET, 0)) for mix in mixes]
     context = MergeContext(data(), RetrieverHead(QUICK), 0, "cpu", None)  # type: ignore[arg-type]
     choices = [{"scale": 0.5}, {"scale": 1.0}]
 
-    def power_rule(power: float) -> GridSearch:
-        @dataclass(frozen=True)
-        class Power:
-            scale: float = 1.0
-            name = "power"
-
-            def merge(self, components, context):
-                first = components[0].task_vector
-                return {name: self.scale * layer**power for name, layer in first.items()}
-
-            exponent = power
-
-        return GridSearch(Power(), choices)
-
     def key(search: GridSearch) -> str:
         return artefact_key(search.artefact(components, context))
 
     assert key(GridSearch(Dare(seed=1), choices)) == key(GridSearch(Dare(seed=1), choices))
-    searches = [GridSearch(rule, choices) for rule in (Dare(), Dare(seed=1), Ties(), TaskArithmetic())]
-    searches += [GridSearch(Dare(), [{"scale": 0.5}, {"scale": 2.0}]), power_rule(1.0)]
+    searches = [
+        GridSearch(rule, choices) for rule in (Dare(), Dare(seed=1), Ties(), TaskArithmetic(), Power(), Power(2.0))
+    ]
+    searches.append(GridSearch(Dare(), [{"scale": 0.5}, {"scale": 2.0}]))
     assert len({key(search) for search in searches}) == len(searches)
     assert key(GridSearch(Dare(), choices)) != artefact_key(
         GridSearch(Dare(), choices).artefact(components, replace(context, seed=1))
