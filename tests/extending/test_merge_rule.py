@@ -117,7 +117,7 @@ def test_a_rule_that_needs_model_and_data_takes_twenty_lines_and_stands_on_a_boa
     assert labels["weaverec.fisher"] == ["LoRA on left, seed 0", "LoRA on left + right, seed 0"]
 
     # Its code and its parameters are part of what a result is known by.
-    plan = ("run", "--suite", "mine.yaml", "--missing", "--dry-run", "--json")
+    plan = ("run", "--suite", "mine.yaml", "--device", "cpu", "--dry-run", "--json")
     assert json.loads(harness(shop, *plan).stdout)["missing"] == []
     code = shop / "site" / "my_rules.py"
     code.write_text(code.read_text().replace("gradient**2", "gradient.abs()"))
