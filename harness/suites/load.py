@@ -13,7 +13,7 @@ from harness.data.ties import TieOrder, TieRule
 from harness.datasets import load_dataset
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.registry import family_names, make_method, method_names
-from harness.protocol.candidates import CandidateSet
+from harness.protocol.candidates import find_candidate_set
 from harness.protocol.overlap import OVERLAPS
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite, scenario_name
 from harness.protocol.split import SPLITS
@@ -192,7 +192,8 @@ def _load(path: Path) -> Suite:
     try:
         file = _SuiteFile.model_validate(read_yaml(path))
         domains = tuple(domain.spec(path.parent) for domain in file.domains)
-        candidates = tuple(CandidateSet.parse(text) for text in file.candidates)
+        for name in file.candidates:
+            find_candidate_set(name)
         # Those of the harness's own suites are its tests' to check: it would take seconds to import the methods.
         settings = file.settings if shipped else {name: _checked(name, own) for name, own in file.settings.items()}
     except OSError as error:
@@ -216,7 +217,7 @@ def _load(path: Path) -> Suite:
         title=file.title,
         domains=domains,
         scenarios=tuple(map(file.scenario, file.scenarios)),
-        candidates=candidates,
+        candidates=tuple(file.candidates),
         candidate_seed=file.candidate_seed,
         methods=tuple(file.methods),
         seeds=tuple(file.seeds),
