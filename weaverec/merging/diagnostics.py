@@ -1,9 +1,9 @@
-"""Why a merge wins or loses: what WeaveRec's theory says of a merge, as far as it can be measured.
+"""Diagnostics of a merge: the quantities of WeaveRec's theory that can be measured.
 
 The target error of a weighted combination is bounded by the components' weighted errors plus their divergence from
 the target domain (Hou et al., arXiv 2510.26546, after Ben-David et al., 2010). Measured here, on train and validation:
 each component's own score on the target; the proxy A-distance between the target and each training mix; the score
-along the lines between components; and how far task vectors point the same way.
+along the lines between components; and how similar the task vectors are.
 """
 
 import math
@@ -96,7 +96,7 @@ def diagnose(
             "2 (1 - 2 e) with e the test error of a linear classifier that tells prefixes of the target from prefixes "
             "of the mix by the vectors of the base model (a ranker's: of the model that finds its candidates): 0 where "
             "they cannot be told apart, 2 where they always can (Ben-David et al., 2007). A mix that holds the target "
-            "is nearer to it by its making: of which a share p is the target, 2 (1 - p) at most.",
+            "is nearer to it by construction: with a share p of the target, the distance is 2 (1 - p) at most.",
             ("training mix", "distance", "at most"),
             tuple(_distances(vectors_of, components, data, cap)),
         ),
@@ -188,6 +188,6 @@ def prefix_vectors(encoder: VectorScorer, domain: DomainTraining) -> Floats32:
     users: Ints = np.flatnonzero(domain.train.lengths > 1)
     rng = np.random.default_rng(0)
     drawn = rng.permutation(users)[: 2 * _PREFIXES]
-    own = domain.train.select(drawn)
-    cut = own.where(own.from_end >= 1)  # what is read is what stands before a training event
-    return encoder.history_vectors(Histories(drawn, cut))
+    sequences = domain.train.select(drawn)
+    prefixes = sequences.where(sequences.from_end >= 1)  # the items before the last training event
+    return encoder.history_vectors(Histories(drawn, prefixes))

@@ -35,24 +35,24 @@ _CUTOFF = 10
 
 @dataclass(frozen=True)
 class RankerSettings(LoraSettings):
-    """How the ranker is trained and asked. The defaults are the WeaveRec authors', but for our corrections.
+    """How the ranker is trained and asked. The defaults are the WeaveRec authors', except for corrected mistakes.
 
     Attributes:
         epochs: passes over the prompts at most; the suite's budget may allow fewer.
         backbone: a decoder-only model: a folder, or a model in the Hugging Face cache.
-        retriever_backbone: what finds the candidates in a whole catalogue, as it is.
+        retriever_backbone: the untrained model that retrieves candidates from a whole catalogue.
         prompt: what a prompt holds.
         by_list: rank by the list that the model writes, instead of likelihoods.
-        answer: what training teaches: `target`, the next item's title alone; or `list`, as the authors have it, the
-            title among as many random candidates as the list holds, which teaches noise below the first line.
-        train_on_validation: add the validation events to the training data, as the authors do. A result made so has
-            been selected on data it was trained on.
+        answer: what is trained on: `target`, the next item's title alone; or `list`, as the authors have it, the title
+            and then random candidates up to the length of the list, which are noise.
+        train_on_validation: add the validation events to the training data, as the authors do. Models are then
+            selected on data they were trained on.
         batch: prompts a step.
         cap: training prompts of each domain.
         most_tokens: tokens that go through the model at once.
         weights: `bfloat16`, in which several billion of them fit a GPU, or `float32`.
-        validation_users: users of each domain that a validation asks, drawn with the seed from those whose item the
-            retriever finds: all others' NDCG@10 is 0, whatever the model would say.
+        validation_users: users of each domain in a validation, drawn with the seed from those whose item is among the
+            retriever's best; for all others, NDCG@10 is 0 whatever the model answers.
     """
 
     learning_rate: Annotated[float, Gt(0)] = 2e-4
@@ -106,7 +106,7 @@ def ranker_component(
             "head": "ranker",
             "backbone": [backbone.name, backbone.digest],
             "domains": [domain.identity for domain in domains],
-            # How it is asked is not how it is trained.
+            # How a component is asked does not change how it is trained.
             "settings": asdict(replace(settings, by_list=False)),
             "retriever": finder.digest,
             "budget": budget.of_a_training,
@@ -337,9 +337,9 @@ def validator(
     share_reachable = len(reachable) / len(above)
 
     def validate() -> float:
-        own = _select(events, processes.share(len(events.targets)))
+        share = _select(events, processes.share(len(events.targets)))
         with autocast_bf16(device):
-            gain = ndcg(rank_full(ranker, own, len(ranker.catalogue)), _CUTOFF).sum() if len(own.targets) else 0.0
+            gain = ndcg(rank_full(ranker, share, len(ranker.catalogue)), _CUTOFF).sum() if len(share.targets) else 0.0
         return share_reachable * processes.total(float(gain)) / max(1, len(events.targets))
 
     return validate

@@ -177,8 +177,8 @@ class PooledEncoder:
 
     def required_items(self, sequences: Sequences) -> Ints:
         """All their items."""
-        found: Ints = np.unique(sequences.items)
-        return found
+        items: Ints = np.unique(sequences.items)
+        return items
 
     def prefixes(
         self,
@@ -217,8 +217,8 @@ class CausalEncoder:
 
     def required_items(self, sequences: Sequences) -> Ints:
         """Only what is predicted: histories are read from their tokens."""
-        found: Ints = np.unique(sequences.items[_followers(sequences)])
-        return found
+        items: Ints = np.unique(sequences.items[_followers(sequences)])
+        return items
 
     def prefixes(
         self,
@@ -240,13 +240,13 @@ class CausalEncoder:
 
     def histories(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> torch.Tensor:
         """The states at the last token of the latest `history` items."""
-        read = sequences.where(sequences.from_end < self._settings.history)
-        some = np.flatnonzero(read.lengths)
-        found = vectors.new_zeros(len(sequences), vectors.shape[1])
-        if len(some):
-            shown = read.select(some)
-            found[some] = self._states(model, shown, [np.array([n - 1]) for n in shown.lengths]).to(found.device)
-        return found
+        latest = sequences.where(sequences.from_end < self._settings.history)
+        rows = np.flatnonzero(latest.lengths)
+        encoded = vectors.new_zeros(len(sequences), vectors.shape[1])
+        if len(rows):
+            shown = latest.select(rows)
+            encoded[rows] = self._states(model, shown, [np.array([n - 1]) for n in shown.lengths]).to(encoded.device)
+        return encoded
 
     def _states(self, model: nn.Module, sequences: Sequences, items: list[Ints]) -> torch.Tensor:
         """States at the last tokens of some items of each sequence (positions in it), in order: [n, d]."""
@@ -273,13 +273,13 @@ def _followers(sequences: Sequences) -> Ints:
 def hidden_states(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The last hidden states of a batch, wherever its padding stands: float [n, width, d].
 
-    Positions count tokens, not places, so padding before the tokens moves nothing.
+    Positions count tokens, so padding before the tokens changes nothing.
     """
     device = next(model.parameters()).device
     ids, mask = ids.to(device), mask.to(device)
-    # Where no padding comes first, the model's own positions are right, whatever they begin with.
-    places = {} if bool(mask[:, 0].all()) else {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
-    states: torch.Tensor = model(input_ids=ids, attention_mask=mask, **places).last_hidden_state
+    # Without padding in front, the model's own positions are right; some kinds do not start at 0.
+    positions = {} if bool(mask[:, 0].all()) else {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+    states: torch.Tensor = model(input_ids=ids, attention_mask=mask, **positions).last_hidden_state
     return states
 
 
@@ -350,9 +350,9 @@ def contexts_of(histories: Sequences, settings: RetrieverSettings) -> Contexts:
 
 def _contexts(items: Ints, ends: Ints, lengths: Ints, decay: float) -> Contexts:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    flat = np.repeat(ends - lengths, lengths) + place
-    age = np.repeat(lengths, lengths) - 1 - place
+    position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    flat = np.repeat(ends - lengths, lengths) + position
+    age = np.repeat(lengths, lengths) - 1 - position
     return Contexts(offsets[:-1].copy(), items[flat], (decay**age).astype(np.float32))
 
 
