@@ -29,7 +29,6 @@ from harness.protocol.candidates import candidate_count
 from harness.protocol.leakage import audit
 from harness.protocol.metrics import per_user
 from harness.protocol.overlap import user_ids_in_files
-from harness.protocol.ranks import Ranks
 from harness.protocol.recommendations import LIST_LENGTH
 from harness.protocol.scenario import Suite
 from harness.protocol.slices import slices_of
@@ -191,11 +190,9 @@ def _rank(
             if isinstance(scorer, ReportsValidity) and (validity := scorer.validity())["answers"]:
                 ranking = replace(ranking, validity=validity)
         rankings[name] = ranking
-    full = rankings["full"]
-    for name, ranking in rankings.items():
-        if isinstance(ranking, Ranking) and isinstance(full, Ranking) and isinstance(scorer, DotProduct):
-            if ranking.index is not None and ranking.index.kind == "exact":
-                _check_retrieved(f"{run.method} on {run.scenario.name}", name, ranking.ranks, full.ranks)
+    if isinstance(scorer, DotProduct):
+        for name, ranking in rankings.items():
+            _check_retrieved(f"{run.method} on {run.scenario.name}", name, ranking, rankings["full"])
     return rankings
 
 
@@ -232,7 +229,7 @@ def _write_lists(folder: Path, full: Ranking | NotApplicable, target: DomainTrai
     return items
 
 
-def _check_retrieved(label: str, name: str, retrieved: Ranks, full: Ranks) -> None:
+def _check_retrieved(label: str, name: str, retrieved: Ranking | NotApplicable, full: Ranking | NotApplicable) -> None:
     """Checks that an exact index over the scorer's own dot products retrieves the best items of `full`.
 
     One user in a hundred may differ: encoders on a GPU do not always round the same way, and near ties change order.
@@ -240,9 +237,13 @@ def _check_retrieved(label: str, name: str, retrieved: Ranks, full: Ranks) -> No
     Raises:
         HarnessError: the metrics up to the number retrieved differ.
     """
-    expected = per_user(full)
-    differ = np.zeros(len(full.above), dtype=bool)
-    for metric, values in per_user(retrieved).items():
+    if not isinstance(retrieved, Ranking) or not isinstance(full, Ranking):
+        return
+    if retrieved.index is None or retrieved.index.kind != "exact":
+        return
+    expected = per_user(full.ranks)
+    differ = np.zeros(len(full.ranks.above), dtype=bool)
+    for metric, values in per_user(retrieved.ranks).items():
         if int(metric.partition("@")[2]) <= candidate_count(name):
             differ |= np.abs(values - expected[metric]) > 1e-9
     if differ.sum() > max(1, len(differ) // 100):

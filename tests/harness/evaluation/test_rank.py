@@ -103,7 +103,7 @@ def test_what_an_index_did_not_find_is_no_candidate(monkeypatch: pytest.MonkeyPa
 
 def test_scores_of_the_wrong_shape_or_nan_are_errors() -> None:
     held_out = LeaveOneOut().test(domain_of([[0, 1, 2]], 5))
-    with pytest.raises(InvalidScoresError, match=r"shape \[1, 4\] where \[1, 5\]"):
+    with pytest.raises(InvalidScoresError, match=r"shape \[1, 4\], not \[1, 5\]"):
         rank_full(Table(np.zeros((1, 4))), held_out, 5)
     with pytest.raises(InvalidScoresError, match="NaN"):
         rank_candidates(Table(np.full((1, 5), np.nan)), held_out, np.array([[1, 2]]), 5)
