@@ -31,8 +31,8 @@ def test_lists_agree_with_ranks(toy) -> None:
     held_out = np.array([catalogue.index[item] for item in table.users.item_ids])
     # Vectors of random floats do not tie, so the held-out item is listed at its rank.
     for user, above in enumerate(table.ranks["full"].above):
-        place = np.flatnonzero(recommendations.items[user] == held_out[user])
-        assert place.tolist() == ([above] if above < 20 else [])
+        positions = np.flatnonzero(recommendations.items[user] == held_out[user])
+        assert positions.tolist() == ([above] if above < 20 else [])
     rows = pq.read_table(path.with_suffix(".lists.parquet"))["items"].to_pylist()
     assert rows[3] == [catalogue.item_ids[item] for item in recommendations.items[3] if item >= 0]
     assert catalogue.training_interactions.sum() == result.data["left"].training_interactions
@@ -101,7 +101,7 @@ def test_results_without_lists_show_a_dash_or_no_section(toy) -> None:
     assert "–" not in rows["other"]
 
 
-def test_the_result_of_each_file_beside_it() -> None:
+def test_result_path_of_each_parquet_file() -> None:
     folder = Path("toy", "v1", "a-from-b")
     for name in ("my.method-seed0.parquet", "my.method-seed0.lists.parquet"):
         assert result_path_of(folder / name) == folder / "my.method-seed0.json"
