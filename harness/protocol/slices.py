@@ -42,7 +42,8 @@ def cold_users(test: HeldOut, training: DomainTraining) -> NDArray[np.bool_]:  #
 
 def cold_items(test: HeldOut, training: DomainTraining) -> NDArray[np.bool_]:
     """Users whose held-out item has no training interaction; it may have validation events."""
-    return _training_counts(training)[test.targets] == 0
+    cold: NDArray[np.bool_] = _training_counts(training)[test.targets] == 0
+    return cold
 
 
 def head_items(test: HeldOut, training: DomainTraining) -> NDArray[np.bool_]:
