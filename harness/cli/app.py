@@ -68,7 +68,7 @@ def main() -> None:
         if debug:
             raise
         plugin = plugin_behind(error)
-        whose = f"The plug-in {plugin} failed" if plugin else "A bug"
+        whose = f"{plugin} failed" if plugin else "A bug"
         hint = "Report it to its authors, with what --debug prints" if plugin else "Report it, with what --debug prints"
         print(one_line(f"harness: {whose}: {type(error).__name__}: {error}. {hint}."), file=sys.stderr)
         sys.exit(1)

@@ -48,9 +48,9 @@ def export(
     from harness.run.inspect import export
     from harness.run.progress import meter
 
-    console, place = _place(suite, scenario, cache_dir, data_dir, device, False)
+    console, place = _place(suite, scenario, method, cache_dir, data_dir, device, False)
     with meter(console) as report:
-        export(**place, name=method, seed=seed, folder=folder, report=partial(report, f"{method} on {scenario}"))
+        export(**place, seed=seed, folder=folder, report=partial(report, f"{method} on {scenario}"))
     console.print(f"Model: {folder}")
 
 
@@ -76,9 +76,10 @@ def diagnose(
     from harness.run.progress import meter
     from harness.run.provenance import git_state
 
-    console, place = _place(suite, scenario, cache_dir, data_dir, device, as_json)
+    console, place = _place(suite, scenario, method, cache_dir, data_dir, device, as_json)
+    method = place["name"]
     with meter(console) as report:
-        found = diagnose(**place, name=method, seed=seed, report=partial(report, f"{method} on {scenario}"))
+        found = diagnose(**place, seed=seed, report=partial(report, f"{method} on {scenario}"))
     chosen = place["suite"]
     path = output_dir / "diagnostics" / f"{chosen.name}-v{chosen.version}" / f"{scenario}-{method}-seed{seed}.md"
     commit, clean = git_state()
@@ -95,15 +96,16 @@ def diagnose(
 
 
 def _place(
-    suite: str, scenario: str, cache_dir: Path, data_dir: Path, device: str, as_json: bool
+    suite: str, scenario: str, method: str, cache_dir: Path, data_dir: Path, device: str, as_json: bool
 ) -> tuple[Any, dict[str, Any]]:
     from harness.run.execute import remove_what_was_left
+    from harness.run.methods import select_methods
     from harness.storage.files import check_writable
     from harness.storage.store import Store
     from harness.suites import load_suite, pick_scenarios
 
     console = make_console(stderr=as_json)
-    chosen = load_suite(suite)
+    chosen, (name,) = select_methods(load_suite(suite), [method])
     (picked,) = pick_scenarios(chosen, [scenario])
     used = pick_device(device)
     check_writable(cache_dir)
@@ -111,6 +113,7 @@ def _place(
     domains = prepare_shown(console, [chosen.spec(name) for name in picked.domains], cache_dir, data_dir)
     return console, {
         "suite": chosen,
+        "name": name,
         "scenario": picked,
         "domains": domains,
         "store": Store(cache_dir / "store"),

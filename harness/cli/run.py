@@ -88,6 +88,7 @@ def run(
         remove_what_was_left,
         train_together,
     )
+    from harness.run.methods import select_methods
     from harness.run.plan import check_results, make_plan
     from harness.run.progress import bars
     from harness.run.publish import publish, publishing, record_failures
@@ -98,7 +99,7 @@ def run(
 
     started = time.perf_counter()
     console = make_console(stderr=as_json)
-    chosen = load_suite(suite)
+    chosen, methods = select_methods(load_suite(suite), method)
     scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
     chosen_device = pick_device(device)
     store = Store(cache_dir / "store")
@@ -115,7 +116,7 @@ def run(
         with processes.main_first():
             domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
         there = results_in(output_dir / "results") if missing else ()
-        plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store, there)
+        plan = make_plan(chosen, scenarios, methods, seed or chosen.seeds, domains, store, there)
         check_results(plan, chosen, domains, output_dir / "results")
         _print_plan(console, chosen, plan)
         place = Workplace(chosen, domains, store.root, chosen_device, on_error is OnErrorChoice.STOP)
@@ -175,6 +176,7 @@ def plan(
     from tabulate import tabulate
 
     from harness.run.execute import check_files
+    from harness.run.methods import select_methods
     from harness.run.plan import make_plan
     from harness.storage.files import check_writable
     from harness.storage.store import Store
@@ -182,14 +184,12 @@ def plan(
     from harness.training.device import flops_per_second
 
     console = make_console(stderr=as_json)
-    chosen = load_suite(suite)
+    chosen, methods = select_methods(load_suite(suite), method)
     scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
     used = pick_device(device)
     check_writable(cache_dir)
     domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
-    made = make_plan(
-        chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, Store(cache_dir / "store")
-    )
+    made = make_plan(chosen, scenarios, methods, seed or chosen.seeds, domains, Store(cache_dir / "store"))
     # Under two splits, two trainings have one label.
     known = [(t.label, made.estimates[t.key]()) for t in made.trainings if t.key in made.estimates]
     speed = _SPEED_REACHED * flops_per_second(used)

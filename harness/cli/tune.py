@@ -61,7 +61,7 @@ def tune(
 ) -> None:
     """Chooses settings."""
     from harness.run.execute import Workplace, default_jobs, remove_what_was_left, tune
-    from harness.run.methods import unavailable
+    from harness.run.methods import select_methods, unavailable
     from harness.run.progress import bars
     from harness.run.tune import check_study, studies_of
     from harness.storage.files import check_writable
@@ -71,15 +71,15 @@ def tune(
 
     started = time.perf_counter()
     console = make_console(stderr=as_json)
-    chosen = load_suite(suite)
+    chosen, methods = select_methods(load_suite(suite), method)
     if chosen.budget.trials == 1:
         raise HarnessError(
             f"The budget of {chosen.id} has one trial, which is every method's defaults: there is nothing to tune.",
             "Give a suite of your own more trials.",
         )
     scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
-    lacking = {name: lacks for name in method or chosen.methods if (lacks := unavailable(chosen, name))}
-    studies = studies_of(chosen, scenarios, [name for name in method or chosen.methods if name not in lacking])
+    lacking = {name: lacks for name in methods if (lacks := unavailable(chosen, name))}
+    studies = studies_of(chosen, scenarios, [name for name in methods if name not in lacking])
     missing = [study for study in studies if again or read_tuning(study.path) is None]
     console.print(
         f"{chosen.id}: {len(studies)} to tune, {len(studies) - len(missing)} tuned before; "

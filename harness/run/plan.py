@@ -9,7 +9,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
 from harness.methods.artefact import TrainingEstimate
-from harness.methods.plugins import told_as_plugins
+from harness.methods.plugins import plugin_errors
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.slices import slices_of
 from harness.results.failure import is_failure
@@ -145,7 +145,7 @@ def make_plan(
     for run in missing:
         method, _ = made[run.scenario, run.method]
         if isinstance(method, TrainsArtefacts):
-            with told_as_plugins(run.method):
+            with plugin_errors(run.method):
                 artefacts = method.artefacts(opened[run.scenario], suite.budget, run.seed)
             for artefact in artefacts:
                 key = artefact_key(artefact)
@@ -227,7 +227,7 @@ def _run_key(
             "reference": reference_of(method),
             "tuning": None if tuning is None else tuning.model_dump(mode="json"),
             "seed": seed,
-            "code": code_of(name, method),
+            "code": code_of(suite, name, method),
             "packages": package_versions(),
         }
     )

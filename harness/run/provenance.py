@@ -26,7 +26,7 @@ _PACKAGES = (
 )
 
 #: What a training is given. The rest of the harness that it depends on is found by following its imports.
-TRAINING_CODE = ("harness.methods.api:MakeContext", "harness.protocol.split:TrainingData")
+TRAINING_CODE = ("harness.methods.artefact:MakeContext", "harness.protocol.split:TrainingData")
 
 #: What decides a result beside the method: what it is given, the split, the candidates and the ranking. The parts that
 #: read data are not among them, as fingerprints stand for what is read; nor are metrics, which are computed from ranks.

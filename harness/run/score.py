@@ -130,7 +130,9 @@ def score(
             training=tuple(artefacts.records),
             ranks_sha256=file_digest(folder / "ranks.parquet"),
             users_sha256=users.digest,
-            code=Code(version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(run.method))),
+            code=Code(
+                version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(suite.base_method(run.method)))
+            ),
             packages=package_versions(),
             provenance=Provenance(
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
