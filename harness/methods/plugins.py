@@ -43,7 +43,7 @@ def plugin_behind(error: BaseException, method: str = "") -> str | None:
         method: the name of the method that was at work, if it is known.
 
     Returns:
-        `The plug-in shop-methods 1.2 (entry point gru = shop.models:gru)`, or `The method's file my_method.py, line 12`.
+        `The plug-in shop-methods 1.2 (entry point gru = shop.models:gru)` or `The method's file my_method.py, line 12`.
     """
     entries = [entry for group in entry_points().groups if group.startswith(_GROUP_PREFIX) for entry in _others(group)]
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):

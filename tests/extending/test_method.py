@@ -63,7 +63,9 @@ def test_a_method_takes_at_most_30_lines() -> None:
 def test_a_method_from_a_file_runs_at_once(folder: Path) -> None:
     run = harness(folder, *RUN, "--method", "./my_method.py:Chain")
     assert run.returncode == 0, run.stderr
-    assert json.loads(run.stdout)["missing"] == [f"action-from-comedy/{m}-seed0" for m in ("popularity", "my_method.Chain")]
+    assert json.loads(run.stdout)["missing"] == [
+        f"action-from-comedy/{m}-seed0" for m in ("popularity", "my_method.Chain")
+    ]
     assert ndcg(folder, "my_method.Chain") > ndcg(folder, "popularity")
     assert "| my_method.Chain |" in (folder / "leaderboards" / "cdsr-smoke-v1.md").read_text().replace("*", "")
     again = harness(folder, *RUN, "--method", "my_method.py:Chain")
