@@ -135,6 +135,9 @@ def _import(path: Path) -> Any:
             f"{path} belongs to an installed package: its code would not be part of a result's identity.",
             "Copy the file, or give the package an entry point.",
         )
+    if previous and previous[0] != path:  # another folder's file of that name
+        del sys.modules[name], _imported[name]
+        sys.path.remove(str(_module_name(previous[0])[1]))
     if str(root) not in sys.path:
         sys.path.append(str(root))
     importlib.invalidate_caches()
@@ -144,7 +147,7 @@ def _import(path: Path) -> Any:
         origin = (spec and spec.origin) or "a folder without __init__.py"
         if Path(origin).resolve() != path:
             raise HarnessError(f"{path}: {name} is the name of another module: {origin}.", "Rename the file.")
-        module = importlib.reload(sys.modules[name]) if previous else importlib.import_module(name)
+        module = importlib.reload(sys.modules[name]) if name in _imported else importlib.import_module(name)
     _imported[name] = (path, content)
     return module
 

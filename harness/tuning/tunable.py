@@ -49,18 +49,22 @@ def configured(method: Method, chosen: Mapping[str, Any], where: str) -> Method:
     Raises:
         HarnessError: the method takes no settings, or not these; see `check_settings`.
     """
-    settings = method.settings
-    copied = dataclasses.is_dataclass(method) and "settings" in {field.name for field in dataclasses.fields(method)}
-    if not isinstance(method, TakesSettings) and not (copied and dataclasses.fields(settings)):
+    if not isinstance(method, TakesSettings) and not _can_be_copied(method):
         raise HarnessError(f"{where}: the method takes no settings.", "Leave them out.")
     try:
         if isinstance(method, TakesSettings):
-            return method.tuned(check_settings(settings, chosen))
-        return dataclasses.replace(method, settings=with_settings(settings, chosen))  # type: ignore[type-var]
+            return method.tuned(check_settings(method.settings, chosen))
+        return dataclasses.replace(method, settings=with_settings(method.settings, chosen))  # type: ignore[type-var]
     except HarnessError as error:
         raise HarnessError(f"{where}.{error.what}", error.hint) from error
     except ValueError as error:  # raised by the method itself
         raise HarnessError(f"{where}: {error}.", "Change them.") from error
+
+
+def _can_be_copied(method: Any) -> bool:
+    """Whether a method is a dataclass with a field `settings`, which are some."""
+    fields = dataclasses.fields(method) if dataclasses.is_dataclass(method) else ()
+    return any(field.name == "settings" for field in fields) and bool(dataclasses.fields(method.settings))
 
 
 def check_space(method: Method, space: Space, where: str) -> None:

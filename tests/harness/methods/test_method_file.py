@@ -1,7 +1,7 @@
 """Methods from files: what they are called, what goes wrong, and that their code is part of a result's identity."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,7 +31,7 @@ class Mine:
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
     """Writes a file into the working directory. Its module is forgotten after the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
@@ -130,6 +130,13 @@ def test_a_file_that_gives_no_method_is_refused_in_one_line(write, source: str, 
         make_method(reference)
     assert message in str(caught.value)
     assert not isinstance(caught.value, UnavailableError)
+
+
+def test_files_of_one_name_in_two_folders(write) -> None:
+    write(SOURCE, "one/twin.py")
+    write(SOURCE.replace("0.5", "2.5"), "two/twin.py")
+    for _ in range(2):
+        assert [make_method(f"{folder}/twin.py:Mine").fit(2, None) for folder in ("one", "two")] == [1.0, 5.0]
 
 
 def test_what_a_file_imports_may_be_missing(write) -> None:
