@@ -9,9 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.console import make_console
 from harness.cli.options import Device, Json, SuiteName, complete_methods
-from harness.training.device import pick_device
 
 
 class PackageKind(StrEnum):
@@ -42,7 +40,9 @@ def check_method(
     """
     from harness.methods import conformance
     from harness.run.methods import select_methods, suite_method
+    from harness.run.progress import make_console
     from harness.suites import load_suite
+    from harness.training.device import pick_device
 
     console = make_console(stderr=as_json)
     selected, (name,) = select_methods(load_suite(suite), [method])

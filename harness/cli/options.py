@@ -55,7 +55,10 @@ Methods = Annotated[
 Scenarios = Annotated[list[str] | None, typer.Option(help="Only this scenario (may be repeated).")]
 Seeds = Annotated[list[int] | None, typer.Option(help="Only this seed (may be repeated).", min=0)]
 Jobs = Annotated[
-    int | None, typer.Option(help="Worker processes. Default: one a core as memory allows; one a GPU.", min=1)
+    int | None,
+    typer.Option(
+        help="Worker processes; 0: work in this process. Default: one a core as memory allows; one a GPU.", min=0
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
 

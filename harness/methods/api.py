@@ -13,6 +13,7 @@ from harness.data.domain import Ints
 from harness.methods.artefact import Artefact, Artefacts, StepCallback
 from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, TrainingData
+from harness.training.diagnostics import DiagnosticTable as DiagnosticTable  # part of this interface
 
 Floats32 = NDArray[np.float32]
 
@@ -55,25 +56,6 @@ class ReportsValidity(Protocol):
     def validity(self) -> Mapping[str, float]:
         """Of the answers given since it was last asked: `answers`, how many, and the share with each fault."""
         ...
-
-
-@dataclass(frozen=True)
-class DiagnosticTable:
-    """One diagnostic: a table, and what of it is drawn.
-
-    Attributes:
-        title: what it shows.
-        note: how to read it.
-        headings: of the columns.
-        rows: cells, numbers or words.
-        drawn: for a curve, the headings of its horizontal and its vertical axis, and of what tells curves apart.
-    """
-
-    title: str
-    note: str
-    headings: tuple[str, ...]
-    rows: tuple[tuple[str | float, ...], ...]
-    drawn: tuple[str, str, str] | None = None
 
 
 @runtime_checkable

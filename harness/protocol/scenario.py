@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.ties import HASHED, TieOrder
-from harness.protocol.candidates import CandidateSet
 
 if TYPE_CHECKING:  # how a domain is read decides nothing that its fingerprint does not say
     from harness.data.sources import Source
@@ -119,7 +118,7 @@ class Suite:
         title: for people.
         domains: what there is.
         scenarios: what is asked.
-        candidates: what held-out items are ranked among.
+        candidates: names of candidate sets.
         candidate_seed: seed of the sampled ones.
         least_recall: an approximate index that finds less of what an exact one finds is refused.
         settings: by method, settings in which the suite departs from the method's own; a dot leads inside.
@@ -136,7 +135,7 @@ class Suite:
     title: str
     domains: tuple[DomainSpec, ...]
     scenarios: tuple[Scenario, ...]
-    candidates: tuple[CandidateSet, ...]
+    candidates: tuple[str, ...]
     candidate_seed: int
     methods: tuple[str, ...]
     seeds: tuple[int, ...]
@@ -172,7 +171,7 @@ class Suite:
             split=scenario.split,
             overlap=scenario.overlap,
             overlap_seed=scenario.overlap_seed,
-            candidates=map(str, self.candidates),
+            candidates=self.candidates,
             candidate_seed=self.candidate_seed,
             least_recall=self.least_recall,
             budget=asdict(self.budget),
@@ -206,7 +205,7 @@ def conditions(
     """
     described = []
     for name in candidates:
-        seed, recall = name.startswith("sampled-"), name.startswith("retrieved-")
+        seed, recall = not name.startswith(("full", "retrieved-")), name.startswith("retrieved-")
         described.append(name + f" (seed {candidate_seed})" * seed + f" (recall {least_recall:g} or more)" * recall)
     return {
         "data": dict(data),

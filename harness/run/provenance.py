@@ -28,20 +28,16 @@ _PACKAGES = (
 #: What a training is given. The rest of the harness that it depends on is found by following its imports.
 TRAINING_CODE = ("harness.methods.artefact:MakeContext", "harness.protocol.split:TrainingData")
 
-#: What decides a result beside the method: what it is given, the split, the candidates and the ranking. The parts that
-#: read data are not among them, as fingerprints stand for what is read; nor are metrics, which are computed from ranks.
+#: What decides a result beside the method and the candidate sets: what it is given, the split and the slices. The parts
+#: that read data are not among them, as fingerprints stand for the data; nor are metrics, which are computed from ranks.
 EVALUATION_CODE = (
     *TRAINING_CODE,
     "harness.methods.api:FitContext",
     "harness.protocol.split:split_for",
-    "harness.protocol.overlap:people",
+    "harness.protocol.overlap:person_ids",
     "harness.protocol.overlap:without_overlap",
-    "harness.protocol.candidates:sample_candidates",
     "harness.protocol.leakage:audit",
     "harness.protocol.slices:slices_of",
-    "harness.evaluation.rank:rank_full",
-    "harness.evaluation.rank:rank_candidates",
-    "harness.evaluation.rank:rank_retrieved",
 )
 
 #: All of the harness that may decide a result, for saying which state of the code made it.

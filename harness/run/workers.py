@@ -176,6 +176,26 @@ class Workers:
         self._workers = []
 
 
+class InProcess:
+    """Carries out tasks in this process, one after the other: for notebooks, debuggers and tests."""
+
+    def carry_out(self, tasks: Sequence[Task], progress: Progress, stop_on_error: bool = False) -> dict[int, Failure]:
+        """As of `Workers`."""
+        compute_with_one_thread()
+        failures: dict[int, Failure] = {}
+        for index, task in enumerate(tasks):
+            progress.start(task.label)
+            failure = None
+            try:
+                task.work()
+            except Exception as error:
+                failure = failures[index] = Failure(cause_of(error, task.method), traceback.format_exc())
+            progress.finish(task.label, failed=failure is not None)
+            if failure and stop_on_error:
+                break
+        return failures
+
+
 def _join(processes: Sequence[BaseProcess], patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     for process in processes:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.storage.files import canonical_json, digest, file_digest, folder_atomically
+from harness.storage.files import canonical_json, digest, file_digest, folder_atomically, remove
 from harness.storage.locks import Tell, locked, tell_stderr
 
 _MANIFEST = "manifest.json"
@@ -85,6 +85,10 @@ class Store:
             }
             manifest = {**told, "sha256": digest(told)}
             (folder / _MANIFEST).write_text(canonical_json(manifest), encoding="utf-8")
+
+    def remove(self, kind: str, key: str) -> None:
+        """Remove a folder, if it is there."""
+        remove(self._folder(kind, key))
 
     def locked(self, kind: str, key: str, what: str) -> AbstractContextManager[None]:
         """Makes a folder this process's to make; waits while another makes it. See `harness.storage.locks.locked`."""

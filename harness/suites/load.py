@@ -13,7 +13,7 @@ from harness.data.ties import TieOrder, TieRule
 from harness.datasets import load_dataset
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.registry import make_method
-from harness.protocol.candidates import CandidateSet
+from harness.protocol.candidates import find_candidate_set
 from harness.protocol.overlap import OVERLAPS
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite, Variant, scenario_name
 from harness.protocol.split import SPLITS
@@ -182,7 +182,8 @@ def _load(path: Path) -> Suite:
     try:
         file = _SuiteFile.model_validate(read_yaml(path))
         domains = tuple(domain.spec(path.parent) for domain in file.domains)
-        candidates = tuple(CandidateSet.parse(text) for text in file.candidates)
+        for name in file.candidates:
+            find_candidate_set(name)
         methods = read_methods(file.methods, file.settings, path.parent)
         # The settings of shipped suites are checked by tests: importing the methods would take seconds.
         methods = methods if shipped else _checked(methods)
@@ -207,7 +208,7 @@ def _load(path: Path) -> Suite:
         title=file.title,
         domains=domains,
         scenarios=tuple(map(file.scenario, file.scenarios)),
-        candidates=candidates,
+        candidates=tuple(file.candidates),
         candidate_seed=file.candidate_seed,
         methods=methods.names,
         seeds=tuple(file.seeds),

@@ -9,7 +9,8 @@ from threading import Thread
 
 import pytest
 
-from harness import cli, datasets
+from harness import datasets
+from harness.cli import app as cli
 from harness.data.fetch import RemoteFile
 from harness.datasets import Dataset, dataset_names, load_dataset
 

@@ -52,7 +52,7 @@ def test_a_failed_check_is_exit_code_1(tmp_path: Path, monkeypatch, capsys) -> N
     assert result["method"] == "a_bad_method.BadMethod"
     checks = {check["name"]: check for check in result["checks"]}
     assert checks["shapes"]["outcome"] == "failed"
-    assert "where" in checks["shapes"]["reason"]
+    assert "[60, 3]" in checks["shapes"]["reason"]
     assert checks["batches"]["outcome"] == "skipped"
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness import cli
+from harness.cli import app as cli
 from tests.weaverec.decoders import decoder
 
 SUITE = """

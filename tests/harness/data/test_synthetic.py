@@ -22,7 +22,7 @@ from harness.data.synthetic import (
 from harness.errors import HarnessError
 from harness.evaluation.rank import rank_full
 from harness.protocol.metrics import ndcg
-from harness.protocol.significance import estimate, paired_randomisation_p
+from harness.protocol.significance import mean_interval, paired_randomisation_p
 from harness.protocol.split import LeaveOneOut, Split, Temporal
 
 
@@ -93,7 +93,7 @@ def test_known_amounts_are_what_such_a_believer_gets(believed: str) -> None:
         scorer = Believer(target, beliefs)
         values.append(ndcg(rank_full(scorer, test, len(target.catalogue)), 10))
         known.append(known_ndcg([numbers(target, s) for s in test.histories.sequences], beliefs))
-    found = estimate(np.concatenate(values)[None])
+    found = mean_interval(np.concatenate(values)[None])
     assert np.mean(np.concatenate(known)) == pytest.approx(found.mean, abs=1.5 * found.half_width)
 
 
@@ -116,7 +116,7 @@ def test_the_harness_can_tell_help_from_harm_and_from_neither(domains: dict[str,
     np.testing.assert_array_equal(neither, alone)
     # With a large source of the same law a method gets all there is to get; who counts a contrary one in is
     # somewhere between what the target says and ruin.
-    assert helped.mean() == pytest.approx(ceiling, abs=2 * estimate(helped[None]).half_width)
+    assert helped.mean() == pytest.approx(ceiling, abs=2 * mean_interval(helped[None]).half_width)
     assert ruin < harmed.mean() < 0.5 * ceiling
 
 

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from harness.data.domain import Catalogue, Domain, Sequences
-from harness.data.domain_store import DomainStore, read_domain
+from harness.data.domain_store import load_domain, prepare_domain, read_domain
 from harness.data.prepare import prepare, prepare_into
 from harness.data.records import RawDomain
 from harness.data.sources import make_source
 from harness.data.ties import Extremes, ItemOrder, Rising, TieAudit, TieOrder, audit_of, count, tie_audit, tie_key
+from harness.storage.store import Store
 from tests.harness.data.test_prepare import raw
 
 FILE = TieOrder("file")
@@ -187,9 +188,9 @@ def test_the_same_ratings_as_made_and_as_shipped_are_one_domain(tmp_path: Path) 
     for name, lines in (("made", rows), ("shipped", sorted(rows))):
         write_films(tmp_path / name, lines)
         for ties in (TieOrder(), FILE):
-            store = DomainStore(tmp_path / "domains")
+            store = Store(tmp_path / "domains")
             source = make_source({"source": "movielens-25m"})
-            made[name, ties.rule] = store.prepare(source, "films", 1, tmp_path / name, ties=ties).made
+            made[name, ties.rule] = prepare_domain(store, source, "films", 1, tmp_path / name, ties=ties).preparation
     assert made["made", "hashed"].fingerprint == made["shipped", "hashed"].fingerprint
     assert made["made", "file"].fingerprint != made["shipped", "file"].fingerprint
     shipped, hashed = made["shipped", "file"].ties, made["shipped", "hashed"].ties
@@ -277,8 +278,8 @@ def test_of_two_descriptions_the_one_that_sorts_first_stands_and_they_are_counte
         folder = tmp_path / str(number)
         folder.mkdir()
         source = make_source(write_table(folder, "csv", events, order))
-        made = DomainStore(tmp_path / "domains").prepare(source, "toy", 1, folder).made
-        catalogue = DomainStore(tmp_path / "domains").load(made.fingerprint, "toy").catalogue
+        made = prepare_domain(Store(tmp_path / "domains"), source, "toy", 1, folder).preparation
+        catalogue = load_domain(Store(tmp_path / "domains"), made.fingerprint, "toy").catalogue
         assert (catalogue.item_ids, catalogue.texts) == (("1", "10", "2"), ("a", "z", ""))
         assert {oddity: n for oddity, (n, _) in made.noted.items()} == {
             "items described twice; the text that sorts first stands": 2,

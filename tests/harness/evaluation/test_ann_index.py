@@ -91,7 +91,7 @@ def test_recall_is_that_of_all_users_and_not_of_the_first() -> None:
 
 def test_the_recall_of_everybody_has_no_interval_to_speak_of() -> None:
     items, queries = vectors(N_ITEMS, 1), vectors(30, 2)
-    report = ItemIndex(items, exact_up_to=1000).tune(queries, nobody(30), 20, 0.5, everybody=True)
+    report = ItemIndex(items, exact_up_to=1000).tune(queries, nobody(30), 20, 0.5, all_users=True)
     assert report.interval == (report.recall, report.recall)
 
 

@@ -5,7 +5,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import HarnessError
-from harness.protocol.candidates import CandidateSet, candidates_digest, draw_some, sample_candidates
+from harness.protocol.candidates import (
+    candidate_count,
+    candidates_digest,
+    draw_some,
+    find_candidate_set,
+    sample_candidates,
+)
 from tests.conftest import domain_of
 
 
@@ -99,17 +105,20 @@ def test_too_small_a_catalogue_is_an_error() -> None:
         sample_candidates(domain_of([[0, 1]], 10).interactions, np.array([2]), 10, 10, 0)
 
 
-@pytest.mark.parametrize("name", ["full", "full-history-kept", "sampled-30", "retrieved-100"])
-def test_written_form_round_trips(name: str) -> None:
-    assert str(CandidateSet.parse(name)) == name
+@pytest.mark.parametrize(
+    ("name", "number"), [("full", 0), ("full-history-kept", 0), ("sampled-30", 30), ("retrieved-100", 100)]
+)
+def test_candidate_sets_are_found_by_name(name: str, number: int) -> None:
+    assert find_candidate_set(name)[1] == number
+    assert candidate_count(name) == number
 
 
 @pytest.mark.parametrize(
-    "name", ["", "Full", "full-3", "sampled", "sampled-", "sampled-1", "retrieved-0", "top-5", " full"]
+    "name", ["", "Full", "full-3", "sampled", "sampled-N", "sampled-", "sampled-1", "retrieved-0", "top-5", " full"]
 )
-def test_anything_else_is_refused(name: str) -> None:
-    with pytest.raises(HarnessError, match="full, full-history-kept, sampled-N or retrieved-N"):
-        CandidateSet.parse(name)
+def test_unknown_candidate_sets_are_refused(name: str) -> None:
+    with pytest.raises(HarnessError, match="full, full-history-kept, retrieved-N or sampled-N"):
+        find_candidate_set(name)
 
 
 def test_a_draw_among_ties_is_uniform_and_does_not_hang_on_their_order() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.domain import Sequences
-from harness.protocol.metrics import CUTOFFS, METRICS, hr, per_user
+from harness.protocol.metrics import CUTOFFS, RECORDED, hr, per_user
 from harness.protocol.ranks import MISSED, InvalidScoresError, Ranks, rank_among
 
 
@@ -29,7 +29,7 @@ def test_expectation_over_every_order_of_the_ties(scores: list[int], data: st.Da
         for order in itertools.permutations(range(len(scores)))
         if all(scores[a] >= scores[b] for a, b in itertools.pairwise(order))
     ]
-    for name, metric in METRICS.items():
+    for name, metric in RECORDED.items():
         for k in (1, 2, 3, 5):
             wanted = np.mean([brute(name, order.index(target) + 1, k) for order in orders])
             assert metric(ranks, k)[0] == pytest.approx(wanted, abs=1e-12)

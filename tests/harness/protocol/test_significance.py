@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from harness.protocol.significance import estimate, holm, paired_randomisation_p
+from harness.protocol.significance import holm, mean_interval, paired_randomisation_p
 
 
 def test_one_seed_is_the_t_interval_over_users() -> None:
     values = np.random.default_rng(0).random((1, 40))
-    found = estimate(values)
+    found = mean_interval(values)
     low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values[0]))
     assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx((low, high))
 
 
 def test_equal_values_have_no_width() -> None:
-    assert estimate(np.full((3, 10), 0.25)).half_width == 0
+    assert mean_interval(np.full((3, 10), 0.25)).half_width == 0
 
 
 @pytest.mark.parametrize(("user_sd", "seed_sd"), [(1.0, 0.0), (1.0, 0.05), (0.3, 0.3)])
@@ -27,7 +27,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say(user_sd: float, seed_sd:
     covered = 0
     for _ in range(600):
         values = rng.normal(0, user_sd, (1, 80)) + rng.normal(0, seed_sd, (3, 1)) + rng.normal(0, 0.3, (3, 80))
-        found = estimate(values)
+        found = mean_interval(values)
         covered += abs(found.mean) <= found.half_width
     assert covered / 600 >= 0.93
 
@@ -60,7 +60,7 @@ def test_holm_by_hand() -> None:
 
 
 def test_one_user_says_nothing_about_users() -> None:
-    assert estimate(np.array([[0.5], [0.5]])).half_width == np.inf
+    assert mean_interval(np.array([[0.5], [0.5]])).half_width == np.inf
 
 
 @settings(max_examples=30, deadline=None)

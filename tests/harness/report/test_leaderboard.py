@@ -15,15 +15,12 @@ from harness.methods.api import DotProduct, NoSettings
 from harness.protocol.ranks import MISSED, Ranks
 from harness.report.collect import boards_in, collect
 from harness.report.leaderboard import leaderboard
-from harness.report.transfer import _added
+from harness.report.transfer import added_by_source
 from harness.results.failure import FailureRecord, write_failure
-from harness.results.record import ArtefactRecord, RankTable, RunResult, read_result
-from harness.run.plan import make_plan
-from harness.run.publish import publish
-from harness.run.score import score
-from harness.run.splits import prepare_domains
+from harness.results.files import read_result
+from harness.results.ranks_table import RankTable
+from harness.results.record import ArtefactRecord, RunResult
 from harness.storage.files import digest as content_digest
-from harness.storage.store import Store
 from harness.suites import load_suite, shipped_suite
 from harness.suites.published import Published, published
 from harness.tuning.record import TrialRecord, Tuning
@@ -47,12 +44,7 @@ class Fixed:
 
 def run_all(toy, methods=("popularity", "fixed"), seeds=(0, 1)) -> Path:
     toy.add("fixed", Fixed)
-    store = Store(toy.cache / "store")
-    domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    plan = make_plan(toy.suite, toy.suite.scenarios, methods, seeds, domains, store)
-    for run in plan.missing:
-        score(toy.suite, run, domains, store, "cpu", lambda *_: None)
-    publish(plan, store, toy.out / "results")
+    toy.run(*methods, seeds=seeds)
     return toy.out / "results"
 
 
@@ -103,7 +95,7 @@ def test_what_a_suite_has_and_nobody_made_is_said(toy, monkeypatch: pytest.Monke
     results = run_all(toy)
     assert "nothing at all" not in leaderboard(collect(results, "toy", 1))
     whole = replace(toy.suite, methods=(*toy.suite.methods, "never-made"))
-    monkeypatch.setattr("harness.report.leaderboard.shipped_suite", lambda name, version: whole)
+    monkeypatch.setattr("harness.report.remarks.shipped_suite", lambda name, version: whole)
     expected = "\n**Incomplete:** nothing at all yet of what the suite has too: never-made.\n"
     assert expected in leaderboard(collect(results, "toy", 1))
     assert shipped_suite("toy", 1) is None
@@ -112,10 +104,7 @@ def test_what_a_suite_has_and_nobody_made_is_said(toy, monkeypatch: pytest.Monke
 
 def test_the_same_work_is_not_done_twice(toy) -> None:
     run_all(toy)
-    store = Store(toy.cache / "store")
-    domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    plan = make_plan(toy.suite, toy.suite.scenarios, ("popularity", "fixed"), (0, 1), domains, store)
-    assert plan.missing == ()
+    assert toy.run("popularity", "fixed", dry_run=True).plan.missing == ()
 
 
 def test_from_scratch_twice_gives_the_same_content(toy) -> None:
@@ -157,7 +146,7 @@ def damage_data(path: Path) -> None:
 
 
 def move(path: Path) -> None:
-    for suffix in (".json", ".parquet"):
+    for suffix in (".json", ".parquet", ".lists.parquet"):
         path.with_suffix(suffix).rename(path.with_name(f"other-seed0{suffix}"))
 
 
@@ -310,8 +299,8 @@ def test_what_a_source_adds_is_the_difference_of_two_scenarios(toy) -> None:
         ),
     )
     board.scenarios["left-from-right+third"] = (both, board.scenarios["left-from-right"][1])
-    assert _added(board, both) == "third +0.0000"
-    assert _added(board, one) == ""
+    assert added_by_source(board, both) == "third +0.0000"
+    assert added_by_source(board, one) == ""
 
 
 def test_a_board_without_the_reference_says_nothing_of_transfer(toy) -> None:
@@ -423,7 +412,7 @@ def test_what_is_published_names_methods_targets_and_metrics_that_there_are() ->
     for row in rows:
         assert row.method in suite.methods
         assert row.target in {s.target for s in suite.scenarios}
-        assert row.candidates in map(str, suite.candidates)
+        assert row.candidates in suite.candidates
         assert set(row.metrics) == {"hr@10", "ndcg@10"}
 
 

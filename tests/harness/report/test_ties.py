@@ -8,7 +8,7 @@ from harness.data.ties import HASHED, TieOrder, tie_audit
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
 from harness.report.ties import order_of_ties, tie_table
-from harness.results.record import read_result
+from harness.results.files import read_result
 from tests.harness.data.test_ties import domain_at
 from tests.harness.report.test_leaderboard import run_all
 

@@ -10,7 +10,7 @@ import yaml
 from harness.errors import HarnessError
 from harness.protocol.scenario import Suite, Variant
 from harness.run.methods import method_for, space_of, suite_method
-from harness.run.tune import studies_of
+from harness.run.tune import tuning_tasks
 from harness.suites import load_suite
 from harness.tuning.record import tuning_path
 
@@ -83,7 +83,7 @@ def test_a_variant_has_its_own_tuning_in_which_its_settings_are_fixed(load) -> N
     assert set(space_of(suite, "item-knn", base).root) - set(space_of(suite, "far", variant).root) == {"decay"}
     assert method_for(suite, scenario, "far")[1] is None
     # All that can be tuned of `markov` is fixed.
-    assert {study.method for study in studies_of(suite, suite.scenarios, suite.methods)} == {"item-knn", "far"}
+    assert {task.method for task in tuning_tasks(suite, suite.scenarios, suite.methods)} == {"item-knn", "far"}
 
 
 def test_settings_inside_a_group_are_fixed_too(load) -> None:
@@ -104,8 +104,8 @@ def test_methods_from_files_start_at_the_suite_s_folder(load, tmp_path: Path) ->
     # No `tuned`: a dataclass with settings is copied.
     assert [suite_method(suite, name).settings.rate for name in suite.methods[1:]] == [0.75, 0.25]
     # Nor does it say which domains it learns from: all are meant.
-    study = studies_of(suite, suite.scenarios[:1], ["suite_plain.Plain"])[0]
-    assert study.path.stem == "+".join(suite.scenarios[0].domains)
+    task = tuning_tasks(suite, suite.scenarios[:1], ["suite_plain.Plain"])[0]
+    assert task.path.stem == "+".join(suite.scenarios[0].domains)
     assert load(methods=[reference], settings={"suite_plain.Plain": {"rate": 0.75}}).settings == suite.settings
 
 
