@@ -2,6 +2,7 @@
 
 import keyword
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,22 +21,31 @@ class Kind:
     """What a package can offer.
 
     Attributes:
-        group: its group of entry points.
         what: in words.
+        groups: groups of entry points, and what each points to; `$attribute` stands for the class or function.
         example: a command that uses it; `$name` stands for its name.
         is_class: whether it is a class; else a function.
     """
 
-    group: str
     what: str
+    groups: Mapping[str, str]
     example: str
     is_class: bool = True
 
 
 KINDS = {
-    "method": Kind("cdsr_harness.methods", "method", "harness run --suite cdsr-smoke --method $name"),
-    "rule": Kind("cdsr_harness.merge_rules", "merging rule", "harness run --suite cdsr-smoke --method weaverec.$name"),
-    "metric": Kind("cdsr_harness.metrics", "metric", "harness leaderboard --metric $name@10", is_class=False),
+    "method": Kind("method", {"cdsr_harness.methods": "$attribute"}, "harness run --suite cdsr-smoke --method $name"),
+    "rule": Kind(
+        "merging rule",
+        {"cdsr_harness.merge_rules": "$attribute"},
+        "harness run --suite cdsr-smoke --method weaverec.$name",
+    ),
+    "metric": Kind(
+        "metric",
+        {"cdsr_harness.metrics": "$attribute", "cdsr_harness.columns": "COLUMN"},
+        "harness leaderboard",
+        is_class=False,
+    ),
 }
 
 
@@ -64,12 +74,17 @@ def write_package(kind: str, name: str, parent: Path) -> Path:
     if find_spec(module) is not None:
         raise HarnessError(f"{module!r} is the name of a module that is installed.", "Choose another name.")
     chosen = KINDS[kind]
+    attribute = "".join(map(str.capitalize, name.split("-"))) if chosen.is_class else module
+    entry_points = [
+        f'[project.entry-points."{group}"]\n{name} = "{module}:{Template(target).substitute(attribute=attribute)}"'
+        for group, target in chosen.groups.items()
+    ]
     values = {
         "name": name,
         "module": module,
-        "attribute": "".join(map(str.capitalize, name.split("-"))) if chosen.is_class else module,
-        "group": chosen.group,
+        "attribute": attribute,
         "what": chosen.what,
+        "entry_points": "\n\n".join(entry_points),
         "example": Template(chosen.example).substitute(name=name),
     }
     files = {
