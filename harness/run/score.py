@@ -164,7 +164,9 @@ def _write_result(folder: Path, workspace: Workspace, run: Run, outcome: _Outcom
         users_sha256=users.digest,
         lists_sha256=file_digest(folder / LISTS) if items else None,
         items_sha256=items.digest if items else None,
-        code=Code(version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(run.method))),
+        code=Code(
+            version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(suite.base_method(run.method)))
+        ),
         packages=package_versions(),
         provenance=_provenance(workspace.device),
         cost=outcome.cost,

@@ -91,6 +91,12 @@ def source_digest(*packages: str) -> str:
     return digest([[name, [s.form for s in _module(name).statements]] for name in names])
 
 
+def forget_modules() -> None:
+    """Reads modules anew from now on: for modules that were added or changed while this process runs."""
+    for cached in (_digest, source_digest, _module, _find, _is_first_party, _offering):
+        cached.cache_clear()
+
+
 def bound_values(root: object) -> list[object]:
     """The plain values that an object or a function carries beside its code: attributes, closures, bound arguments.
 
