@@ -13,7 +13,7 @@ import pytest
 import harness.methods.registry
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.records import RawDomain, no_read_progress
-from harness.data.sources import SOURCES, Source
+from harness.data.sources import Source
 from harness.protocol.candidates import CandidateSet
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
 
@@ -71,7 +71,6 @@ def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Do
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A suite over two toy domains, and `add(name, factory)` for methods of a test's own (in this process only)."""
     seeds = {"left": 1, "right": 2}
-    monkeypatch.setitem(SOURCES, "toy", Toy)
     suite = Suite(
         name="toy",
         version=1,

@@ -7,12 +7,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from harness.data.domain import Catalogue, Domain, Sequences
+from harness.data.domain import Domain
+from harness.data.domain_files import read_domain
 from harness.data.prepare import Preparation, prepare_into
 from harness.data.records import ReadProgress, no_read_progress
 from harness.data.sources import Source
@@ -23,9 +22,9 @@ from harness.storage.code_identity import code_digest
 from harness.storage.files import (
     check_writable,
     digest,
+    disk_full_errors,
     folder_atomically,
     temporary_folder,
-    told_if_full,
     write_atomically,
 )
 from harness.storage.locks import Tell, locked, tell_stderr
@@ -88,7 +87,7 @@ class DomainStore:
         with locked(self.root / "locks" / f"{origin}.lock", f"preparing {name}", self._tell):
             if known := self._known(note):  # by another command meanwhile
                 return Prepared(known, fresh=False)
-            with told_if_full(self.root), temporary_folder(self.root / name) as scratch:
+            with disk_full_errors(self.root), temporary_folder(self.root / name) as scratch:
                 made = prepare_into(scratch, source.open(name, folder, report), k_core, report, ties)
                 self._keep(scratch, made, name)
             _write_note(note, made)
@@ -134,32 +133,6 @@ class DomainStore:
             with suppress(OSError):  # a store may be read-only
                 os.utime(folder / _MANIFEST)
         return domain
-
-
-def read_domain(folder: Path, name: str, timed: bool) -> Domain:
-    """Reads the Parquet files that `prepare_into` wrote, without checking them.
-
-    Raises:
-        OSError, KeyError, ValueError, pa.ArrowException: they are not there or not whole.
-    """
-    people = pq.read_table(folder / "users.parquet")
-    users = people["user_id"].to_pylist()
-    marks = people["train_only"].to_numpy() if "train_only" in people.column_names else np.zeros(len(users), bool)
-    catalogue = pq.read_table(folder / "catalogue.parquet")
-    events = pq.read_table(folder / "interactions.parquet")
-    lengths = np.bincount(events["user"].to_numpy(), minlength=len(users))
-    return Domain(
-        name=name,
-        catalogue=Catalogue(tuple(catalogue["item_id"].to_pylist()), tuple(catalogue["text"].to_pylist())),
-        user_ids=tuple(users),
-        interactions=Sequences(
-            np.concatenate([[0], np.cumsum(lengths)]),
-            events["item"].to_numpy(),
-            events["timestamp"].to_numpy(),
-        ),
-        timed=timed,
-        train_only=tuple(np.flatnonzero(marks).tolist()),
-    )
 
 
 def _origin(source: Source, k_core: int, ties: TieOrder, folder: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from tabulate import tabulate
 
 from harness.data.domain import Domain
-from harness.data.statistics import Description, Shared, lengths, popularity
+from harness.data.statistics import DomainOverlap, DomainStatistics, lengths, popularity
 from harness.data.times import as_day
 from harness.errors import HarnessError
 from harness.storage.files import write_atomically
@@ -16,7 +16,7 @@ from harness.storage.files import write_atomically
 PLOT_FORMATS = (".png", ".svg", ".pdf")
 
 
-def description_table(descriptions: Sequence[Description]) -> str:
+def description_table(descriptions: Sequence[DomainStatistics]) -> str:
     """The table papers print, a row a domain."""
     rows = [
         [
@@ -39,7 +39,7 @@ def description_table(descriptions: Sequence[Description]) -> str:
     return _table(headings, rows)
 
 
-def shared_table(pairs: Sequence[Shared]) -> str:
+def shared_table(pairs: Sequence[DomainOverlap]) -> str:
     """What domains share, a row a pair; a dash where ids cannot be compared."""
     rows = [[f"{p.left}, {p.right}", _count(p.users), _count(p.items), _count(p.texts)] for p in pairs]
     return _table(["domains", "shared users", "shared items", "shared texts"], rows)
