@@ -1,7 +1,7 @@
 """Softmax cross-entropy over a whole catalogue, without the whole score matrix in memory.
 
 RecBole's models multiply their states by all item embeddings and pass the product to `cross_entropy`. For 2,000
-prefixes and 12,000 items that is 100 MB, written and read several times, and most of the time of a training step. Inside
+prefixes and 12,000 items that is 100 MB, written and read several times, which takes most of a training step. Inside
 `catalogue_softmax` the product is kept as its two factors, and loss and gradients are computed in blocks of rows that
 fit into the processor's cache: the same values, up to the order of sums. The models' code is unchanged.
 """

@@ -1,9 +1,9 @@
 """Training paths of RecBole's models, and a test that finds the fastest exact one for a model.
 
-RecBole turns every prefix into a sample, so that a sequence of n items costs n passes over up to n items. A causal model
-computes the states of all positions anyway, and then selects one by `gather_indexes`. If that method returns the states
-of all target positions instead, RecBole's own `calculate_loss`, called with as many targets, returns the mean loss over
-all prefixes: one pass trains them all. Other models need their prefixes, but not their padding.
+RecBole turns every prefix into a sample, so that a sequence of n items costs n passes over up to n items. A causal
+model computes the states of all positions anyway, and then selects one by `gather_indexes`. If that method returns the
+states of all target positions instead, RecBole's own `calculate_loss`, called with as many targets, returns the mean
+loss over all prefixes: one pass trains them all. Other models need their prefixes, but not their padding.
 
 The path is not chosen by a model's name: its loss and gradients are compared with those of RecBole's own samples on a
 small corpus.

@@ -24,7 +24,7 @@ def test_round_trip(tmp_path: Path) -> None:
     store = DomainStore(tmp_path / "domains")
     made = store.prepare(Toy(seed=0), "left", 1, tmp_path)
     assert made.fresh
-    # Taken in memory and from the files, by two ways of computing.
+    # Computed from memory and from files, by two implementations.
     assert made.made.fingerprint == domain.fingerprint
     loaded = store.load(domain.fingerprint, "left")
     assert (loaded.catalogue, loaded.user_ids) == (domain.catalogue, domain.user_ids)
@@ -37,7 +37,7 @@ words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_siz
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(words, words, st.integers(0, 10**9)), min_size=1, max_size=30), st.data())
-def test_any_text_survives_the_round_trip(tmp_path_factory: pytest.TempPathFactory, events, data) -> None:
+def test_any_text_round_trips(tmp_path_factory: pytest.TempPathFactory, events, data) -> None:
     folder = tmp_path_factory.mktemp("round")
     texts = {item: data.draw(words) for _, item, _ in events}
     rows = [{"u": u, "i": i, "t": t} for u, i, t in events]
@@ -78,8 +78,8 @@ def test_prepared_once_until_a_file_changes(tmp_path: Path) -> None:
 
 
 def test_two_at_once_prepare_once_and_one_says_that_it_waits(tmp_path: Path) -> None:
-    told: list[str] = []
-    store, opened = DomainStore(tmp_path / "domains", told.append), threading.Event()
+    messages: list[str] = []
+    store, opened = DomainStore(tmp_path / "domains", messages.append), threading.Event()
 
     class Slow(Toy):
         def open(self, name, folder, report=no_read_progress):
@@ -95,7 +95,7 @@ def test_two_at_once_prepare_once_and_one_says_that_it_waits(tmp_path: Path) -> 
         opened.wait()
         second = pool.submit(work)
         assert (first.result(), second.result()) == (True, False)
-    assert told == [f"Waiting for process {os.getpid()}, which is preparing left."]
+    assert messages == [f"Waiting for process {os.getpid()}, which is preparing left."]
     assert not list((tmp_path / "domains" / "locks").iterdir())
 
 
