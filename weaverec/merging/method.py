@@ -7,6 +7,7 @@ same code with the same settings.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,8 @@ class MergedModel:
         head = self.head.settings
         if not has_parameters(self.rule):
             return head
-        kind = make_dataclass(
-            "Settings", [("rule", type(self.rule), field(kw_only=True))], bases=(type(head),), frozen=True
-        )
-        return kind(**{each.name: getattr(head, each.name) for each in fields(head)}, rule=self.rule)
+        values = {each.name: getattr(head, each.name) for each in fields(head)}
+        return _settings_type(type(head), type(self.rule))(**values, rule=self.rule)
 
     @property
     def space(self) -> Space:
@@ -176,3 +175,9 @@ class MergedModel:
 
     def _merge_context(self, data: TrainingData, context: FitContext) -> MergeContext:
         return MergeContext(data, self.head, context.seed, context.device, context.artefacts)
+
+
+@cache
+def _settings_type(head: type, rule: type) -> type:
+    """The settings of a head, with those of a rule as the field `rule`."""
+    return make_dataclass("Settings", [("rule", rule, field(kw_only=True))], bases=(head,), frozen=True)
