@@ -102,10 +102,12 @@ class Variant:
     Attributes:
         method: what it is made from: the name of an installed method, or a name in a file, `/path/my_method.py:Markov`.
         settings: those in which it differs from that method as the suite has it; a dot leads inside.
+        file_digest: SHA-256 (hex) of the file when the suite was loaded; None for an installed method.
     """
 
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    file_digest: str | None = None
 
 
 @dataclass(frozen=True)

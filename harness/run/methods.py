@@ -14,7 +14,8 @@ from harness.protocol.scenario import Scenario, Suite, Variant
 from harness.protocol.split import TrainingData
 from harness.run.provenance import EVALUATION_CODE
 from harness.storage.code_identity import code_digest
-from harness.suites.methods import check_free_name, name_of
+from harness.storage.files import file_digest
+from harness.suites.methods import check_free_name, make_variant, name_of
 from harness.tuning.record import Tuning, read_tuning, tuning_path
 from harness.tuning.space import Space
 from harness.tuning.tunable import Tunable, configured
@@ -39,14 +40,14 @@ def select_methods(suite: Suite, names: Sequence[str] | None) -> tuple[Suite, tu
     for name in names or suite.methods:
         if is_file_reference(name):
             file = MethodFile.parse(name, Path.cwd())
-            variant = Variant(file.reference)
-            if variants.get(file.name, variant).method != variant.method:
+            known = variants.get(file.name, Variant(file.reference))
+            if known.method != file.reference:
                 raise HarnessError(
-                    f"{name}: {file.name} is a method of {suite.id} already, from {variants[file.name].method}.",
+                    f"{name}: {file.name} is a method of {suite.id} already, from {known.method}.",
                     "Rename the file or the class.",
                 )
             check_free_name(file.name)
-            variants.setdefault(file.name, variant)
+            variants[file.name] = make_variant(file.reference, known.settings)
             name = file.name
         elif name not in variants:
             check_known(name, list(variants))
@@ -63,14 +64,16 @@ def suite_method(suite: Suite, name: str) -> Method:
         HarnessError: no such method, or the suite gives it settings that it does not take.
         UnavailableError: this machine lacks what the method needs.
     """
-    base = suite.base_method(name)
+    base, variant = suite.base_method(name), suite.variants.get(name)
+    # The keys of planned runs cover the code as it was: results of changed code must not be stored under them.
+    if variant and variant.file_digest and file_digest(MethodFile.parse(base, Path()).path) != variant.file_digest:
+        raise HarnessError(f"{base} has changed since the suite was loaded.", "Run the command again.")
     method = make_method(base)
     if isinstance(method, ReadsPaths):
         method = method.relative_to(suite.file.parent)
     settings = suite.settings.get(name_of(base))
     if settings:
         method = configured(method, settings, f"{suite.file}: settings.{name_of(base)}")
-    variant = suite.variants.get(name)
     if variant and variant.settings:
         method = configured(method, variant.settings, f"{suite.file}: methods: {name}")
     return method

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from harness.errors import HarnessError, UnavailableError
 from harness.methods.registry import make_method
 from harness.protocol.candidates import find_candidate_set
 from harness.protocol.overlap import OVERLAPS
-from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite, Variant, scenario_name
+from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite, scenario_name
 from harness.protocol.split import SPLITS
 from harness.storage.yaml_file import read_yaml
 from harness.suites.methods import MethodEntry, SuiteMethods, read_methods
@@ -228,7 +229,7 @@ def _checked(methods: SuiteMethods) -> SuiteMethods:
         for name, values in methods.settings.items()
     }
     variants = {
-        name: Variant(variant.method, _checked_settings(variant.method, variant.settings, f"methods: {name}"))
+        name: replace(variant, settings=_checked_settings(variant.method, variant.settings, f"methods: {name}"))
         for name, variant in methods.variants.items()
     }
     return SuiteMethods(methods.names, variants, settings)

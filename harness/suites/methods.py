@@ -15,6 +15,7 @@ from harness.errors import HarnessError
 from harness.methods.method_file import MethodFile, is_file_reference
 from harness.methods.registry import check_known, is_installed
 from harness.protocol.scenario import Variant
+from harness.storage.files import file_digest
 
 
 class MethodEntry(BaseModel):
@@ -74,7 +75,7 @@ def read_methods(entries: list[MethodEntry], settings: Mapping[str, Mapping[str,
         names.append(name)
         if entry.name or is_file_reference(base):
             _check_free("methods", name)
-            variants[name] = Variant(base, entry.settings)
+            variants[name] = make_variant(base, entry.settings)
     given: dict[str, Mapping[str, Any]] = {}
     for key, values in settings.items():
         if key in variants and name_of(variants[key].method) != key:
@@ -85,9 +86,15 @@ def read_methods(entries: list[MethodEntry], settings: Mapping[str, Mapping[str,
             raise HarnessError(f"settings: {name!r} is listed twice.", "Leave one of them out.")
         if is_file_reference(base):
             _check_free("settings", name)
-            variants.setdefault(name, Variant(base))
+            variants.setdefault(name, make_variant(base, {}))
         given[name] = values
     return SuiteMethods(tuple(names), variants, given)
+
+
+def make_variant(method: str, settings: Mapping[str, Any]) -> Variant:
+    """A variant of an installed method, or of one in a file as the file is now."""
+    digest = file_digest(MethodFile.parse(method, Path()).path) if is_file_reference(method) else None
+    return Variant(method, settings, digest)
 
 
 def name_of(method: str) -> str:

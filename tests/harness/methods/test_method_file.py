@@ -175,6 +175,17 @@ def test_the_code_of_a_file_is_part_of_the_identity_and_its_comments_are_not(wri
     assert identity(SOURCE) == first
 
 
+def test_a_file_that_changes_during_a_run_is_refused(write, toy) -> None:
+    write()
+    suite, (name,) = select_methods(toy.suite, ["my_method.py:Mine"])
+    suite_method(suite, name)
+    write(SOURCE.replace("RATE = 0.5", "RATE = 1.5"))
+    with pytest.raises(HarnessError, match=r"my_method\.py:Mine has changed since the suite was loaded"):
+        suite_method(suite, name)
+    again, _ = select_methods(suite, ["my_method.py:Mine"])
+    assert suite_method(again, name).fit(2, None) == 3.0
+
+
 def test_an_exception_in_a_file_is_not_the_harness_s(write) -> None:
     write(SOURCE)
     method = make_method("my_method.py:Mine")
