@@ -43,7 +43,7 @@ class MergedModel:
     Attributes:
         mixes: the mixes of the components, for a target and its sources.
         rule: how their task vectors are merged.
-        head: how the model is trained and asked: as a retriever or as a ranker.
+        head: how the model is trained and scored: as a retriever or as a ranker.
         reference: the method that it is compared with: one component, of the target alone.
         depends_on: code that is found by a name in a string, such as a rule's entry point.
     """
