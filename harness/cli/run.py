@@ -42,17 +42,17 @@ EXAMPLES = """
 
 Examples:
 
-- `harness run --suite cdsr` runs everything, or what is missing of it
+- `harness run --suite cdsr` makes all runs that are not in the cache
 
 - `harness run --suite cdsr --dry-run` prints the plan only
 
 - `harness run --suite cdsr --method weaverec --method joint --seed 0` runs a part
 
-- `harness run --suite cdsr-amazon --missing` adds what the results in `leaderboards` lack, and makes none of them anew
+- `harness run --suite cdsr --missing` makes only runs without a result in `leaderboards`
 
 - `harness run --suite my-suite.yaml` runs a suite of your own
 
-- `harness run --suite cdsr --on-error stop` stops at the first run that fails, rather than going on with the others
+- `harness run --suite cdsr --on-error stop` stops at the first run that fails
 
 - `accelerate launch --multi_gpu --module harness.cli run --suite paper` trains each component on all GPUs
 """
@@ -136,6 +136,7 @@ def plan(
     """
     from tabulate import tabulate
 
+    from harness.run.methods import select_methods
     from harness.run.plan import check_plan, make_plan
     from harness.run.progress import make_console, show_progress
     from harness.run.workspace import open_workspace
@@ -143,12 +144,13 @@ def plan(
     from harness.training.device import flops_per_second, pick_device
 
     console = make_console(stderr=as_json)
-    loaded, used = load_suite(suite), pick_device(device)
+    loaded, methods = select_methods(load_suite(suite), method)
+    used = pick_device(device)
     scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
     with show_progress(console) as progress:
         workspace = open_workspace(loaded, cache_dir=cache_dir, data_dir=data_dir, device=used, progress=progress)
-    made = make_plan(workspace, scenarios, method or loaded.methods, seed or loaded.seeds)
-    for line in (f"{loaded.id}: {loaded.title}", *made.lines()):
+    made = make_plan(workspace, scenarios, methods, seed or loaded.seeds)
+    for line in () if as_json else (f"{loaded.id}: {loaded.title}", *made.lines()):
         console.print(one_line(line))
     # Under two splits, two trainings have one label.
     estimates = [(t.label, made.estimates[t.key]()) for t in made.trainings if t.key in made.estimates]

@@ -29,17 +29,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 
-Every method gets the same number of trials, the cap on epochs and the patience of the suite's budget. What is found
-stands beside the suite's file, a file for each method and the domains it looks at, and `harness run` takes it from
-there.
+Every method gets the number of trials, the cap on epochs and the patience of the suite's budget. The settings are
+written beside the suite's file, one file for each method and the domains it learns from, and `harness run` reads them.
 
 Examples:
 
-- `harness tune --suite cdsr-amazon/v1` tunes everything, or what is missing of it
+- `harness tune --suite cdsr-amazon/v1` tunes all methods that are not tuned yet
 
 - `harness tune --suite cdsr-amazon/v1 --method sasrec --scenario beauty-from-sports` tunes a part
 
-- `harness tune --suite my-suite.yaml --method markov --again` tunes anew
+- `harness tune --suite my-suite.yaml --method markov --again` tunes it again
 """
 
 
@@ -47,7 +46,7 @@ def tune(
     suite: SuiteName,
     method: Methods = None,
     scenario: Scenarios = None,
-    again: Annotated[bool, typer.Option("--again", help="Tune anew what was tuned before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also tune what was tuned before.")] = False,
     cache_dir: CacheDir = CACHE,
     data_dir: DataDir = DATA,
     jobs: Jobs = None,
@@ -59,7 +58,7 @@ def tune(
     """Tune methods."""
     from harness.run.execute import default_jobs
     from harness.run.execute import tune as carry_out
-    from harness.run.methods import unavailable
+    from harness.run.methods import select_methods, unavailable
     from harness.run.progress import make_console, show_progress
     from harness.run.tune import check_tuning, tuning_tasks
     from harness.run.workspace import open_workspace, remove_unfinished
@@ -70,7 +69,7 @@ def tune(
 
     started = time.perf_counter()
     console = make_console(stderr=as_json)
-    loaded = load_suite(suite)
+    loaded, names = select_methods(load_suite(suite), method)
     budget = loaded.budget
     if budget.trials == 1:
         raise HarnessError(
@@ -78,7 +77,6 @@ def tune(
             "Give a suite of your own more trials.",
         )
     scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
-    names = method or loaded.methods
     reasons = {name: reason for name in names if (reason := unavailable(loaded, name))}
     tasks = tuning_tasks(loaded, scenarios, [name for name in names if name not in reasons])
     missing = [task for task in tasks if again or read_tuning(task.path) is None]

@@ -13,7 +13,7 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5Model
 
-from harness import cli
+from harness.cli.app import main
 from tests.weaverec.decoders import decoder
 
 #: CPU seconds that a refusal may take; the wall clock of a busy machine says nothing.
@@ -177,7 +177,7 @@ def dry_run(
         (folder / "mine.yaml").write_text(yaml.safe_dump({**RIGHT, **changes}))
         monkeypatch.setattr(sys, "argv", ["harness", "run", "--suite", "mine.yaml", "--dry-run", "--json"])
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            main()
         captured = capsys.readouterr()
         return int(stop.value.code or 0), captured.out, captured.err
 
