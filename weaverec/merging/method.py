@@ -61,7 +61,8 @@ class MergedModel:
         if not has_parameters(self.rule):
             return head
         values = {each.name: getattr(head, each.name) for each in fields(head)}
-        return _settings_type(type(head), type(self.rule))(**values, rule=self.rule)
+        kind: Any = type(head)
+        return _settings_type(kind, type(self.rule))(**values, rule=self.rule)
 
     @property
     def space(self) -> Space:
@@ -178,6 +179,6 @@ class MergedModel:
 
 
 @cache
-def _settings_type(head: type, rule: type) -> type:
+def _settings_type(head: Any, rule: Any) -> Any:
     """The settings of a head, with those of a rule as the field `rule`."""
     return make_dataclass("Settings", [("rule", rule, field(kw_only=True))], bases=(head,), frozen=True)
