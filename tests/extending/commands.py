@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def harness(folder: Path, *arguments: str, packages: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Runs `harness` in a folder.
+    """Run `harness` in a folder.
 
     Args:
         folder: the working directory.
