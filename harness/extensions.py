@@ -1,4 +1,4 @@
-"""Extensions by entry point: metrics, candidate sets, slices and board columns, the harness's own and other packages'."""
+"""Extensions found by entry point: metrics, candidate sets, slices and board columns."""
 
 import sys
 from functools import cache

@@ -42,17 +42,17 @@ EXAMPLES = """
 
 Examples:
 
-- `harness run --suite cdsr` runs everything, or what is missing of it
+- `harness run --suite cdsr` makes all runs that are not in the cache
 
 - `harness run --suite cdsr --dry-run` prints the plan only
 
 - `harness run --suite cdsr --method weaverec --method joint --seed 0` runs a part
 
-- `harness run --suite cdsr-amazon --missing` adds what the results in `leaderboards` lack, and makes none of them anew
+- `harness run --suite cdsr --missing` makes only runs without a result in `leaderboards`
 
 - `harness run --suite my-suite.yaml` runs a suite of your own
 
-- `harness run --suite cdsr --on-error stop` stops at the first run that fails, rather than going on with the others
+- `harness run --suite cdsr --on-error stop` stops at the first run that fails
 
 - `accelerate launch --multi_gpu --module harness.cli run --suite paper` trains each component on all GPUs
 """
@@ -150,7 +150,7 @@ def plan(
     with show_progress(console) as progress:
         workspace = open_workspace(loaded, cache_dir=cache_dir, data_dir=data_dir, device=used, progress=progress)
     made = make_plan(workspace, scenarios, methods, seed or loaded.seeds)
-    for line in (f"{loaded.id}: {loaded.title}", *made.lines()):
+    for line in () if as_json else (f"{loaded.id}: {loaded.title}", *made.lines()):
         console.print(one_line(line))
     # Under two splits, two trainings have one label.
     estimates = [(t.label, made.estimates[t.key]()) for t in made.trainings if t.key in made.estimates]

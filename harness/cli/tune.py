@@ -29,17 +29,16 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
 
-Every method gets the same number of trials, the cap on epochs and the patience of the suite's budget. What is found
-stands beside the suite's file, a file for each method and the domains it looks at, and `harness run` takes it from
-there.
+Every method gets the number of trials, the cap on epochs and the patience of the suite's budget. The settings are
+written beside the suite's file, one file for each method and the domains it learns from, and `harness run` reads them.
 
 Examples:
 
-- `harness tune --suite cdsr-amazon/v1` tunes everything, or what is missing of it
+- `harness tune --suite cdsr-amazon/v1` tunes all methods that are not tuned yet
 
 - `harness tune --suite cdsr-amazon/v1 --method sasrec --scenario beauty-from-sports` tunes a part
 
-- `harness tune --suite my-suite.yaml --method markov --again` tunes anew
+- `harness tune --suite my-suite.yaml --method markov --again` tunes it again
 """
 
 
@@ -47,7 +46,7 @@ def tune(
     suite: SuiteName,
     method: Methods = None,
     scenario: Scenarios = None,
-    again: Annotated[bool, typer.Option("--again", help="Tune anew what was tuned before.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Also tune what was tuned before.")] = False,
     cache_dir: CacheDir = CACHE,
     data_dir: DataDir = DATA,
     jobs: Jobs = None,

@@ -12,7 +12,7 @@ from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from
 from harness.methods.artefact import TrainingEstimate
 from harness.methods.plugins import plugin_errors
 from harness.protocol.scenario import Scenario, Suite
-from harness.protocol.slices import slices_of
+from harness.protocol.slices import installed_slices_code, slices_of
 from harness.protocol.split import TrainingData
 from harness.results.check import difference
 from harness.results.failure import is_failure
@@ -286,6 +286,7 @@ def _run_key(
             "seed": seed,
             "code": code_of(suite, name, method),
             "candidate_sets": candidate_sets_code(suite.candidates),
+            "slices": installed_slices_code(),
             "packages": package_versions(),
         }
     )

@@ -16,6 +16,9 @@ from harness.storage.files import check_writable, remove_leftovers
 from harness.storage.locks import Tell, remove_stale_locks
 from harness.storage.store import LOCKS, Store
 
+#: A preparation that takes longer, in seconds, gets a line of its own in a log.
+_LONG_S = 2
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -120,8 +123,9 @@ def prepare_domains(
                 "the source's files or their preparation changed, and results would not be comparable.",
                 "Get the right files, or give the suite a new version.",
             )
-        if domain.fresh:
-            progress.finish(spec.name, seconds=time.monotonic() - started)
+        seconds = time.monotonic() - started
+        if domain.fresh and seconds > _LONG_S:
+            progress.finish(spec.name, seconds=seconds)
         for line in () if quiet else domain.preparation.lines():
             progress.say(f"{spec.name}: {line}")
         prepared[spec.name] = domain

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from harness.data.sources import SOURCES, Source, make_source
+from harness.data.sources import Source, make_source, source_class
 from harness.data.ties import TieOrder, TieRule
 from harness.datasets import load_dataset
 from harness.errors import HarnessError, UnavailableError
@@ -59,9 +59,8 @@ class _DomainFile(_File):
                     f"domain {self.name!r}: {option!r} is not for a domain with a dataset.", unknown.hint
                 )
             return load_dataset(self.dataset).source
-        kind = SOURCES.get(str(options["source"]))
-        for option in options if kind else ():
-            known = {**type(self).model_fields, **kind.model_fields} if kind else {}
+        known = {**type(self).model_fields, **source_class(str(options["source"])).model_fields}
+        for option in options:
             if option not in known:
                 unknown = HarnessError.unknown("key", option, known)
                 raise HarnessError(f"domain {self.name!r}: {option}: there is no such key.", unknown.hint)

@@ -10,9 +10,9 @@ import torch
 
 from baselines.recbole_models.building import RecBoleSettings, build
 from baselines.recbole_models.corpus import Corpus
-from baselines.recbole_models.paths import Path as TrainingPath
 from baselines.recbole_models.softmax import catalogue_softmax
 from baselines.recbole_models.training import train_epoch
+from baselines.recbole_models.training_paths import TrainingPath
 from harness.data.prepare import prepare
 from harness.datasets import load_dataset
 from harness.evaluation.rank import rank_full

@@ -12,9 +12,9 @@ from baselines.recbole_models.building import RecBoleSettings, build
 from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.dataset import contained, seeded
 from baselines.recbole_models.methods import bert4rec, by_name, joint_sasrec, sasrec, sasrec_bce
-from baselines.recbole_models.paths import find_path
 from baselines.recbole_models.scoring import RecBoleScorer, last_items
 from baselines.recbole_models.training import load_scorer, train_model
+from baselines.recbole_models.training_paths import find_path
 from harness.data.prepare import prepare
 from harness.errors import HarnessError
 from harness.evaluation.rank import rank_full, validation_ndcg

@@ -29,7 +29,7 @@ def test_numpy_has_its_old_names_inside_and_is_as_it_was_outside() -> None:
 def test_importing_and_building_prints_nothing() -> None:
     code = """
 from baselines.recbole_models.building import RecBoleSettings, build, sequential_models
-from baselines.recbole_models.paths import probe_corpus
+from baselines.recbole_models.training_paths import probe_corpus
 assert "SASRec" in sequential_models()
 for model in ("SASRec", "FDSA"):
     build(RecBoleSettings(model), probe_corpus(), prefixes=True)

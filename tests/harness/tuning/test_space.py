@@ -40,7 +40,7 @@ def test_draws_lie_within(low: float, width: float, log: bool, seed: int) -> Non
         ("x: {first: 9, low: 1, high: 4}", "x: first: 9 is not between low and high"),
         ("x: {first: 0.0, low: 0, high: 4, log: true}", "x: low must be above 0"),
         ("x: {first: 1, choices: [1], step: 2}", "x.step: Extra inputs"),
-        ("x: [", "no valid YAML"),
+        ("x: [", "not valid YAML"),
     ],
 )
 def test_a_bad_space_is_named(tmp_path: Path, text: str, message: str) -> None:

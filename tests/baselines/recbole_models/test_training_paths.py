@@ -12,7 +12,8 @@ import torch
 from baselines.recbole_models.building import BinaryCrossEntropy, RecBoleSettings, build, sequential_models
 from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.dataset import seeded
-from baselines.recbole_models.paths import (
+from baselines.recbole_models.softmax import catalogue_softmax
+from baselines.recbole_models.training_paths import (
     Path,
     Seen,
     check_negatives,
@@ -23,7 +24,6 @@ from baselines.recbole_models.paths import (
     probe_corpus,
     trim,
 )
-from baselines.recbole_models.softmax import catalogue_softmax
 from harness.errors import HarnessError
 from harness.protocol.split import LeaveOneOut
 from harness.training.windows import windows_of
