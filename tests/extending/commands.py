@@ -26,8 +26,3 @@ def harness(folder: Path, *arguments: str, packages: Path | None = None) -> "sub
         timeout=300,
         check=False,
     )
-
-
-def lines_of_code(source: str) -> int:
-    """Lines of a text that are not empty."""
-    return sum(bool(line.strip()) for line in source.splitlines())
