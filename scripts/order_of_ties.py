@@ -1,19 +1,19 @@
-"""Prints what the sorting of a file is worth, from the results of `leaderboards/experiments/ties.yaml`.
+"""Prints the effect of file order on NDCG@10, from the results of `leaderboards/experiments/ties.yaml`.
 
     python scripts/order_of_ties.py
 
-The table stands in README.md and leaderboards/experiments/README.md; a test holds both to it.
+The table is shown in README.md and leaderboards/experiments/README.md; a test compares both with it.
 """
 
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from harness.report.collect import Board, collect
+from harness.report.markdown import bold, table
+from harness.report.rows import MAIN
 
 RESULTS = Path(__file__).parents[1] / "leaderboards" / "experiments" / "results"
-_METRIC = ("full", "ndcg@10")
 
 
 def order_of_ties(results: Path = RESULTS) -> str:
@@ -31,24 +31,20 @@ def order_of_ties(results: Path = RESULTS) -> str:
             before, after = by_file[domain][method], hashed[domain][method]
             spread = max(means[method] for means in by_hash[domain]) - min(means[method] for means in by_hash[domain])
             row += [
-                _bold(f"{before:.4f}", before == max(by_file[domain].values())),
-                _bold(f"{after:.4f}", after == max(hashed[domain].values())) + f" ({spread:.4f})",
+                bold(f"{before:.4f}", before == max(by_file[domain].values())),
+                bold(f"{after:.4f}", after == max(hashed[domain].values())) + f" ({spread:.4f})",
                 f"{(after - before) / before:+.0%}",
             ]
         rows.append(row)
     headings = ["method", "Beauty, file order", "hashed", "change", "Toys, file order", "hashed", "change"]
-    return tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=("left", *["right"] * 6))
+    return table(headings, rows)
 
 
 def _means(board: Board, target: str) -> dict[str, float]:
     """Mean over users by method."""
     (entries,) = (entries for name, entries in board.scenarios.items() if name.startswith(f"{target}-from-"))
-    values = {entry.method: entry.values(*_METRIC) for entry in entries}
-    return {method: float(per_user.mean()) for method, per_user in values.items() if per_user is not None}
-
-
-def _bold(text: str, best: bool) -> str:
-    return f"**{text}**" if best else text
+    means = {entry.method: entry.mean(*MAIN) for entry in entries}
+    return {method: mean for method, mean in means.items() if mean is not None}
 
 
 if __name__ == "__main__":

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import harness.methods.registry
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.records import RawDomain, no_read_progress
 from harness.data.sources import Source
-from harness.protocol.candidates import CandidateSet
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
+from harness.run.suite import SuiteRun, run_suite
+from harness.run.workspace import Workspace, open_workspace
 
 
 def toy_raw(name: str, seed: int = 0, n_users: int = 30, n_items: int = 40) -> RawDomain:
@@ -69,7 +71,7 @@ def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Do
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A suite over two toy domains, and `add(name, factory)` for methods of a test's own (in this process only)."""
+    """A suite over two toy domains; `add(name, factory)` adds a method in this process, `run(*names)` runs some."""
     seeds = {"left": 1, "right": 2}
     suite = Suite(
         name="toy",
@@ -77,7 +79,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         title="toy",
         domains=tuple(DomainSpec(name, Toy(seed=seed), 1, None) for name, seed in seeds.items()),
         scenarios=(Scenario("left-from-right", "left", ("right",)), Scenario("right-from-left", "right", ("left",))),
-        candidates=(CandidateSet("full"), CandidateSet("sampled", 10), CandidateSet("retrieved", 15)),
+        candidates=("full", "sampled-10", "retrieved-15"),
         candidate_seed=7,
         methods=("popularity",),
         seeds=(0, 1),
@@ -103,4 +105,24 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     )
     monkeypatch.setattr(harness.methods.registry, "packages_of", lambda name: ("baselines", "weaverec"))
     monkeypatch.setattr("harness.run.score.packages_of", lambda name: ("baselines", "weaverec"))
-    return SimpleNamespace(suite=suite, add=add, cache=tmp_path / "cache", out=tmp_path / "out", replace=replace)
+    place = SimpleNamespace(suite=suite, add=add, cache=tmp_path / "cache", out=tmp_path / "out", replace=replace)
+
+    def workspace(suite: Suite | None = None) -> Workspace:
+        return open_workspace(suite or place.suite, cache_dir=place.cache, data_dir=place.cache)
+
+    def run(*methods: str, seeds: tuple[int, ...] = (0, 1), **options: Any) -> SuiteRun:
+        """Runs methods in this process; the first failure stops it."""
+        return run_suite(
+            place.suite,
+            methods=methods,
+            seeds=seeds,
+            output_dir=place.out,
+            cache_dir=place.cache,
+            data_dir=place.cache,
+            device="cpu",
+            jobs=0,
+            **{"stop_on_error": True, "console": Console(quiet=True), **options},
+        )
+
+    place.workspace, place.run = workspace, run
+    return place

@@ -1,6 +1,6 @@
-"""The command line: every command a thin call into a module below.
+"""The command line: each command parses options, calls the harness and prints.
 
-Heavy imports are made inside the commands, so that `--help` and completion answer at once.
+Heavy modules are imported inside the commands, so that `--help` and completion answer at once.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import cache, data, inspect, run, tune
+from harness.cli import cache, data, extend, inspect, run, tune
 from harness.errors import HarnessError, one_line
 from harness.methods.plugins import plugin_behind
 
@@ -36,12 +36,14 @@ app.command("leaderboard")(run.leaderboard)
 app.command("ls")(run.list_all)
 app.command("export")(inspect.export)
 app.command("diagnose")(inspect.diagnose)
+app.command("check-method")(extend.check_method)
+app.command("new")(extend.new)
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
 
 
 def main() -> None:
-    """The entry point: errors of the user's become one line and exit code 2, Ctrl-C becomes 130."""
+    """The entry point: a `HarnessError` becomes one line and exit code 2, Ctrl-C becomes 130."""
     debug = "--debug" in sys.argv[1:]
     if debug:
         sys.argv.remove("--debug")
@@ -56,40 +58,40 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code in [128 + number for number in _STOPPING]:
-            # Tidied up: a further signal must not change the exit code. Python's own end keeps what is ignored so.
+            # Cleaned up: a further signal must not change the exit code, also while the interpreter exits.
             for number in _STOPPING:
                 signal.signal(number, signal.SIG_IGN)
         if stop.code == 128 + signal.SIGINT:  # what typer makes of Ctrl-C
             print(
-                "harness: Interrupted. What was finished is kept; the same command goes on from there.", file=sys.stderr
+                "harness: Interrupted. What is finished is kept; run the same command again to resume.", file=sys.stderr
             )
         raise
     except Exception as error:
         if debug:
             raise
         plugin = plugin_behind(error)
-        whose = f"The plug-in {plugin} failed" if plugin else "A bug"
+        whose = f"{plugin} failed" if plugin else "A bug"
         hint = "Report it to its authors, with what --debug prints" if plugin else "Report it, with what --debug prints"
         print(one_line(f"harness: {whose}: {type(error).__name__}: {error}. {hint}."), file=sys.stderr)
         sys.exit(1)
 
 
-#: What stops a command.
+#: Signals that stop a command.
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: Seconds after a first Ctrl-C or polite kill in which further ones are taken for impatience.
-_TIDYING_S = 10
+#: Seconds after a first Ctrl-C or SIGTERM in which further ones are ignored.
+_CLEAN_UP_S = 10
 
 
 def _stop_once() -> None:
-    """Lets Ctrl-C, a polite kill and a closed terminal stop the command once: tidying up is not stopped in turn.
+    """Let Ctrl-C, SIGTERM and a closed terminal stop the command once, so that they do not interrupt the clean-up.
 
-    For a while only, as the exception of the first is lost where it meets a finaliser.
+    For some seconds only, as the exception of the first signal is lost if it is raised in a finaliser.
     """
     last = -math.inf
 
     def stop(number: int, _: object) -> None:
         nonlocal last
-        if time.monotonic() - last < _TIDYING_S:
+        if time.monotonic() - last < _CLEAN_UP_S:
             return
         last = time.monotonic()
         if number == signal.SIGINT:
@@ -117,6 +119,6 @@ def _harness(
 
     if launched() and context.invoked_subcommand != "run":
         raise HarnessError(
-            f"harness {context.invoked_subcommand} works in one process, and was started in several.",
-            "Start it without `accelerate launch` or `torchrun`; they are for harness run.",
+            f"harness {context.invoked_subcommand} runs in one process, but was started in several.",
+            "Start it without `accelerate launch` or `torchrun`, which are for harness run.",
         )

@@ -1,4 +1,4 @@
-"""Commands about the cache: what it holds, whether that is whole, and what of it can go."""
+"""Commands that list, verify and prune the cache."""
 
 import json
 import time
@@ -21,7 +21,7 @@ app = typer.Typer(
 
 @app.command("ls")
 def list_entries(cache_dir: CacheDir = CACHE, as_json: Json = False) -> None:
-    """List what the cache holds: kind, label, size, and how long ago a command last made or read it.
+    """List the cache: kind, label, size, and how long ago a command last made or read each entry.
 
     Example: `harness cache ls`
     """
@@ -29,13 +29,13 @@ def list_entries(cache_dir: CacheDir = CACHE, as_json: Json = False) -> None:
 
     from harness.run.cache import entries
 
-    found = entries(cache_dir)
+    listed = entries(cache_dir)
     if as_json:
-        typer.echo(json.dumps([_as_json(entry) for entry in found], indent=1))
+        typer.echo(json.dumps([_as_json(entry) for entry in listed], indent=1))
         return
-    rows = [[entry.kind, _label(entry), _size(entry.size), _age(entry.used), entry.key[:12]] for entry in found]
+    rows = [[entry.kind, _label(entry), _size(entry.size), _age(entry.used), entry.key[:12]] for entry in listed]
     typer.echo(tabulate(rows, ["kind", "label", "size", "last used", "key"], disable_numparse=True))
-    typer.echo(f"{len(found)} entries, {_size(sum(entry.size for entry in found))} in {cache_dir}")
+    typer.echo(f"{len(listed)} entries, {_size(sum(entry.size for entry in listed))} in {cache_dir}")
 
 
 @app.command()
@@ -46,14 +46,14 @@ def verify(cache_dir: CacheDir = CACHE, as_json: Json = False) -> None:
     """
     from harness.run.cache import entries, fault
 
-    found = entries(cache_dir)
-    faults = [(entry, reason) for entry in found if (reason := fault(entry, cache_dir))]
+    listed = entries(cache_dir)
+    faults = [(entry, reason) for entry in listed if (reason := fault(entry, cache_dir))]
     if as_json:
         typer.echo(json.dumps([{**_as_json(entry), "fault": reason} for entry, reason in faults], indent=1))
     else:
         for entry, reason in faults:
             typer.echo(one_line(f"{entry.kind} {_label(entry)}: {reason}"))
-        typer.echo(f"{len(found)} entries checked, {len(faults)} with a fault")
+        typer.echo(f"{len(listed)} entries checked, {len(faults)} with a fault")
         if faults:
             typer.echo("Remove them with: harness cache prune", err=True)
     if faults:
@@ -64,22 +64,22 @@ def verify(cache_dir: CacheDir = CACHE, as_json: Json = False) -> None:
 def prune(
     cache_dir: CacheDir = CACHE,
     unused: Annotated[
-        float | None, typer.Option("--unused", help="Also what no command has read for this many days.", min=0)
+        float | None, typer.Option("--unused", help="Also entries that no command has read for this many days.", min=0)
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go and stop.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be removed and stop.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Remove what is unfinished or corrupt, and with --unused what has been of no use.
+    """Remove entries that are unfinished or corrupt, and with --unused those that no command used lately.
 
-    Unfinished is what commands that were killed left: halves of files, and checkpoints, without which a training
-    starts anew. Corrupt is what its hashes say has changed. Unused is what no command has made or read for so many
-    days; a later command makes it anew. Nothing that a running command is making is removed.
+    Unfinished: temporary files and checkpoints of killed commands; without its checkpoint a training starts over.
+    Corrupt: entries that do not match their hashes. Unused: entries that no command has made or read for that many
+    days; a later command makes them again. Nothing that a running command is making is removed.
 
     Examples:
 
-    - `harness cache prune --dry-run` says what would go
+    - `harness cache prune --dry-run` prints what would be removed
 
-    - `harness cache prune --unused 30` removes what was last used more than 30 days ago too
+    - `harness cache prune --unused 30` also removes entries last used more than 30 days ago
     """
     from harness.run.cache import prunable
     from harness.run.cache import prune as remove

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.console import make_console
 from harness.cli.options import CACHE, DATA, CacheDir, DataDir, Json, complete_datasets, complete_suites
 from harness.errors import HarnessError
 
@@ -80,7 +79,7 @@ def fetch(names: Names = None, suite: OfSuite = None, data_dir: DataDir = DATA, 
     Example: `harness data fetch movielens-1m-ratings`
     """
     from harness.data.fetch import fetch as download
-    from harness.run.progress import meter
+    from harness.run.progress import make_console, show_progress
 
     console = make_console(stderr=True)
     fetched = []
@@ -89,7 +88,11 @@ def fetch(names: Names = None, suite: OfSuite = None, data_dir: DataDir = DATA, 
             typer.echo(f"{dataset.name}: {_how_to_get(dataset)}; see {dataset.page}", err=as_json)
             continue
         console.print(f"{dataset.name}: {dataset.licence} ({dataset.page})")
-        with meter(console) as report:
+        with show_progress(console) as progress:
+
+            def report(what: str, done: int, total: int | None, name: str = dataset.name) -> None:
+                progress.step(name, done, total, what)
+
             for file in download(dataset.files, data_dir / dataset.folder, report):
                 fetched.append({"dataset": dataset.name, **asdict(file)})
                 state = "exists" if file.already else "fetched"
@@ -114,19 +117,20 @@ def prepare(
 
     Example: `harness data prepare amazon2014-beauty --data-dir ~/data`
     """
-    from harness.data.domain_store import DomainStore
     from harness.report.ties import tie_table
-    from harness.run.progress import meter
-    from harness.run.splits import prepare_domain
+    from harness.run.progress import make_console, show_progress
+    from harness.run.workspace import prepare_domains
+    from harness.storage.store import Store
 
     console = make_console(stderr=True)
+    store = Store(cache_dir / "store")
     rows = []
     for spec in _specs(names, suite, k_core, ties):
         started = time.perf_counter()
-        with meter(console) as report:
-            prepared = prepare_domain(spec, DomainStore(cache_dir / "domains"), data_dir, report)
+        with show_progress(console) as progress:
+            prepared = prepare_domains([spec], store, data_dir, progress, quiet=True)[spec.name]
         seconds = time.perf_counter() - started
-        p = prepared.made
+        p = prepared.preparation
         rows.append({"name": spec.name, "seconds": round(seconds, 2), "fresh": prepared.fresh, **p.as_json()})
         if as_json:
             continue
@@ -156,30 +160,36 @@ def describe(
 
     Example: `harness data describe --suite cdsr --plot lengths.png`
     """
-    from harness.cli.prepare import prepare_shown
+    from harness.data.domain_store import load_domain
     from harness.data.statistics import domain_overlaps, domain_statistics
     from harness.report.data import check_plot, description_table, plot_distributions, shared_table
     from harness.report.ties import tie_table, tie_warnings
+    from harness.run.progress import make_console, show_progress
+    from harness.run.workspace import prepare_domains
+    from harness.storage.store import Store
 
     if plot is not None:
         check_plot(plot)
     specs = _specs(names, suite, k_core, ties)
     console = make_console(stderr=True)
-    store = prepare_shown(console, specs, cache_dir, data_dir)
-    domains = [store.load(spec.name) for spec in specs]
+    store = Store(cache_dir / "store")
+    with show_progress(console) as progress:
+        prepared = prepare_domains(specs, store, data_dir, progress)
+    audits = {name: domain.preparation.ties for name, domain in prepared.items()}
+    domains = [load_domain(store, domain.preparation.fingerprint, name) for name, domain in prepared.items()]
     statistics = [domain_statistics(domain) for domain in domains]
     overlaps = domain_overlaps(domains, {spec.name: spec.source.users for spec in specs})
     if plot is not None:
         plot_distributions(domains, plot)
     if as_json:
-        rows = [asdict(row) | {"ties": asdict(store.ties[row.name])} for row in statistics]
+        rows = [asdict(row) | {"ties": asdict(audits[row.name])} for row in statistics]
         typer.echo(json.dumps({"domains": rows, "shared": list(map(asdict, overlaps))}, indent=1))
         return
     typer.echo(description_table(statistics))
     if overlaps:
         typer.echo("\n" + shared_table(overlaps))
-    typer.echo("\n" + tie_table(store.ties))
-    for line in tie_warnings(store.ties):
+    typer.echo("\n" + tie_table(audits))
+    for line in tie_warnings(audits):
         typer.echo(line)
     typer.echo("\nText tokens are words and punctuation marks. A dash: the ids of the two domains cannot be compared.")
     if plot is None:
@@ -204,10 +214,12 @@ def verify(
     """
     import tempfile
 
-    from harness.cli.prepare import prepare_shown
     from harness.data.fetch import RECORD
     from harness.data.fetch import verify as verify_files
+    from harness.run.progress import make_console, show_progress
     from harness.run.splits import candidate_digests
+    from harness.run.workspace import Workspace, prepare_domains
+    from harness.storage.store import Store
     from harness.suites import load_suite
 
     checks: list[dict[str, str]] = []
@@ -219,11 +231,14 @@ def verify(
     specs = [replace(spec, fingerprint=None) for spec in _specs(names, suite, k_core, ties)]
     console = make_console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="verify-") as scratch:
-        domains = prepare_shown(console, specs, Path(scratch), data_dir)
+        store = Store(Path(scratch))
+        with show_progress(console) as progress:
+            prepared = prepare_domains(specs, store, data_dir, progress)
+        fingerprints = {name: domain.preparation.fingerprint for name, domain in prepared.items()}
         for spec, pinned in zip(specs, _specs(names, suite, k_core, ties), strict=True):
-            checks.append(_compare(f"domain {spec.name}", domains.fingerprints[spec.name], _pins(pinned)))
+            checks.append(_compare(f"domain {spec.name}", fingerprints[spec.name], _pins(pinned)))
         for scenario in load_suite(suite).scenarios if suite else ():
-            digests = candidate_digests(load_suite(suite or ""), scenario, domains)
+            digests = candidate_digests(Workspace(load_suite(suite or ""), store, "cpu", fingerprints), scenario)
             pins = dict(scenario.pins)
             checks += [
                 _compare(f"{kind} of {scenario.name}", sha256, {"its suite": pins[kind]} if kind in pins else {})

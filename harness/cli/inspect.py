@@ -1,14 +1,13 @@
-"""Commands that ask a method for its model, or why it scores as it does."""
+"""Commands that export or diagnose a fitted method."""
 
 import json
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.console import make_console
 from harness.cli.options import (
     CACHE,
     DATA,
@@ -21,8 +20,11 @@ from harness.cli.options import (
     SuiteName,
     complete_methods,
 )
-from harness.cli.prepare import prepare_shown
-from harness.training.device import pick_device
+
+if TYPE_CHECKING:
+    from harness.protocol.scenario import Scenario
+    from harness.run.progress import Progress
+    from harness.run.workspace import Workspace
 
 ScenarioName = Annotated[str, typer.Option(help="Which scenario; `harness ls` lists them.")]
 MethodName = Annotated[str, typer.Option(help="Which method.", autocompletion=complete_methods)]
@@ -46,11 +48,12 @@ def export(
     Example: `harness export --suite cdsr --scenario drama-from-action --method weaverec my-model`
     """
     from harness.run.inspect import export
-    from harness.run.progress import meter
+    from harness.run.progress import make_console, show_progress
 
-    console, place = _place(suite, scenario, cache_dir, data_dir, device, False)
-    with meter(console) as report:
-        export(**place, name=method, seed=seed, folder=folder, report=partial(report, f"{method} on {scenario}"))
+    console = make_console(stderr=False)
+    with show_progress(console) as progress:
+        workspace, chosen, method = _open(suite, scenario, method, cache_dir, data_dir, device, progress)
+        export(workspace, chosen, method, seed, folder, partial(progress.step, f"{method} on {scenario}"))
     console.print(f"Model: {folder}")
 
 
@@ -73,46 +76,43 @@ def diagnose(
     """
     from harness.report.diagnostics import write_diagnosis
     from harness.run.inspect import diagnose
-    from harness.run.progress import meter
+    from harness.run.progress import make_console, show_progress
     from harness.run.provenance import git_state
 
-    console, place = _place(suite, scenario, cache_dir, data_dir, device, as_json)
-    with meter(console) as report:
-        found = diagnose(**place, name=method, seed=seed, report=partial(report, f"{method} on {scenario}"))
-    chosen = place["suite"]
-    path = output_dir / "diagnostics" / f"{chosen.name}-v{chosen.version}" / f"{scenario}-{method}-seed{seed}.md"
+    console = make_console(stderr=as_json)
+    with show_progress(console) as progress:
+        workspace, chosen, method = _open(suite, scenario, method, cache_dir, data_dir, device, progress)
+        tables = diagnose(workspace, chosen, method, seed, partial(progress.step, f"{method} on {scenario}"))
+    loaded = workspace.suite
+    path = output_dir / "diagnostics" / f"{loaded.name}-v{loaded.version}" / f"{scenario}-{method}-seed{seed}.md"
     commit, clean = git_state()
     made_by = f"Made by commit {commit}{'' if clean else ' and changes to it'}." if commit else "Made by no checkout."
-    written = write_diagnosis(f"{method} on {chosen.id}, {scenario}, seed {seed}", made_by, found, path)
+    files = write_diagnosis(f"{method} on {loaded.id}, {scenario}, seed {seed}", made_by, tables, path)
     if as_json:
-        typer.echo(
-            json.dumps({"figures": [asdict(f) for f in found], "files": [str(each) for each in written]}, indent=1)
-        )
+        contents = {"figures": [asdict(table) for table in tables], "files": [str(file) for file in files]}
+        typer.echo(json.dumps(contents, indent=1))
         return
     typer.echo(path.read_text(encoding="utf-8"))
-    for each in written:
-        console.print(str(each))
+    for file in files:
+        console.print(str(file))
 
 
-def _place(
-    suite: str, scenario: str, cache_dir: Path, data_dir: Path, device: str, as_json: bool
-) -> tuple[Any, dict[str, Any]]:
-    from harness.run.execute import remove_what_was_left
-    from harness.storage.files import check_writable
-    from harness.storage.store import Store
+def _open(
+    suite: str, scenario: str, method: str, cache_dir: Path, data_dir: Path, device: str, progress: "Progress"
+) -> "tuple[Workspace, Scenario, str]":
+    from harness.run.methods import select_methods
+    from harness.run.workspace import open_workspace
     from harness.suites import load_suite, pick_scenarios
+    from harness.training.device import pick_device
 
-    console = make_console(stderr=as_json)
-    chosen = load_suite(suite)
-    (picked,) = pick_scenarios(chosen, [scenario])
-    used = pick_device(device)
-    check_writable(cache_dir)
-    remove_what_was_left(cache_dir)
-    domains = prepare_shown(console, [chosen.spec(name) for name in picked.domains], cache_dir, data_dir)
-    return console, {
-        "suite": chosen,
-        "scenario": picked,
-        "domains": domains,
-        "store": Store(cache_dir / "store"),
-        "device": used,
-    }
+    loaded, (name,) = select_methods(load_suite(suite), [method])
+    (chosen,) = pick_scenarios(loaded, [scenario])
+    workspace = open_workspace(
+        loaded,
+        cache_dir=cache_dir,
+        data_dir=data_dir,
+        device=pick_device(device),
+        domains=chosen.domains,
+        progress=progress,
+    )
+    return workspace, chosen, name

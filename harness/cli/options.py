@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they are completed with."""
+"""Options that several commands share, and their completion."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -19,24 +19,24 @@ OUTPUT, CACHE, DATA = Path("leaderboards"), Path(".harness"), Path("data")
 
 
 def complete_suites(incomplete: str) -> list[str]:
-    """Names of the harness's own suites."""
+    """Complete names of built-in suites."""
     folder = Path(__file__).parents[1] / "suites"
     return sorted(path.name for path in folder.glob(f"{incomplete}*") if any(path.glob("v*.yaml")))
 
 
 def complete_methods(incomplete: str) -> list[str]:
-    """Names of installed methods."""
+    """Complete names of installed methods."""
     from harness.errors import HarnessError
     from harness.methods.registry import method_names
 
     try:
         return [name for name in method_names() if name.startswith(incomplete)]
-    except HarnessError:  # not while somebody types
+    except HarnessError:  # completion prints no errors
         return []
 
 
 def complete_datasets(incomplete: str) -> list[str]:
-    """Names of data sets."""
+    """Complete names of data sets."""
     from harness.datasets import dataset_names
 
     return [name for name in dataset_names() if name.startswith(incomplete)]
@@ -46,18 +46,25 @@ SuiteName = Annotated[
     str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
 ]
 Methods = Annotated[
-    list[str] | None, typer.Option(help="Only this method (may be repeated).", autocompletion=complete_methods)
+    list[str] | None,
+    typer.Option(
+        help="Only this method (may be repeated): its name, or a file and a name in it, as in ./my_method.py:Markov.",
+        autocompletion=complete_methods,
+    ),
 ]
 Scenarios = Annotated[list[str] | None, typer.Option(help="Only this scenario (may be repeated).")]
 Seeds = Annotated[list[int] | None, typer.Option(help="Only this seed (may be repeated).", min=0)]
 Jobs = Annotated[
-    int | None, typer.Option(help="Worker processes. Default: one a core as memory allows; one a GPU.", min=1)
+    int | None,
+    typer.Option(
+        help="Worker processes; 0: work in this process. Default: one a core as memory allows; one a GPU.", min=0
+    ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, or auto: cuda where there is one.")]
 
 
 class OnErrorChoice(StrEnum):
-    """What a failed run does to the others."""
+    """What happens to the other runs when one fails."""
 
     GO_ON = "go-on"
     STOP = "stop"
@@ -65,7 +72,5 @@ class OnErrorChoice(StrEnum):
 
 OnError = Annotated[
     OnErrorChoice,
-    typer.Option(
-        "--on-error", help="What a failed run does to the others: they go on and the exit code is 1, or all stop."
-    ),
+    typer.Option("--on-error", help="When a run fails: go on with the others and exit with 1, or stop all."),
 ]

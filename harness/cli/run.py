@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.console import make_console
 from harness.cli.options import (
     CACHE,
     DATA,
@@ -28,36 +27,32 @@ from harness.cli.options import (
     Seeds,
     SuiteName,
 )
-from harness.cli.prepare import prepare_shown
 from harness.errors import HarnessError, one_line
-from harness.training.device import pick_device
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.protocol.scenario import Suite
     from harness.report.collect import Board
-    from harness.run.plan import Plan, Run, SkippedRun
     from harness.run.workers import Failure
 
-#: Share of the speed of plain matrix products that a training reaches.
+#: Share of the speed of matrix products that a training reaches.
 _SPEED_REACHED = 0.4
 
 EXAMPLES = """
 
 Examples:
 
-- `harness run --suite cdsr` runs everything, or what is missing of it
+- `harness run --suite cdsr` makes all runs that are not in the cache
 
 - `harness run --suite cdsr --dry-run` prints the plan only
 
 - `harness run --suite cdsr --method weaverec --method joint --seed 0` runs a part
 
-- `harness run --suite cdsr-amazon --missing` adds what the results in `leaderboards` lack, and makes none of them anew
+- `harness run --suite cdsr --missing` makes only runs without a result in `leaderboards`
 
 - `harness run --suite my-suite.yaml` runs a suite of your own
 
-- `harness run --suite cdsr --on-error stop` stops at the first run that fails, rather than going on with the others
+- `harness run --suite cdsr --on-error stop` stops at the first run that fails
 
 - `accelerate launch --multi_gpu --module harness.cli run --suite paper` trains each component on all GPUs
 """
@@ -73,88 +68,55 @@ def run(
     data_dir: DataDir = DATA,
     jobs: Jobs = None,
     device: Device = "auto",
-    missing: Annotated[bool, typer.Option("--missing", help="Only what the output folder has no result of.")] = False,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only runs without a result in the output folder.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     on_error: OnError = OnErrorChoice.GO_ON,
+    lists: Annotated[bool, typer.Option("--lists/--no-lists", help="Keep each user's top-20 list of items.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Runs a suite."""
-    from harness.report.collect import NoResultsError, results_in
-    from harness.run.execute import (
-        Workplace,
-        check_files,
-        default_jobs,
-        execute,
-        remove_what_was_left,
-        train_together,
-    )
-    from harness.run.plan import check_results, make_plan
-    from harness.run.progress import bars
-    from harness.run.publish import publish, publishing, record_failures
-    from harness.storage.files import check_writable, remove_leftovers
-    from harness.storage.store import Store
-    from harness.suites import load_suite, pick_scenarios
-    from harness.training.distributed import process_group
+    """Run a suite."""
+    from harness.run.progress import make_console
+    from harness.run.suite import run_suite
 
     started = time.perf_counter()
     console = make_console(stderr=as_json)
-    chosen = load_suite(suite)
-    scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
-    chosen_device = pick_device(device)
-    store = Store(cache_dir / "store")
-    if not dry_run:
-        check_writable(output_dir)
-    check_writable(cache_dir)
-    with process_group(chosen_device) as processes:
-        console.quiet = not processes.main
-        if processes.main:
-            remove_what_was_left(cache_dir)
-            if not dry_run:
-                remove_what_was_left(output_dir / "results")
-                remove_leftovers(output_dir, deep=False)  # the user's own folders may be below
-        with processes.main_first():
-            domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
-        there = results_in(output_dir / "results") if missing else ()
-        plan = make_plan(chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, store, there)
-        check_results(plan, chosen, domains, output_dir / "results")
-        _print_plan(console, chosen, plan)
-        place = Workplace(chosen, domains, store.root, chosen_device, on_error is OnErrorChoice.STOP)
-        check_files(plan, chosen)
-        if processes.count > 1 and not dry_run:
-            with bars(console) as shown:
-                train_together(plan, place, processes, shown)
-    if not processes.main:
-        # It has written nothing and has nothing to tidy up. Python's own end is where threads of the processes' backend
-        # that still hold tensors abort a process that did all its work.
+    done = run_suite(
+        suite,
+        methods=method,
+        scenarios=scenario,
+        seeds=seed,
+        output_dir=output_dir,
+        cache_dir=cache_dir,
+        data_dir=data_dir,
+        device=device,
+        jobs=jobs,
+        missing=missing,
+        dry_run=dry_run,
+        stop_on_error=on_error is OnErrorChoice.STOP,
+        keep_lists=lists,
+        console=console,
+    )
+    if console.quiet:  # one of several processes, and not the main one: it has nothing to write or to clean up.
+        # The interpreter's own exit is where backend threads that still hold tensors abort a process.
         os._exit(0)
     if dry_run:
         if as_json:
-            typer.echo(json.dumps(_plan_json(plan), indent=1))
-        return
-    with bars(console) as shown:
-        failed = execute(plan, place, jobs or default_jobs(chosen_device), shown)
-    with publishing(output_dir, console.print):
-        publish(plan, store, output_dir / "results", failed)
-        record_failures(chosen, plan, failed, output_dir / "results")
-        try:
-            board, read = _write_board(output_dir, chosen.name, chosen.version)
-        except NoResultsError:
-            if not failed:
-                raise
-            board, read = None, None
-    if as_json:
-        failures = {_run_id(each.run): each.failure.cause for each in failed}
-        written = {"leaderboard": board and str(board), "results": str(output_dir / "results"), "failed": failures}
-        typer.echo(json.dumps({**_plan_json(plan), **written}))
-    elif board and read:
-        _show_board(console, board)
-        for line in _guards(read):
+            typer.echo(json.dumps(done.plan.as_json(), indent=1))
+    elif as_json:
+        failures = {failed.run.id: failed.failure.cause for failed in done.failed}
+        files = {"leaderboard": done.board_path and str(done.board_path), "results": str(done.results.parents[1])}
+        typer.echo(json.dumps({**done.plan.as_json(), **files, "failed": failures}))
+    elif done.board and done.board_path:
+        _show_board(console, done.board_path)
+        for line in _leaks(done.board):
             console.print(line)
-        console.print(f"Leaderboard: {board}")
-        console.print(f"Results:     {output_dir / 'results' / chosen.id}")
-        console.print(f"Kept for reuse: {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
-    if failed:
-        tell_failures({_run_id(each.run): each.failure for each in failed})
+        console.print(f"Leaderboard: {done.board_path}")
+        console.print(f"Results:     {done.results}")
+        console.print(f"Cache:       {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
+    if done.failed:
+        print_failures({failed.run.id: failed.failure for failed in done.failed})
         raise typer.Exit(1)
 
 
@@ -168,55 +130,54 @@ def plan(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Say what a run would train, and what that takes: tokens, memory and time. Starts nothing.
+    """Print what a run would train, and the tokens, memory and time that takes. Starts nothing.
 
     Example: `harness plan --suite paper --method ranker.weaverec --seed 0`
     """
     from tabulate import tabulate
 
-    from harness.run.execute import check_files
-    from harness.run.plan import make_plan
-    from harness.storage.files import check_writable
-    from harness.storage.store import Store
+    from harness.run.methods import select_methods
+    from harness.run.plan import check_plan, make_plan
+    from harness.run.progress import make_console, show_progress
+    from harness.run.workspace import open_workspace
     from harness.suites import load_suite, pick_scenarios
-    from harness.training.device import flops_per_second
+    from harness.training.device import flops_per_second, pick_device
 
     console = make_console(stderr=as_json)
-    chosen = load_suite(suite)
-    scenarios = pick_scenarios(chosen, scenario) if scenario else chosen.scenarios
+    loaded, methods = select_methods(load_suite(suite), method)
     used = pick_device(device)
-    check_writable(cache_dir)
-    domains = prepare_shown(console, chosen.domains, cache_dir, data_dir)
-    made = make_plan(
-        chosen, scenarios, method or chosen.methods, seed or chosen.seeds, domains, Store(cache_dir / "store")
-    )
+    scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
+    with show_progress(console) as progress:
+        workspace = open_workspace(loaded, cache_dir=cache_dir, data_dir=data_dir, device=used, progress=progress)
+    made = make_plan(workspace, scenarios, methods, seed or loaded.seeds)
+    for line in () if as_json else (f"{loaded.id}: {loaded.title}", *made.lines()):
+        console.print(one_line(line))
     # Under two splits, two trainings have one label.
-    known = [(t.label, made.estimates[t.key]()) for t in made.trainings if t.key in made.estimates]
+    estimates = [(t.label, made.estimates[t.key]()) for t in made.trainings if t.key in made.estimates]
     speed = _SPEED_REACHED * flops_per_second(used)
-    hours = [estimate.flops / speed / 3600 for _, estimate in known]
+    hours = [estimate.flops / speed / 3600 for _, estimate in estimates]
     if as_json:
-        estimates = [
-            {"training": label, **asdict(estimate), "hours": own}
-            for (label, estimate), own in zip(known, hours, strict=True)
+        rows = [
+            {"training": label, **asdict(estimate), "hours": time_h}
+            for (label, estimate), time_h in zip(estimates, hours, strict=True)
         ]
-        typer.echo(json.dumps({**_plan_json(made), "estimates": estimates}, indent=1))
+        typer.echo(json.dumps({**made.as_json(), "estimates": rows}, indent=1))
         return
-    _print_plan(console, chosen, made)
     try:
-        check_files(made, chosen)
+        check_plan(made, loaded)
     except HarnessError as error:  # a plan needs no weights; a run does
         console.print(one_line(f"Before a run: {error}"))
-    if not known:
+    if not estimates:
         return
-    rows = [
-        [label, f"{e.tokens / 1e6:,.1f} million", f"{e.memory_gb:.1f} GB", f"{own:.2f} h"]
-        for (label, e), own in zip(known, hours, strict=True)
+    table = [
+        [label, f"{e.tokens / 1e6:,.1f} million", f"{e.memory_gb:.1f} GB", f"{time_h:.2f} h"]
+        for (label, e), time_h in zip(estimates, hours, strict=True)
     ]
-    rows.append(["together", f"{sum(e.tokens for _, e in known) / 1e6:,.1f} million", "", f"{sum(hours):.2f} h"])
-    typer.echo(tabulate(rows, ["training", "tokens", "memory", "time"], tablefmt="pipe", disable_numparse=True))
+    table.append(["together", f"{sum(e.tokens for _, e in estimates) / 1e6:,.1f} million", "", f"{sum(hours):.2f} h"])
+    typer.echo(tabulate(table, ["training", "tokens", "memory", "time"], tablefmt="pipe", disable_numparse=True))
     console.print(
-        f"Times: at {_SPEED_REACHED:.0%} of what this machine's {used} multiplies matrices with, "
-        f"{speed / _SPEED_REACHED / 1e9:,.0f} GFLOP/s, one training at a time. RecBole's models and scoring are not "
+        f"Times: at {_SPEED_REACHED:.0%} of the speed of this machine's matrix products ({used}, "
+        f"{speed / _SPEED_REACHED / 1e9:,.0f} GFLOP/s), one training at a time. RecBole's models and scoring are not "
         "estimated."
     )
 
@@ -244,6 +205,7 @@ def leaderboard(
     from harness.report.leaderboard import leaderboard as render
     from harness.report.leaderboard import overview
     from harness.report.readme import suites_shown, with_overviews
+    from harness.run.suite import board_path
     from harness.storage.files import write_atomically
 
     results = output_dir / "results"
@@ -259,7 +221,7 @@ def leaderboard(
     overviews: dict[str, str] = {}
     for name, version in boards:  # versions rise, so the newest one's overview stays
         board = collect(results, name, version)
-        texts[_board_path(output_dir, name, version)] = render(board)
+        texts[board_path(output_dir, name, version)] = render(board)
         overviews[name] = overview(board)
     if in_readme:
         texts[shown] = with_overviews(shown, overviews.get)
@@ -302,21 +264,6 @@ def list_all(as_json: Json = False) -> None:
         typer.echo(one_line(f"not installed: {names}: {reason}"))
 
 
-def _board_path(output_dir: Path, suite: str, version: int) -> Path:
-    return output_dir / f"{suite}-v{version}.md"
-
-
-def _write_board(output_dir: Path, suite: str, version: int) -> "tuple[Path, Board]":
-    from harness.report.collect import collect
-    from harness.report.leaderboard import leaderboard as render
-    from harness.storage.files import write_atomically
-
-    path = _board_path(output_dir, suite, version)
-    board = collect(output_dir / "results", suite, version)
-    write_atomically(path, render(board))
-    return path, board
-
-
 def _show_board(console: "Console", path: Path) -> None:
     from rich.markdown import Markdown
 
@@ -328,8 +275,8 @@ def _show_board(console: "Console", path: Path) -> None:
         typer.echo(text)
 
 
-def tell_failures(failures: "Mapping[str, Failure]") -> None:
-    """Tells on the standard error what failed and why; with --debug, where in the code too."""
+def print_failures(failures: "Mapping[str, Failure]") -> None:
+    """Print on the standard error what failed and why; with --debug, the tracebacks too."""
     for label, failure in failures.items():
         if "HARNESS_DEBUG" in os.environ and failure.details:
             typer.echo(failure.details, err=True)
@@ -337,40 +284,9 @@ def tell_failures(failures: "Mapping[str, Failure]") -> None:
     typer.echo("harness: What is finished is kept; the same command tries the rest again.", err=True)
 
 
-def _guards(board: "Board") -> list[str]:
-    """For each scenario whose split lets training know of the test, or show what came after it, how much it does."""
-    from harness.report.leaderboard import guard, guarded
+def _leaks(board: "Board") -> list[str]:
+    """A line for each scenario whose training may have seen the test events or what came after them."""
+    from harness.report.time_guard import is_free_of_leakage, time_guard
 
-    found = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
-    return [f"{name}: {guard(result)}" for name, result in found.items() if not guarded(result)]
-
-
-def _print_plan(console: "Console", suite: "Suite", plan: "Plan") -> None:
-    here = len(plan.runs) - len(plan.missing)
-    # A line for all that lack the same.
-    skipped: dict[str, dict[str, None]] = {}
-    for each in plan.skipped:
-        skipped.setdefault(each.reason, {})[f"{each.method} on {each.scenario.name}"] = None
-    lines = [
-        f"{suite.id}: {suite.title}",
-        f"  runs:     {len(plan.runs)}, of which {here} are here already and {len(plan.missing)} are to be made",
-        f"  training: {len(plan.trainings)} to be trained, {len(plan.reused)} reused",
-        *(f"    train {training.label}" for training in plan.trainings),
-        *(f"    reuse {training.label}" for training in plan.reused),
-        *(f"  skipped:  {', '.join(runs)}: {reason}" for reason, runs in skipped.items()),
-    ]
-    console.print("\n".join(map(one_line, lines)))
-
-
-def _run_id(run: "Run | SkippedRun") -> str:
-    return f"{run.scenario.name}/{run.method}-seed{run.seed}"
-
-
-def _plan_json(plan: "Plan") -> dict[str, object]:
-    return {
-        "runs": len(plan.runs),
-        "missing": list(map(_run_id, plan.missing)),
-        "trained": [training.label for training in plan.trainings],
-        "reused": [training.label for training in plan.reused],
-        "skipped": {_run_id(each): each.reason for each in plan.skipped},
-    }
+    results = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
+    return [f"{name}: {time_guard(result)}" for name, result in results.items() if not is_free_of_leakage(result)]

@@ -1,11 +1,9 @@
-"""Prepared domains on disk: Parquet and a manifest, written whole, verified by fingerprint when read."""
+"""Prepared domains in the store: Parquet files named by the fingerprint of their content."""
 
-import json
-import os
-import shutil
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pydantic import TypeAdapter
@@ -19,124 +17,91 @@ from harness.data.streams import missing_file
 from harness.data.ties import HASHED, TieOrder
 from harness.errors import HarnessError
 from harness.storage.code_identity import code_digest
-from harness.storage.files import (
-    check_writable,
-    digest,
-    disk_full_errors,
-    folder_atomically,
-    temporary_folder,
-    write_atomically,
-)
-from harness.storage.locks import Tell, locked, tell_stderr
+from harness.storage.files import check_writable, digest, disk_full_errors, temporary_folder
+from harness.storage.store import Store
 
-_MANIFEST = "manifest.json"
-_NOTE = TypeAdapter(Preparation)
-#: Of stored timestamps; earlier versions stored seconds and did not say so.
-_TIME_UNIT = "ns"
+#: Kinds in the store: a domain by its fingerprint, and what a preparation gave by what it started from.
+DOMAIN, PREPARATION = "domain", "preparation"
+
+_PREPARATION = TypeAdapter(Preparation)
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A prepared domain in the store.
+class PreparedDomain:
+    """A domain in the store.
 
     Attributes:
-        made: what preparing it made and met.
-        fresh: whether it was prepared just now, rather than found.
+        preparation: counts, dropped rows, fingerprint and tie audit.
+        fresh: whether it was prepared just now rather than found in the store.
     """
 
-    made: Preparation
+    preparation: Preparation
     fresh: bool
 
 
-class DomainStore:
-    """Prepared domains below `root`, by fingerprint, and what each was prepared from."""
+def prepare_domain(
+    store: Store,
+    source: Source,
+    name: str,
+    k_core: int,
+    folder: Path,
+    report: ReadProgress = no_read_progress,
+    ties: TieOrder = HASHED,
+) -> PreparedDomain:
+    """Read, prepare and store a domain, unless that was done with the same files and the same code.
 
-    def __init__(self, root: Path, tell: Tell = tell_stderr) -> None:
-        self.root = root
-        self._tell = tell
+    Files count as the same if path, size and modification time are: hashing a large dump takes longer than using it.
 
-    def prepare(
-        self,
-        source: Source,
-        name: str,
-        k_core: int,
-        folder: Path,
-        report: ReadProgress = no_read_progress,
-        ties: TieOrder = HASHED,
-    ) -> Prepared:
-        """Reads, prepares and stores a domain, unless that was done with the same files and the same code.
+    Args:
+        store: where it goes.
+        source: how it is read.
+        name: the domain's name.
+        k_core: see `prepare_into`.
+        folder: the data folder.
+        report: progress callback.
+        ties: see `prepare_into`.
 
-        Files are the same if path, size and time of change are: to hash a large dump takes longer than to use it.
+    Raises:
+        HarnessError: a file is missing or broken, no interaction is left, or the store cannot be written to.
+    """
+    key = _origin(source, k_core, ties, folder)
+    if known := _read_preparation(store, key):
+        return PreparedDomain(known, fresh=False)
+    check_writable(store.root)
+    with store.locked(PREPARATION, key, f"preparing {name}"):
+        if known := _read_preparation(store, key):  # another command prepared it meanwhile
+            return PreparedDomain(known, fresh=False)
+        with disk_full_errors(store.root), temporary_folder(store.root / DOMAIN / name) as scratch:
+            preparation = prepare_into(scratch, source.open(name, folder, report), k_core, report, ties)
+            if not store.has(DOMAIN, preparation.fingerprint):
+                notes = {"label": name, "timed": preparation.timed}
+                with store.write(DOMAIN, preparation.fingerprint, notes) as final:
+                    for file in list(scratch.iterdir()):
+                        file.rename(final / file.name)
+        with store.write(PREPARATION, key, {"label": name, "preparation": preparation.as_json()}):
+            pass
+    return PreparedDomain(preparation, fresh=True)
 
-        Args:
-            source: where it comes from.
-            name: its name.
-            k_core: see `prepare_into`.
-            folder: the data folder.
-            report: told how far it is.
-            ties: see `prepare_into`.
 
-        Raises:
-            HarnessError: a file is missing or broken, nothing is left, or the store cannot be written to.
-        """
-        origin = _origin(source, k_core, ties, folder)
-        note = self.root / "prepared" / f"{origin}.json"
-        if known := self._known(note):
-            return Prepared(known, fresh=False)
-        check_writable(self.root)
-        with locked(self.root / "locks" / f"{origin}.lock", f"preparing {name}", self._tell):
-            if known := self._known(note):  # by another command meanwhile
-                return Prepared(known, fresh=False)
-            with disk_full_errors(self.root), temporary_folder(self.root / name) as scratch:
-                made = prepare_into(scratch, source.open(name, folder, report), k_core, report, ties)
-                self._keep(scratch, made, name)
-            _write_note(note, made)
-        return Prepared(made, fresh=True)
+def load_domain(store: Store, fingerprint: str, name: str) -> Domain:
+    """Load a stored domain and check its content against the fingerprint.
 
-    def _known(self, note: Path) -> Preparation | None:
-        known = _read_note(note)
-        return known if known is not None and _is_current(self.root / known.fingerprint) else None
-
-    def _keep(self, scratch: Path, made: Preparation, name: str) -> None:
-        """Moves what was prepared to the folder of its fingerprint, where it may stand already."""
-        final = self.root / made.fingerprint
-        if _is_current(final):
-            return
-        shutil.rmtree(final, ignore_errors=True)
-        manifest = {"fingerprint": made.fingerprint, "timed": made.timed, "time_unit": _TIME_UNIT, "name": name}
-        (scratch / _MANIFEST).write_text(json.dumps(manifest), encoding="utf-8")
-        with folder_atomically(final) as place:
-            for file in list(scratch.iterdir()):
-                file.rename(place / file.name)
-
-    def load(self, fingerprint: str, name: str, use: bool = True) -> Domain:
-        """Loads a stored domain and checks that its content is what the fingerprint says.
-
-        Args:
-            fingerprint: of the content.
-            name: the domain's name.
-            use: whether this counts as a use of it, by which it is known how long it has been of none.
-
-        Raises:
-            HarnessError: it is not stored, cannot be read, or has changed.
-        """
-        folder = self.root / fingerprint
-        hint = "Delete that folder and run the command again: it will be prepared anew."
-        try:
-            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-            domain = read_domain(folder, name, bool(manifest["timed"]))
-        except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
-            raise HarnessError(f"Prepared domain {folder} cannot be read ({type(error).__name__}).", hint) from error
-        if domain.fingerprint != fingerprint:
-            raise HarnessError(f"Prepared domain {folder} does not match its fingerprint.", hint)
-        if use:
-            with suppress(OSError):  # a store may be read-only
-                os.utime(folder / _MANIFEST)
-        return domain
+    Raises:
+        HarnessError: it is not stored, cannot be read, or has changed.
+    """
+    stored = store.read(DOMAIN, fingerprint)
+    hint = "Delete that folder and run the command again: it will be prepared anew."
+    try:
+        domain = read_domain(stored.folder, name, bool(stored.notes["timed"]))
+    except (OSError, KeyError, ValueError, TypeError, pa.ArrowException) as error:
+        raise HarnessError(f"Prepared domain {stored.folder} cannot be read ({type(error).__name__}).", hint) from error
+    if domain.fingerprint != fingerprint:
+        raise HarnessError(f"Prepared domain {stored.folder} does not match its fingerprint.", hint)
+    return domain
 
 
 def _origin(source: Source, k_core: int, ties: TieOrder, folder: Path) -> str:
-    """What a domain is prepared from: equal for equal options, files and code."""
+    """Key of a preparation: equal for equal options, files and code."""
     stats = []
     for path in source.files(folder):
         try:
@@ -155,25 +120,14 @@ def _origin(source: Source, k_core: int, ties: TieOrder, folder: Path) -> str:
     )
 
 
-def _is_current(folder: Path) -> bool:
-    """Whether a domain is stored there, as this version stores it."""
-    try:
-        return bool(json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))["time_unit"] == _TIME_UNIT)
-    except (OSError, ValueError, TypeError, KeyError):
-        return False
-
-
-def _write_note(note: Path, made: Preparation) -> None:
-    fields = made.as_json()
-    write_atomically(note, json.dumps({**fields, "sha256": digest(fields)}, indent=1))
-
-
-def _read_note(note: Path) -> Preparation | None:
-    """What was noted about an earlier preparation; None if there was none, or its note is of no use."""
-    try:
-        fields = json.loads(note.read_text(encoding="utf-8"))
-        if fields.pop("sha256", None) != digest(fields):
-            return None
-        return _NOTE.validate_python(fields)
-    except (OSError, ValueError, TypeError, AttributeError):
+def _read_preparation(store: Store, key: str) -> Preparation | None:
+    """An earlier preparation; None if there was none, its record is corrupt, or its domain is gone."""
+    if not store.has(PREPARATION, key):
         return None
+    try:
+        notes: Mapping[str, Any] = store.read(PREPARATION, key).notes
+        preparation = _PREPARATION.validate_python(notes["preparation"])
+    except (HarnessError, KeyError, ValueError):
+        store.remove(PREPARATION, key)
+        return None
+    return preparation if store.has(DOMAIN, preparation.fingerprint) else None

@@ -14,7 +14,7 @@ from harness.errors import HarnessError
 
 Floats32 = NDArray[np.float32]
 
-#: Up to so many items the index is exact.
+#: Largest catalogue with an exact index.
 EXACT_UP_TO = 1_000_000
 #: Users on whom an approximate index's recall is measured.
 _SAMPLE = 1000
@@ -27,7 +27,7 @@ _ROUNDING = 1e-6
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What an index is, and how much it finds.
+    """The kind of an index and its recall.
 
     Attributes:
         kind: `exact`, or the approximate index with its parameters.
@@ -36,7 +36,7 @@ class IndexReport:
         interval: the mean over all users, with 95 % confidence: Wilson's interval with each drawn user as one trial.
             A user's recall is a share, so it varies less than a trial does, and the interval errs on the wide side.
             None for an exact index.
-        users: how many users were drawn.
+        users: number of drawn users.
     """
 
     kind: str
@@ -58,7 +58,7 @@ class ItemIndex:
     Args:
         item_vectors: float32 [n_items, d].
         exact_up_to: catalogues of more items get an inverted-file index (faiss.IndexIVFFlat). It is built from a
-            fixed seed by the one thread that a worker has, so two runs have one index.
+            fixed seed by a worker's single thread, so that two runs have one index.
     """
 
     def __init__(self, item_vectors: Floats32, exact_up_to: int = EXACT_UP_TO) -> None:
@@ -80,27 +80,27 @@ class ItemIndex:
         return len(self._vectors)
 
     def tune(
-        self, queries: Floats32, histories: Sequences, n: int, least_recall: float, everybody: bool = False
+        self, queries: Floats32, histories: Sequences, n: int, least_recall: float, all_users: bool = False
     ) -> IndexReport:
-        """Makes an approximate index search as many lists as the recall takes, up to a quarter of them.
+        """Sets the number of lists that an approximate index searches to reach a recall, up to a quarter of them.
 
         Args:
             queries: float32 [n_users, d], of a random draw of users.
             histories: their histories, which are not counted.
             n: nearest items of each user, outside the history, that should be found.
             least_recall: the recall to reach.
-            everybody: the draw is all users there are, so that its recall is theirs.
+            all_users: the queries are of all users, so that the recall is exact.
 
         Raises:
             HarnessError: a quarter of the lists does not reach it.
         """
         if not self._lists:
             return IndexReport("exact", 1.0)
-        thresholds, wanted = self._thresholds(queries, histories, n)
+        thresholds, targets = self._thresholds(queries, histories, n)
         probes = min(8, self._lists)
         while True:
             self._index.nprobe = probes
-            recall = float(np.mean(self._hits(queries, histories, n, thresholds, wanted) / wanted))
+            recall = float(np.mean(self._hits(queries, histories, n, thresholds, targets) / targets))
             if recall >= least_recall or 2 * probes > max(8, self._lists // 4):
                 break
             probes *= 2
@@ -108,14 +108,14 @@ class ItemIndex:
             raise HarnessError(
                 f"The approximate index finds only {recall:.4f} of what an exact one finds, "
                 f"and the suite asks for {least_recall}.",
-                "Lower the suite's least_recall to accept that; it is said in the results.",
+                "Lower the suite's least_recall to accept that; results record it.",
             )
         low, high = proportion_confint(recall * len(queries), len(queries), method="wilson")
-        interval = (recall, recall) if everybody else (float(low), float(high))
+        interval = (recall, recall) if all_users else (float(low), float(high))
         return IndexReport(f"IVF{self._lists},Flat nprobe={probes}", recall, interval, len(queries))
 
     def scores(self, queries: Floats32, n: int) -> Floats32:
-        """Dot products of queries with the items found: at least the n nearest, and all found that tie with the last.
+        """Dot products of queries with the items found: at least the n nearest, with all that tie with the last.
 
         Args:
             queries: float32 [n_queries, d].
@@ -136,36 +136,36 @@ class ItemIndex:
             if asked == n_items or not ties_go_on.any():
                 break
             asked = min(2 * asked, n_items)
-        found = np.full((len(queries), n_items), -np.inf, dtype=np.float32)
-        rows, places = np.nonzero(items >= 0)  # -1 where there was nothing more to find
-        found[rows, items[rows, places]] = scores[rows, places]
-        return found
+        full = np.full((len(queries), n_items), -np.inf, dtype=np.float32)
+        rows, columns = np.nonzero(items >= 0)  # -1 where the index found no more
+        full[rows, items[rows, columns]] = scores[rows, columns]
+        return full
 
     def _thresholds(self, queries: Floats32, histories: Sequences, n: int) -> tuple[NDArray[np.float64], Ints]:
-        """For each user, the dot product of the n-th nearest item outside the history, less what rounding may take off,
-        and n, or how many items there are: float64 and int64 [n_users].
+        """For each user, the dot product of the n-th nearest item outside the history less a rounding margin, and the
+        number of items to find (n, or fewer): float64 and int64 [n_users].
         """
-        thresholds, wanted = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
+        thresholds, targets = np.empty(len(queries)), np.empty(len(queries), dtype=np.int64)
         for row, query in enumerate(queries):
             exact = self._vectors @ query
             outside = np.delete(exact, np.unique(histories[row]))
-            wanted[row] = max(1, min(n, len(outside)))
-            nearest = np.partition(outside, -wanted[row])[-wanted[row]] if len(outside) else -np.inf
+            targets[row] = max(1, min(n, len(outside)))
+            nearest = np.partition(outside, -targets[row])[-targets[row]] if len(outside) else -np.inf
             thresholds[row] = nearest - _ROUNDING * np.abs(exact).max()
-        return thresholds, wanted
+        return thresholds, targets
 
     def _hits(
-        self, queries: Floats32, histories: Sequences, n: int, thresholds: NDArray[np.float64], wanted: Ints
+        self, queries: Floats32, histories: Sequences, n: int, thresholds: NDArray[np.float64], targets: Ints
     ) -> Ints:
-        """How many of the nearest items outside the history are found: int64 [n_users]. Of items that tie for the last
-        place, any will do.
+        """Number of the nearest items outside the history that are found: int64 [n_users]. Of items that tie for the
+        last place, any counts.
         """
         hits = []
         size = max(1, _BLOCK_SCORES // len(self))
         for rows in np.array_split(np.arange(len(queries)), math.ceil(len(queries) / size)):
-            barred = histories.select(rows)
-            found = self.scores(queries[rows], n + int(barred.lengths.max(initial=0)))
-            found[barred.users, barred.items] = -np.inf
-            hits.append(np.count_nonzero(found >= thresholds[rows, None], axis=1))
-        counted: Ints = np.minimum(np.concatenate(hits), wanted)
-        return counted
+            seen = histories.select(rows)
+            scores = self.scores(queries[rows], n + int(seen.lengths.max(initial=0)))
+            scores[seen.users, seen.items] = -np.inf
+            hits.append(np.count_nonzero(scores >= thresholds[rows, None], axis=1))
+        counts: Ints = np.minimum(np.concatenate(hits), targets)
+        return counts

@@ -1,4 +1,4 @@
-"""Asks a scorer for scores, in blocks of users, and turns them into ranks."""
+"""Ranks and recommendation lists from a scorer, in blocks of users."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.domain import Ints
+from harness.data.domain import Ints, Sequences
 from harness.evaluation.ann_index import EXACT_UP_TO, IndexReport, ItemIndex, sample_users
 from harness.methods.api import DotProduct, Scorer, VectorScorer
 from harness.methods.artefact import StepCallback, no_progress
 from harness.protocol.candidates import draw_some, seen_mask
 from harness.protocol.metrics import ndcg
 from harness.protocol.ranks import MISSED, InvalidScoresError, Ranks, check_scores, rank_among
+from harness.protocol.recommendations import top_items
 from harness.protocol.split import DomainTraining, HeldOut, Histories
 
 #: Scores held at once: 64 MB of float32.
@@ -29,17 +30,58 @@ def rank_full(
         held_out: n_users held-out events.
         n_items: size of the catalogue.
         keep_history: leave items of the history in, as RecBole does for sequential models.
-        report: told of how many users are ranked.
+        report: progress callback, (users ranked, users).
 
     Raises:
         InvalidScoresError: NaN, or scores of the wrong shape or type.
     """
     parts = []
-    for histories, rows in _blocks(held_out, n_items):
-        scores = check_scores(scorer.score(histories, None), (len(rows), n_items))
+    for histories, rows, scores in _full_scores(scorer, held_out, n_items):
         parts.append(rank_among(scores, held_out.targets[rows], None if keep_history else histories.sequences))
         report(int(rows[-1]) + 1, len(held_out.targets))
     return Ranks.joined(parts)
+
+
+def rank_and_recommend(
+    scorer: Scorer, held_out: HeldOut, n_items: int, length: int, report: StepCallback = no_progress
+) -> tuple[Ranks, Ints]:
+    """Ranks as `rank_full` does, and takes each user's recommendation list from the same scores.
+
+    The lists are over what is ranked: the whole catalogue less the history, of which the held-out item is not removed.
+    Equal scores are listed in the order of item indices, so a list may hold a held-out item whose rank is an
+    expectation over ties.
+
+    Args:
+        scorer: the fitted method.
+        held_out: n_users held-out events.
+        n_items: size of the catalogue.
+        length: items in each list.
+        report: progress callback, (users ranked, users).
+
+    Returns:
+        The ranks, and int64 [n_users, length], best first, -1 after the last recommended item.
+
+    Raises:
+        InvalidScoresError: NaN, or scores of the wrong shape or type.
+    """
+    parts, lists = [], []
+    for histories, rows, scores in _full_scores(scorer, held_out, n_items):
+        targets = held_out.targets[rows]
+        parts.append(rank_among(scores, targets, histories.sequences))
+        lists.append(top_items(scores, length, _without(histories.sequences, targets)))
+        report(int(rows[-1]) + 1, len(held_out.targets))
+    return Ranks.joined(parts), np.concatenate(lists)
+
+
+def _full_scores(scorer: Scorer, held_out: HeldOut, n_items: int) -> Iterator[tuple[Histories, Ints, NDArray[Any]]]:
+    """Histories, rows and scores over the catalogue, a block of users at a time."""
+    for histories, rows in _blocks(held_out, n_items):
+        yield histories, rows, check_scores(scorer.score(histories, None), (len(rows), n_items))
+
+
+def _without(histories: Sequences, targets: Ints) -> Sequences:
+    """Histories without each user's held-out item (int64 [n_users])."""
+    return histories.where(histories.items != targets[histories.users])
 
 
 def rank_candidates(
@@ -50,19 +92,18 @@ def rank_candidates(
     Args:
         scorer: the fitted method.
         held_out: n_users held-out events.
-        candidates: int64 [n_users, n_candidates]; each row should hold the user's held-out item once (where it
-            is not there, the rank given means nothing).
-        n_items: size of the catalogue: a scorer may score all of it to score a few, so blocks are cut for that.
-        report: told of how many users are ranked.
+        candidates: int64 [n_users, n_candidates]; each row must hold the user's held-out item once.
+        n_items: size of the catalogue; blocks are sized by it, as a scorer may score all items to score a few.
+        report: progress callback, (users ranked, users).
 
     Raises:
         InvalidScoresError: NaN, or scores of the wrong shape or type.
     """
     parts = []
     for histories, rows in _blocks(held_out, n_items):
-        own = candidates[rows]
-        scores = check_scores(scorer.score(histories, own), (len(rows), own.shape[1]))
-        columns = (own == held_out.targets[rows, None]).argmax(axis=1)
+        block = candidates[rows]
+        scores = check_scores(scorer.score(histories, block), block.shape)
+        columns = (block == held_out.targets[rows, None]).argmax(axis=1)
         parts.append(rank_among(scores, columns))
         report(int(rows[-1]) + 1, len(held_out.targets))
     return Ranks.joined(parts)
@@ -76,13 +117,14 @@ def rank_retrieved(
     exact_up_to: int = EXACT_UP_TO,
     report: StepCallback = no_progress,
 ) -> tuple[Ranks, IndexReport]:
-    """Ranks among the items outside the history that an index finds nearest; not among them is a miss.
+    """Ranks among the items outside the history that an index finds nearest; a held-out item not among them is a miss.
 
-    Two stages: the index retrieves with the scorer's vectors, then the scorer scores what was retrieved.
+    Two stages: the index retrieves with the scorer's vectors, then the scorer scores the retrieved items.
 
     Items that tie for the last places share them fairly. A held-out item among them is in with the probability
     places / ties (`Ranks.chance`), and ranked among as many candidates as any other. Which of the others are in is
-    drawn by a hash of user and item: of no account where the scores are the dot products, as all of them tie again.
+    drawn by a hash of user and item; where the scores are the dot products, all of them tie again and the draw
+    changes nothing.
 
     Args:
         scorer: the fitted method.
@@ -90,16 +132,16 @@ def rank_retrieved(
         size: items retrieved a user; fewer for a user with fewer outside the history, or found by the index.
         least_recall: what an approximate index must find of what an exact one finds.
         exact_up_to: catalogues of more items get an approximate index.
-        report: told of how many users are ranked.
+        report: progress callback, (users ranked, users).
 
     Raises:
         HarnessError: an approximate index finds too little.
         InvalidScoresError: NaN, or scores of the wrong shape or type.
     """
     index = ItemIndex(scorer.item_vectors(), exact_up_to)
-    drawn = held_out.histories.select(sample_users(len(held_out.targets)))
-    everybody = len(drawn) == len(held_out.targets)
-    index_report = index.tune(scorer.history_vectors(drawn), drawn.sequences, size, least_recall, everybody)
+    sample = held_out.histories.select(sample_users(len(held_out.targets)))
+    all_users = len(sample) == len(held_out.targets)
+    index_report = index.tune(scorer.history_vectors(sample), sample.sequences, size, least_recall, all_users)
     parts = []
     for histories, rows in _blocks(held_out, len(index)):
         parts.append(_rank_nearest(scorer, index, histories, held_out.targets[rows], size))
@@ -109,13 +151,13 @@ def rank_retrieved(
 
 def _rank_nearest(scorer: VectorScorer, index: ItemIndex, histories: Histories, targets: Ints, size: int) -> Ranks:
     users = np.arange(len(targets))
-    barred = seen_mask(histories.sequences, len(index))
-    barred[users, targets] = False
-    # So many that `size` are left when the histories are taken out.
-    scores = index.scores(scorer.history_vectors(histories), size + int(barred.sum(axis=1).max()))
+    excluded = seen_mask(histories.sequences, len(index))
+    excluded[users, targets] = False
+    # Ask for enough items that `size` are left without the histories.
+    scores = index.scores(scorer.history_vectors(histories), size + int(excluded.sum(axis=1).max()))
     if np.isnan(scores.max()):
         raise InvalidScoresError("dot products of history and item vectors hold NaN")
-    candidates, chance = _nearest(np.where(barred, -np.inf, scores), targets, histories.users, size)
+    candidates, chance = _nearest(np.where(excluded, -np.inf, scores), targets, histories.users, size)
     retrieved = candidates[users, targets]
     above, tied = np.full(len(targets), MISSED), np.zeros(len(targets), dtype=np.int64)
     counts = candidates.sum(axis=1)
@@ -123,11 +165,11 @@ def _rank_nearest(scorer: VectorScorer, index: ItemIndex, histories: Histories, 
     for count in np.unique(counts[counts > 0]).tolist():
         group = np.flatnonzero(counts == count)
         items = np.nonzero(candidates[group])[1].reshape(-1, count)
-        if getattr(type(scorer), "score", None) is DotProduct.score:  # they are known already
+        if getattr(type(scorer), "score", None) is DotProduct.score:  # known already
             final = np.take_along_axis(scores[group], items, axis=1)
         else:
             final = check_scores(scorer.score(histories.select(group), items), items.shape)
-        # A user whose item was not retrieved is scored like the others, and counted as a miss.
+        # A user whose item was not retrieved is scored like the others and counted as a miss.
         ranks = rank_among(final, (items == targets[group, None]).argmax(axis=1))
         above[group] = np.where(retrieved[group], ranks.above, MISSED)
         tied[group] = np.where(retrieved[group], ranks.tied, 0)
@@ -150,8 +192,8 @@ def _nearest(
     Args:
         nearness: float [n_users, n_items]; -inf is no candidate.
         targets: int64 [n_users], the held-out items.
-        users: int64 [n_users], by whom a draw among ties is keyed.
-        size: items a user, where there are as many.
+        users: int64 [n_users], the key of a draw among ties.
+        size: items per user, or all where there are fewer.
 
     Returns:
         bool [n_users, n_items], with a held-out item that ties for the last places always in; and float64 [n_users],
@@ -162,23 +204,23 @@ def _nearest(
     border = np.partition(nearness, n_items - size, axis=1)[:, n_items - size]
     candidates = nearness > border[:, None]
     ties = (nearness == border[:, None]) & (border > -np.inf)[:, None]
-    places, n_ties = size - candidates.sum(axis=1), ties.sum(axis=1)
+    n_free, n_ties = size - candidates.sum(axis=1), ties.sum(axis=1)
     chance = np.ones(len(targets))
-    for row in np.flatnonzero(n_ties > places):
+    for row in np.flatnonzero(n_ties > n_free):
         tied, target = np.flatnonzero(ties[row]), targets[row]
         ties[row] = False
         held_out = tied == target
         if held_out.any():
-            chance[row] = places[row] / n_ties[row]
+            chance[row] = n_free[row] / n_ties[row]
             ties[row, target] = True
-        ties[row, draw_some(tied[~held_out], int(users[row]), int(places[row] - held_out.sum()))] = True
+        ties[row, draw_some(tied[~held_out], int(users[row]), int(n_free[row] - held_out.sum()))] = True
     return candidates | ties, chance
 
 
 def validation_ndcg(scorer: Scorer, domain: DomainTraining) -> float:
     """Mean NDCG@10 on the validation events of one domain, full catalogue: the one selection rule.
 
-    A domain must have validation events: under a temporal split a source may have none, and cannot select then.
+    The domain must have validation events; under a temporal split a source may have none.
     """
     return float(ndcg(rank_full(scorer, domain.validation, len(domain.catalogue)), 10).mean())
 

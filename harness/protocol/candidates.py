@@ -1,46 +1,48 @@
-"""Which items the held-out item is ranked among: full, full-history-kept, sampled-N, retrieved-N."""
+"""Names of candidate sets, and the drawing of negatives."""
 
 import hashlib
 import math
 import re
-from dataclasses import dataclass
+from importlib.metadata import EntryPoint
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.domain import Ints, Sequences
 from harness.errors import HarnessError
+from harness.extensions import CANDIDATE_SETS, extensions
 
 
-@dataclass(frozen=True)
-class CandidateSet:
-    """A rule for candidates, written `full`, `full-history-kept`, `sampled-30` or `retrieved-100`.
+def find_candidate_set(name: str) -> tuple[EntryPoint, int]:
+    """The entry point of a candidate set by its name in a suite file, and the number in the name.
 
-    Attributes:
-        kind: full, full-history-kept, sampled or retrieved.
-        size: number of candidates with the held-out item (sampled), or asked of the index (retrieved); 0 for full.
+    An entry point `sampled-N` stands for all of `sampled-2`, `sampled-3`, ...; one without -N for its name alone.
+
+    Returns:
+        The entry point, and N, or 0 for a name without a number.
+
+    Raises:
+        HarnessError: there is no such candidate set, or N is below 2.
     """
+    entries = extensions(CANDIDATE_SETS)
+    if name in entries and not name.endswith("-N"):
+        return entries[name], 0
+    match = re.fullmatch(r"(.+)-(\d{1,9})", name)
+    if match is None or f"{match[1]}-N" not in entries or int(match[2]) < 2:
+        raise HarnessError(
+            f"Unknown candidates {name!r}.", f"Write {_alternatives(list(entries))}, with N of 2 or more."
+        )
+    return entries[f"{match[1]}-N"], int(match[2])
 
-    kind: str
-    size: int = 0
 
-    @classmethod
-    def parse(cls, name: str) -> "CandidateSet":
-        """Reads the written form.
+def candidate_count(name: str) -> int:
+    """The number at the end of a candidate set's name, 0 without one: 30 for `sampled-30`."""
+    match = re.search(r"-(\d{1,9})$", name)
+    return int(match[1]) if match else 0
 
-        Raises:
-            HarnessError: it is none of these forms, or its size is below 2.
-        """
-        match = re.fullmatch(r"full|full-history-kept|(sampled|retrieved)-(\d{1,9})", name)
-        if match is None or (match[1] and int(match[2]) < 2):
-            raise HarnessError(
-                f"Unknown candidates {name!r}.",
-                "Write full, full-history-kept, sampled-N or retrieved-N, with N of 2 or more.",
-            )
-        return cls(match[1], int(match[2])) if match[1] else cls(name)
 
-    def __str__(self) -> str:
-        return f"{self.kind}-{self.size}" if self.size else self.kind
+def _alternatives(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else "".join(names)
 
 
 def seen_mask(histories: Sequences, n_items: int) -> NDArray[np.bool_]:
@@ -56,13 +58,13 @@ def sample_candidates(histories: Sequences, targets: Ints, n_items: int, size: i
     A user's draws 0, 1, 2, ... are items hashed from (seed, user, draw); the first size - 1 that are new, not held
     out and not in the history are the negatives: a uniform draw without replacement that is the same on any machine
     and under any version of any library, and whose cost does not grow with the catalogue.
-    Rows are sorted by item, so that a candidate's place says nothing about which one was held out.
+    Rows are sorted by item, so that a candidate's position says nothing about which one was held out.
 
     Args:
         histories: the users' items before the held-out event.
         targets: int64 [n_users], the held-out items.
         n_items: size of the catalogue.
-        size: candidates a user, the held-out item included.
+        size: candidates per user, the held-out item included.
         seed: the draw's seed.
 
     Returns:
@@ -73,8 +75,8 @@ def sample_candidates(histories: Sequences, targets: Ints, n_items: int, size: i
     """
     # A key for each (user, item) that may not be drawn.
     users = np.concatenate([histories.users, np.arange(len(targets))])
-    barred = np.unique(users * n_items + np.concatenate([histories.items, targets]))
-    free = n_items - np.bincount(barred // n_items, minlength=len(targets))
+    excluded = np.unique(users * n_items + np.concatenate([histories.items, targets]))
+    free = n_items - np.bincount(excluded // n_items, minlength=len(targets))
     short = int((free < size - 1).sum())
     if short:
         raise HarnessError(
@@ -88,10 +90,10 @@ def sample_candidates(histories: Sequences, targets: Ints, n_items: int, size: i
     while len(lacking):
         incomplete = []
         for rows in np.array_split(lacking, math.ceil(len(lacking) * draws / 2**22)):
-            taken, enough = _first_new(_draws(seed, rows, draws, n_items), rows, barred, n_items, size - 1)
-            drawn[rows[enough], : size - 1] = taken[enough]
-            incomplete.append(rows[~enough])
-        # The others draw on: more draws begin with the same ones.
+            negatives, complete = _first_new(_draws(seed, rows, draws, n_items), rows, excluded, n_items, size - 1)
+            drawn[rows[complete], : size - 1] = negatives[complete]
+            incomplete.append(rows[~complete])
+        # More draws begin with the same ones, so the other users draw again.
         lacking, draws = np.concatenate(incomplete), 2 * draws
     drawn.sort(axis=1)
     return drawn
@@ -100,39 +102,39 @@ def sample_candidates(histories: Sequences, targets: Ints, n_items: int, size: i
 def draw_some(items: Ints, user: int, n: int) -> Ints:
     """n of some distinct items, uniform and without replacement: those with the lowest hash of (user, item).
 
-    The same on any machine, and it does not matter in what order the items come.
+    The draw is the same on any machine and does not depend on the order of the items.
     """
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is the point
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is intended
         state = _mix(np.array([user + 1], dtype=np.uint64) * _GOLDEN)
         keys = _mix(state ^ _mix((items.astype(np.uint64) + np.uint64(1)) * _GOLDEN))
     drawn: Ints = items[np.argsort(keys, kind="stable")[:n]]
     return drawn
 
 
-def _first_new(items: Ints, users: Ints, barred: Ints, n_items: int, wanted: int) -> tuple[Ints, NDArray[np.bool_]]:
-    """The first draws of each row that are neither barred nor repeated.
+def _first_new(items: Ints, users: Ints, excluded: Ints, n_items: int, n: int) -> tuple[Ints, NDArray[np.bool_]]:
+    """The first n draws of each row that are neither excluded nor repeated.
 
     Args:
         items: int64 [n_users, n_draws].
         users: int64 [n_users], the row's user.
-        barred: int64, sorted keys user * n_items + item.
+        excluded: int64, sorted keys user * n_items + item.
         n_items: size of the catalogue.
-        wanted: draws a row.
+        n: items per row.
 
     Returns:
-        int64 [n_users, wanted], and which rows have as many: bool [n_users]; the others' items mean nothing.
+        int64 [n_users, n], and which rows have that many: bool [n_users]; the items of other rows are meaningless.
     """
     keys = users[:, None] * n_items + items
-    place = np.minimum(np.searchsorted(barred, keys), len(barred) - 1)
-    good = barred[place] != keys
+    index = np.minimum(np.searchsorted(excluded, keys), len(excluded) - 1)
+    new = excluded[index] != keys
     order = np.argsort(items, axis=1, kind="stable")
     ordered = np.take_along_axis(items, order, axis=1)
     repeated = np.zeros(items.shape, dtype=bool)
     np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
-    good &= ~repeated
-    # The good ones first, in the order they were drawn.
-    first = np.argsort(~good, axis=1, kind="stable")[:, :wanted]
-    return np.take_along_axis(items, first, axis=1), good.sum(axis=1) >= wanted
+    new &= ~repeated
+    # New items first, in the order they were drawn.
+    first = np.argsort(~new, axis=1, kind="stable")[:, :n]
+    return np.take_along_axis(items, first, axis=1), new.sum(axis=1) >= n
 
 
 def candidates_digest(candidates: Ints) -> str:
@@ -145,7 +147,7 @@ def _draws(seed: int, users: Ints, n_draws: int, n_items: int) -> Ints:
 
     The modulus favours some items by less than n_items / 2^64.
     """
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is the point
+    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is intended
         user_state = _mix(
             _mix(np.array([seed], dtype=np.uint64) + _GOLDEN) ^ (users.astype(np.uint64) + np.uint64(1)) * _GOLDEN
         )

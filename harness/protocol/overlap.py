@@ -1,4 +1,4 @@
-"""Users that domains share: kept, or each left in one domain only."""
+"""Users that domains share: kept in all of them, or in one domain only."""
 
 import hashlib
 from collections import defaultdict
@@ -13,18 +13,18 @@ from harness.protocol.split import DomainTraining
 OVERLAPS = ("kept", "none")
 
 
-def people(domain: Domain | DomainTraining, users: str | None) -> list[str]:
-    """Names of a domain's users that are equal in two domains only if the person is.
+def person_ids(domain: Domain | DomainTraining, users: str | None) -> list[str]:
+    """Ids of a domain's users that are equal in two domains only for one person.
 
     Args:
         domain: its user ids.
-        users: whose ids they are, or None where they are the domain's own.
+        users: the name of the shared id space, or None where the ids are the domain's own.
     """
     return [f"{_prefix(domain, users)}{user}" for user in domain.user_ids]
 
 
-def own_ids(domain: DomainTraining, users: str | None) -> list[str]:
-    """The ids that a domain's files have for its users, of a domain whose user ids are `people`'s."""
+def user_ids_in_files(domain: DomainTraining, users: str | None) -> list[str]:
+    """The ids that a domain's files have for its users, of a domain whose user ids are `person_ids`."""
     return [user.removeprefix(_prefix(domain, users)) for user in domain.user_ids]
 
 
@@ -33,25 +33,25 @@ def _prefix(domain: Domain | DomainTraining, users: str | None) -> str:
 
 
 def without_overlap(domains: Mapping[str, Domain], users: Mapping[str, str | None], seed: int) -> dict[str, Domain]:
-    """Leaves each shared user in one of the domains, by a draw that is the same on any machine.
+    """Keeps each shared user in one of the domains, by a draw that is the same on any machine.
 
-    Catalogues stay whole, and the k-core is not taken again: an item may be left with few interactions.
+    Catalogues stay whole and the k-core is not applied again: an item may be left with few interactions.
 
     Args:
         domains: by name.
-        users: whose ids each domain's user ids are; see `people`.
+        users: the id space of each domain's user ids; see `person_ids`.
         seed: the draw's seed.
 
     Returns:
-        The domains, by name; one that shares nobody is as it was.
+        The domains, by name; one without shared users is unchanged.
     """
-    names = {name: people(domain, users[name]) for name, domain in domains.items()}
+    names = {name: person_ids(domain, users[name]) for name, domain in domains.items()}
     homes: dict[str, list[str]] = defaultdict(list)
     for name in sorted(names):
         for person in names[name]:
             homes[person].append(name)
     return {
-        name: _only(domain, np.array([_home(p, homes[p], seed) == name for p in names[name]], dtype=bool))
+        name: _with_users(domain, np.array([_home(p, homes[p], seed) == name for p in names[name]], dtype=bool))
         for name, domain in domains.items()
     }
 
@@ -63,16 +63,17 @@ def _home(person: str, homes: list[str], seed: int) -> str:
     return homes[drawn % len(homes)]
 
 
-def _only(domain: Domain, stays: NDArray[np.bool_]) -> Domain:
-    if stays.all():
+def _with_users(domain: Domain, kept: NDArray[np.bool_]) -> Domain:
+    """The domain with some of its users (bool [n_users])."""
+    if kept.all():
         return domain
-    left = np.flatnonzero(stays)
-    train_only = np.flatnonzero(np.isin(left, domain.train_only))
+    users = np.flatnonzero(kept)
+    train_only = np.flatnonzero(np.isin(users, domain.train_only))
     return Domain(
         domain.name,
         domain.catalogue,
-        tuple(domain.user_ids[user] for user in left),
-        domain.interactions.select(left),
+        tuple(domain.user_ids[user] for user in users),
+        domain.interactions.select(users),
         domain.timed,
         tuple(train_only.tolist()),
     )

@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from harness.data.domain import Ints, Sequences
 
-#: `above` of a held-out item that was not among the candidates: past every cutoff, however few there were.
+#: `above` of a held-out item that was not among the candidates: past every cutoff.
 MISSED = int(np.iinfo(np.int32).max)
-#: Scores counted at once, so that they are read from the processor's cache: 2 MB of float32.
+#: Scores counted at once, so that they stay in the processor's cache: 2 MB of float32.
 _CACHED_SCORES = 2**19
 
 
@@ -72,52 +72,52 @@ def check_scores(scores: ArrayLike, shape: tuple[int, ...]) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
         raise InvalidScoresError(f"scores are of type {array.dtype}, not real numbers")
     if array.shape != shape:
-        raise InvalidScoresError(f"scores have shape {list(array.shape)} where {list(shape)} was asked for")
+        raise InvalidScoresError(f"scores have shape {list(array.shape)}, not {list(shape)}")
     return array
 
 
-def rank_among(scores: NDArray[Any], columns: Ints, barred: Sequences | None = None) -> Ranks:
+def rank_among(scores: NDArray[Any], columns: Ints, excluded: Sequences | None = None) -> Ranks:
     """Ranks the item in one column of each row among the row's candidates.
 
-    Every column is counted, and what is no candidate is taken off again: that reads the scores three times, where a
-    mask over them all would be made, read and thrown away for each of these. A held-out item with the score -inf was
-    not recommended, and is a miss: it shares no rank with others of that kind.
+    Every column is counted, and the excluded ones are subtracted: that reads the scores three times, and makes no
+    mask over all of them. A held-out item with the score -inf was not recommended and is a miss: it does not tie with
+    other items of that score.
 
     Args:
         scores: real numbers [n_users, n_candidates]; compared as they are, so integers of any size are exact.
         columns: int64 [n_users], the held-out item's column.
-        barred: for each user, columns that are no candidates; the held-out item always is one. None: all are.
+        excluded: for each user, columns that are not candidates; the held-out item always is one. None: there are none.
 
     Raises:
         InvalidScoresError: a NaN among the candidates' scores.
     """
     n_users, n_candidates = scores.shape
-    own = scores[np.arange(n_users), columns]
+    held_out = scores[np.arange(n_users), columns]
     above, tied = np.empty(n_users, dtype=np.int64), np.empty(n_users, dtype=np.int64)
     nans = np.empty(n_users, dtype=np.int64)
     size = max(1, _CACHED_SCORES // n_candidates)
     for rows in (slice(start, start + size) for start in range(0, n_users, size)):
-        part, bar = scores[rows], own[rows, None]
-        above[rows] = np.count_nonzero(part > bar, axis=1)
-        tied[rows] = np.count_nonzero(part == bar, axis=1)
+        part, score = scores[rows], held_out[rows, None]
+        above[rows] = np.count_nonzero(part > score, axis=1)
+        tied[rows] = np.count_nonzero(part == score, axis=1)
         # The maximum is NaN if any score is.
         nans[rows] = np.isnan(part).sum(axis=1) if part.size and np.isnan(part.max()) else 0
     candidates = np.full(n_users, n_candidates)
-    if barred is not None:
-        keys = np.unique(barred.users * n_candidates + barred.items)
+    if excluded is not None:
+        keys = np.unique(excluded.users * n_candidates + excluded.items)
         users, items = keys // n_candidates, keys % n_candidates
-        apart = items != columns[users]
-        users, items = users[apart], items[apart]
-        for counts, held in (
-            (above, scores[users, items] > own[users]),
-            (tied, scores[users, items] == own[users]),
+        others = items != columns[users]
+        users, items = users[others], items[others]
+        for counts, counted in (
+            (above, scores[users, items] > held_out[users]),
+            (tied, scores[users, items] == held_out[users]),
             (nans, np.isnan(scores[users, items])),
             (candidates, np.ones(len(users), dtype=bool)),
         ):
-            counts -= np.bincount(users[held], minlength=n_users)
+            counts -= np.bincount(users[counted], minlength=n_users)
     if nans.any():
         raise InvalidScoresError("scores hold NaN, which has no rank")
-    missed = own == -np.inf
+    missed = held_out == -np.inf
     unscored = missed & (above == 0)
     return Ranks(
         np.where(missed, MISSED, above),

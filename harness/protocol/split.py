@@ -1,4 +1,4 @@
-"""Splits. Training data and test are cut by two functions, so that nobody need hold both at once."""
+"""Splits: training data and test events, cut by two functions so that no caller holds both."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from harness.errors import HarnessError
 
 @dataclass(frozen=True)
 class Histories:
-    """What is known of some users before an event: all a scorer may look at.
+    """Users' items before an event: all that a scorer may see.
 
     Attributes:
         users: int64 [n], dense user indices of the domain.
-        sequences: their items so far, in the same order.
+        sequences: their items so far, one row for each of `users`.
     """
 
     users: Ints
@@ -38,12 +38,12 @@ class Histories:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One event a user to predict.
+    """One event per user to predict.
 
     Attributes:
         histories: everything before the event.
         targets: int64 [n], the item of the event.
-        times: int64 [n], when it happened, in Unix nanoseconds; a place in the sequence where the domain is not timed.
+        times: int64 [n], Unix nanoseconds of the event; its position in the sequence where the domain is not timed.
     """
 
     histories: Histories
@@ -53,16 +53,16 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class DomainTraining:
-    """What a method may see of one domain: its catalogue, train, and the validation event of each user.
+    """The training data of one domain: its catalogue, train, and the validation event of each user.
 
     Attributes:
         name: the domain's name in the suite.
         catalogue: its items.
         user_ids: original user ids, in the order of the dense user index; one person has one id in all domains.
         train: every user's training events.
-        validation: the event to select settings and checkpoints by.
+        validation: the events that settings and checkpoints are selected by.
         fingerprint: of the domain's content.
-        split: what was held out, so that fingerprint and split together say what the training data are.
+        split: identity of the split; fingerprint and split together identify the training data.
         timed: whether timestamps are instants.
     """
 
@@ -77,19 +77,18 @@ class DomainTraining:
 
     @property
     def identity(self) -> str:
-        """Equal for equal training data: what an artefact trained on them names as its input."""
+        """Equal for equal training data; artefacts trained on them name it as their input."""
         return f"{self.fingerprint}/{self.split}"
 
     @property
     def selected_on_test(self) -> bool:
-        """Whether the validation events are the test events, as the split says by name."""
+        """Whether the validation events are the test events."""
         return self.split == SelectedOnTest().identity
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a method may see of a scenario. No test event is in it, nor reachable from it, unless its split is
-    `SelectedOnTest`.
+    """All that a method may see of a scenario. It holds no test event unless its split is `SelectedOnTest`.
 
     Attributes:
         target: name of the target domain.
@@ -110,8 +109,7 @@ class TrainingData:
 class Split(Protocol):
     """A rule for what is held out, the same for every domain of a scenario.
 
-    Training and test are cut by two functions, so that nobody need hold both at once; what they give are copies,
-    never views.
+    Training and test are cut by two methods, so that no caller holds both; they return copies, never views.
     """
 
     @property
@@ -120,7 +118,7 @@ class Split(Protocol):
         ...
 
     def training(self, domain: Domain) -> DomainTraining:
-        """What a method may see of a domain."""
+        """The training data of a domain."""
         ...
 
     def test(self, domain: Domain) -> HeldOut:
@@ -132,9 +130,8 @@ class Split(Protocol):
 class LeaveOneOut:
     """A user's last event is test, the last but one validation, the rest train.
 
-    A user with fewer than three events has nothing to train on, validate and test, and takes no part in
-    validation or test; the 5-core leaves no such user. Nor does a user of whom the source holds nothing out: all
-    events of such a user train.
+    A user with fewer than three events takes no part in validation or test; the 5-core leaves no such user. The same
+    holds for a user of whom the source holds nothing out: all events of such a user train.
     """
 
     @property
@@ -156,9 +153,9 @@ class LeaveOneOut:
 class SelectedOnTest:
     """Leave-one-out without a validation event: all but the last event train, and the last both validates and tests.
 
-    Settings and checkpoints are then chosen by the very events that are reported, so the figures are too good. It is
-    here to compare with work that was done so, such as WeaveRec's release (which trains on what is validation here,
-    and keeps the checkpoint with the best test NDCG). The test is that of leave-one-out, user by user.
+    Settings and checkpoints are then chosen by the reported events, so the figures are too good. Use it only to compare
+    with work that was done so, such as WeaveRec's release (which trains on what is validation here, and keeps the
+    checkpoint with the best test NDCG). The test events are those of leave-one-out.
     """
 
     @property
@@ -177,10 +174,10 @@ class SelectedOnTest:
 
 @dataclass(frozen=True)
 class Temporal:
-    """One pair of instants for every domain of a scenario: no training shows what came after a test event.
+    """One pair of instants for every domain of a scenario, so that no training event is later than a test event.
 
     Events before `validation_from` train; a user's first event in [validation_from, test_from) validates, and the
-    first from `test_from` on is test; an event at the very instant belongs to the later part. A user without any
+    first from `test_from` on is test; an event at exactly that instant belongs to the later part. A user without any
     event before the held-out one has no history to predict from and takes no part.
 
     Attributes:
@@ -219,7 +216,7 @@ class Temporal:
         return f"temporal/{as_seconds(self.validation_from)}/{as_seconds(self.test_from)}"
 
     def training(self, domain: Domain) -> DomainTraining:
-        """What happened before the first instant, and each user's first event between the two.
+        """The events before the first instant, and each user's first event between the two.
 
         Raises:
             HarnessError: the domain has no timestamps.
@@ -246,10 +243,10 @@ SPLITS = ("leave-one-out", "temporal", "leave-one-out-selected-on-test")
 
 
 def split_for(name: str, target: Domain) -> Split:
-    """The split of a scenario, which the target's timestamps decide.
+    """A split by name; the target's timestamps decide the instants of a temporal one.
 
     Raises:
-        HarnessError: an unknown split, or a target that cannot be split so.
+        HarnessError: an unknown split, or a target that cannot be split by it.
     """
     if name not in SPLITS:
         raise HarnessError.unknown("split", name, SPLITS)
@@ -272,12 +269,12 @@ def _training(split: Split, domain: Domain, train: Sequences, validation: HeldOu
 
 
 def _held_out(sequences: Sequences, users: Ints, events: Ints) -> HeldOut:
-    """The event at flat position events[u] of each of some users, with what the user did before it.
+    """The event at flat position events[u] of each of some users, with the user's events before it.
 
     Args:
         sequences: all users.
-        users: int64 [n], those who take part.
-        events: int64 [all users], a flat position each; that of a user who takes no part is not read.
+        users: int64 [n], the users who take part.
+        events: int64 [all users], flat positions; those of users who take no part are not read.
     """
     at = events[users]
     before = np.arange(len(sequences.items)) < np.repeat(events, sequences.lengths)

@@ -1,1 +1,1 @@
-"""What people read: always derived from result files, never typed."""
+"""Reports, all derived from result files."""

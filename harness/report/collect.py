@@ -1,32 +1,77 @@
-"""Result files of one suite, side by side."""
+"""The results of one suite, grouped by scenario and method."""
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 
 from harness.errors import HarnessError
-from harness.protocol.metrics import Floats, per_user
+from harness.protocol.metrics import Floats, find_list_metric, find_metric, is_list_metric
+from harness.protocol.recommendations import Recommendations
+from harness.results.check import difference
 from harness.results.failure import FailureRecord, is_failure, read_failure
-from harness.results.record import RankTable, RunResult, TestUsers, difference, read_result
+from harness.results.files import read_recommendations, read_result, result_path_of
+from harness.results.ranks_table import RankTable
+from harness.results.record import RunResult
+from harness.results.users import TestUsers
 
 
 @dataclass(frozen=True)
 class Entry:
-    """All seeds of one method on one scenario; the rows of its tables are of the same users in the same order."""
+    """All seeds of one method on one scenario; the rows of its tables are of the same users in the same order.
+
+    Attributes:
+        method: its name.
+        results: one per seed.
+        tables: ranks of each result.
+        paths: of each result file.
+    """
 
     method: str
     results: tuple[RunResult, ...]
     tables: tuple[RankTable, ...]
+    paths: tuple[Path, ...] = ()
 
-    def values(self, candidates: str, metric: str, members: str = "all") -> Floats | None:
-        """Per-user values over the users of a slice: float64 [n_seeds, n_users]; None if not measured or empty."""
-        if any(candidates not in table.ranks for table in self.tables):
+    def values(self, candidates: str, metric: str, slice_name: str = "all") -> Floats | None:
+        """Per-user values of a metric of ranks, such as `ndcg@10`, over the users of a slice.
+
+        Returns:
+            float64 [n_seeds, n_users]; None if the results lack these candidates or this slice, or it is empty.
+        """
+        function, k = find_metric(metric)
+        if any(candidates not in table.ranks or slice_name not in table.slices for table in self.tables):
             return None
-        rows = [per_user(table.ranks[candidates])[metric][table.slices[members]] for table in self.tables]
+        rows = [function(table.ranks[candidates], k)[table.slices[slice_name]] for table in self.tables]
         return np.stack(rows) if len(rows[0]) else None
+
+    def mean(self, candidates: str, metric: str, slice_name: str = "all") -> float | None:
+        """Mean of a metric of ranks or of recommendation lists over seeds and users.
+
+        A metric of lists is over the lists of all test users. None if the results lack what it needs.
+        """
+        if not is_list_metric(metric):
+            values = self.values(candidates, metric, slice_name)
+            return None if values is None else float(values.mean())
+        function, k = find_list_metric(metric)
+        if self.recommendations is None:
+            return None
+        return float(np.mean([np.nanmean(function(lists, k)) for lists in self.recommendations]))
+
+    @cached_property
+    def recommendations(self) -> tuple[Recommendations, ...] | None:
+        """The recommendation lists of each seed; None if one has none.
+
+        Raises:
+            HarnessError: a file of lists is missing, or is not the one that its result was made with.
+        """
+        lists = tuple(
+            read_recommendations(path, result, table.users)
+            for path, result, table in zip(self.paths, self.results, self.tables, strict=True)
+        )
+        kept = tuple(each for each in lists if each is not None)
+        return kept if len(kept) == len(self.results) else None
 
 
 @dataclass(frozen=True)
@@ -46,17 +91,22 @@ class Board:
     failures: tuple[FailureRecord, ...] = ()
 
     @property
+    def entries(self) -> list[Entry]:
+        """The entries of all scenarios, in order."""
+        return [entry for entries in self.scenarios.values() for entry in entries]
+
+    @property
     def results(self) -> list[RunResult]:
         """Every result, in order."""
-        return [r for entries in self.scenarios.values() for entry in entries for r in entry.results]
+        return [result for entry in self.entries for result in entry.results]
 
 
 class NoResultsError(HarnessError):
-    """There is nothing to make a board of."""
+    """There are no results to make a board of."""
 
 
 def boards_in(folder: Path, suite: str | None = None) -> list[tuple[str, int]]:
-    """Names and versions of the suites with results in a folder, or of one of them."""
+    """Names and versions of the suites with results in a folder, or the versions of one of them."""
     return sorted(
         (path.parent.name, int(path.name[1:]))
         for path in folder.glob(f"{suite or '*'}/v*")
@@ -65,7 +115,7 @@ def boards_in(folder: Path, suite: str | None = None) -> list[tuple[str, int]]:
 
 
 def results_in(folder: Path) -> frozenset[Path]:
-    """Paths of all results in a folder, from there on."""
+    """Paths of all results in a folder, relative to it."""
     return frozenset(path.relative_to(folder) for path in folder.glob("*/v*/*/*.json") if not is_failure(path))
 
 
@@ -74,21 +124,21 @@ def collect(folder: Path, suite: str, version: int) -> Board:
 
     Raises:
         NoResultsError: there are none.
-        HarnessError: one cannot be read, or results that should match do not.
+        HarnessError: a result cannot be read, or results of one scenario were made under different conditions.
     """
     home = folder / suite / f"v{version}"
     written = sorted(home.rglob("*.json"))
     paths = [path for path in written if not is_failure(path)]
     if not paths:
         raise NoResultsError(f"No results of {suite}/v{version} in {folder}.", f"Run: harness run --suite {suite}.")
-    for ranks in sorted(home.rglob("*.parquet")):
-        if ranks.name != "users.parquet" and not ranks.with_suffix(".json").is_file():
+    for parquet in sorted(home.rglob("*.parquet")):
+        expected = result_path_of(parquet)
+        if expected is not None and not expected.is_file():
             raise HarnessError(
-                f"No result file {ranks.with_suffix('.json')}, though its ranks are there.",
-                "Restore the file, or run the suite again.",
+                f"No result file {expected}, but {parquet.name} is there.", "Restore the file, or run the suite again."
             )
     read_users = cache(TestUsers.from_parquet)
-    found: dict[str, dict[str, list[tuple[RunResult, RankTable]]]] = defaultdict(lambda: defaultdict(list))
+    runs: dict[str, dict[str, list[tuple[RunResult, RankTable, Path]]]] = defaultdict(lambda: defaultdict(list))
     first: dict[str, tuple[Path, RunResult, RankTable]] = {}
     first_seed: dict[tuple[str, str], tuple[Path, RunResult]] = {}
     for path in paths:
@@ -104,16 +154,15 @@ def collect(folder: Path, suite: str, version: int) -> Board:
         seed_path, seed = first_seed.setdefault((scenario, result.method), (path, result))
         _check_same(path, _of_method(result), seed_path, _of_method(seed))
         _check_slices(path, table, other_path, other_table)
-        found[scenario][result.method].append((result, table))
+        runs[scenario][result.method].append((result, table, path))
     return Board(
         suite,
         version,
         {
             scenario: tuple(
-                Entry(method, tuple(r for r, _ in pairs), tuple(t for _, t in pairs))
-                for method, pairs in sorted(methods.items())
+                Entry(method, *map(tuple, zip(*seeds, strict=True))) for method, seeds in sorted(methods.items())
             )
-            for scenario, methods in sorted(found.items())
+            for scenario, methods in sorted(runs.items())
         },
         tuple(read_failure(path) for path in written if is_failure(path)),
     )
@@ -140,8 +189,8 @@ def _of_method(result: RunResult) -> dict[str, object]:
     }
 
 
-def _check_same(path: Path, own: dict[str, object], other_path: Path, others: dict[str, object]) -> None:
-    for aspect, value in own.items():
+def _check_same(path: Path, conditions: dict[str, object], other_path: Path, others: dict[str, object]) -> None:
+    for aspect, value in conditions.items():
         if value != others[aspect]:
             raise HarnessError(
                 f"{path} and {other_path} were made with different {aspect} ({difference(value, others[aspect])}): "
@@ -151,8 +200,9 @@ def _check_same(path: Path, own: dict[str, object], other_path: Path, others: di
 
 
 def _check_slices(path: Path, table: RankTable, other_path: Path, other: RankTable) -> None:
-    """The rows are of the same users already: all results of a scenario share one file of them."""
-    if any((members != other.slices[name]).any() for name, members in table.slices.items()):
+    """Compares the slices that both have. The rows are of the same users: results of a scenario share their file."""
+    common = table.slices.keys() & other.slices.keys()
+    if any((table.slices[name] != other.slices[name]).any() for name in common):
         raise HarnessError(
             f"{path} and {other_path} put the same users into different slices: they cannot stand in one table.",
             "Run the suite again, or delete the one that does not belong.",

@@ -1,23 +1,23 @@
-"""Tables and plots of domains, for people."""
+"""Tables and plots of domain statistics."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tabulate import tabulate
 
 from harness.data.domain import Domain
 from harness.data.statistics import DomainOverlap, DomainStatistics, lengths, popularity
 from harness.data.times import as_day
 from harness.errors import HarnessError
+from harness.report.markdown import table
 from harness.storage.files import write_atomically
 
 PLOT_FORMATS = (".png", ".svg", ".pdf")
 
 
 def description_table(descriptions: Sequence[DomainStatistics]) -> str:
-    """The table papers print, a row a domain."""
+    """The dataset statistics that papers print, one row per domain."""
     rows = [
         [
             d.name,
@@ -36,17 +36,17 @@ def description_table(descriptions: Sequence[DomainStatistics]) -> str:
     ]
     headings = ["domain", "users", "items", "interactions", "mean length", "median", "density", "text tokens",
                 "no text", "duplicate texts", "timestamps"]  # fmt: skip
-    return _table(headings, rows)
+    return table(headings, rows)
 
 
 def shared_table(pairs: Sequence[DomainOverlap]) -> str:
-    """What domains share, a row a pair; a dash where ids cannot be compared."""
+    """Overlap of domains, one row per pair; a dash where ids cannot be compared."""
     rows = [[f"{p.left}, {p.right}", _count(p.users), _count(p.items), _count(p.texts)] for p in pairs]
-    return _table(["domains", "shared users", "shared items", "shared texts"], rows)
+    return table(["domains", "shared users", "shared items", "shared texts"], rows)
 
 
 def check_plot(path: Path) -> None:
-    """Fails before the work rather than after it.
+    """Checks the format of a plot before the work starts.
 
     Raises:
         HarnessError: the file's name ends in none of the formats that can be drawn.
@@ -56,7 +56,7 @@ def check_plot(path: Path) -> None:
 
 
 def plot_distributions(domains: Sequence[Domain], path: Path) -> None:
-    """Draws how long histories are and how popular items are, one line a domain.
+    """Draws the distributions of history lengths and item popularity, one line per domain.
 
     Raises:
         HarnessError: the file's name ends in none of .png, .svg, .pdf, or it cannot be written.
@@ -67,8 +67,9 @@ def plot_distributions(domains: Sequence[Domain], path: Path) -> None:
     figure = Figure(figsize=(10, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for domain in domains:
-        rising = lengths(domain)
-        left.plot(rising, 1 - np.arange(len(rising)) / len(rising), label=domain.name)
+        sorted_lengths = lengths(domain)
+        share = 1 - np.arange(len(sorted_lengths)) / len(sorted_lengths)
+        left.plot(sorted_lengths, share, label=domain.name)
         counts = popularity(domain)
         right.plot(np.arange(1, len(counts) + 1) / len(counts), np.cumsum(counts) / counts.sum(), label=domain.name)
     left.set(xscale="log", yscale="log", xlabel="interactions of a user, n", ylabel="share of users with n or more")
@@ -76,15 +77,10 @@ def plot_distributions(domains: Sequence[Domain], path: Path) -> None:
     for axes in (left, right):
         axes.grid(alpha=0.3)
     left.legend()
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format=path.suffix[1:], dpi=150)
-    write_atomically(path, drawn.getvalue())
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix[1:], dpi=150)
+    write_atomically(path, image.getvalue())
 
 
 def _count(number: int | None) -> str:
     return "–" if number is None else f"{number:,}"
-
-
-def _table(headings: list[str], rows: list[list[str]]) -> str:
-    align = ["left", *["right"] * (len(headings) - 1)]
-    return tabulate(rows, headings, tablefmt="pipe", disable_numparse=True, colalign=align)

@@ -1,26 +1,24 @@
-"""What merging rules chose for each row of a board, as a table.
+"""A table of what merging rules chose for each row of a board.
 
-The artefact of such a choice is of the kind `merge`, and its notes hold what was `chosen` by validation (name -> number
-or numbers), or the `mean` over layers of what each layer has of its own.
+The artefact of such a choice is of the kind `merge`. Its notes hold what validation has `chosen` (name -> number or
+numbers), or the `mean` over layers of weights that differ by layer.
 """
 
 from typing import Any
 
-from tabulate import tabulate
-
 from harness.report.collect import Board
-from harness.report.markdown import escaped
+from harness.report.markdown import bold, escaped, table
 from harness.results.record import ArtefactRecord
 
 
 def merging(board: Board) -> list[str]:
-    """A section with a row for each merge that had something to choose; nothing where none had."""
+    """A section with a row for each merge with a choice; empty if there is none."""
     first = {
         (result.scenario.name, result.method): result
-        for result in sorted(board.results, key=lambda result: -result.seed)  # so that the first seed's stays
+        for result in sorted(board.results, key=lambda result: -result.seed)  # the first seed's is kept
     }
     body = [
-        [escaped(scenario), escaped(method), _chosen(record), _tried(record)]
+        [escaped(scenario), escaped(method), _chosen(record), _validation(record)]
         for (scenario, method), result in sorted(first.items())
         for record in result.training
         if is_merge(record)
@@ -35,17 +33,12 @@ def merging(board: Board) -> list[str]:
         "tries; or weights of each layer that make predictions the surest, of which the mean over the layers is shown. "
         "Weights: first that of the target's own component, then one for each source in the scenario's order.",
         "",
-        tabulate(
-            body,
-            ["scenario", "method", "chosen", "validation NDCG@10 of the tries"],
-            tablefmt="pipe",
-            disable_numparse=True,
-        ),
+        table(["scenario", "method", "chosen", "validation NDCG@10 of the tries"], body, ["left"] * 4),
     ]
 
 
 def is_merge(record: ArtefactRecord) -> bool:
-    """Whether a record is a merging rule's choice, and not a training's."""
+    """Whether a record is of a merging rule's choice, not of a training."""
     return record.kind == "merge" and not record.notes.keys().isdisjoint(("chosen", "mean"))
 
 
@@ -55,13 +48,10 @@ def _chosen(record: ArtefactRecord) -> str:
     return f"mean weights {_numbers(record.notes['mean'])}"
 
 
-def _tried(record: ArtefactRecord) -> str:
+def _validation(record: ArtefactRecord) -> str:
     scores = record.validation
     best = scores.index(max(scores))
-    return ", ".join(
-        f"**{score:.4f}**" if place == best and len(scores) > 1 else f"{score:.4f}"
-        for place, score in enumerate(scores)
-    )
+    return ", ".join(bold(f"{s:.4f}", index == best and len(scores) > 1) for index, s in enumerate(scores))
 
 
 def _numbers(value: Any) -> str:

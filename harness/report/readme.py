@@ -1,4 +1,4 @@
-"""The overviews of boards inside a README: between `<!-- leaderboard: cdsr -->` and `<!-- end -->`."""
+"""Overviews of boards inside a README, between `<!-- leaderboard: cdsr -->` and `<!-- end -->`."""
 
 import re
 from collections.abc import Callable
@@ -11,16 +11,16 @@ _START = "<!-- leaderboard:"
 
 
 def suites_shown(text: str) -> list[str]:
-    """Names of the suites whose overview a text shows."""
-    return [found["suite"] for found in _TABLE.finditer(text)]
+    """Names of the suites with an overview in a text."""
+    return [match["suite"] for match in _TABLE.finditer(text)]
 
 
 def with_overviews(path: Path, overview: Callable[[str], str | None]) -> str:
-    """The text of a README with its overviews made anew.
+    """The text of a README with new overviews.
 
     Args:
         path: of the README.
-        overview: the table of a suite by its name; None for one to leave as it is.
+        overview: gives the table of a suite by name; None to keep the table in the file.
 
     Raises:
         HarnessError: the file cannot be read, or a marker has no end.
@@ -34,8 +34,8 @@ def with_overviews(path: Path, overview: Callable[[str], str | None]) -> str:
             f"{path}: a line `{_START} <suite> -->` has no line `<!-- end -->` after it.", "Add that line."
         )
 
-    def replaced(found: re.Match[str]) -> str:
-        table = overview(found["suite"])
-        return found[0] if table is None else f"{found[1]}{table}\n{found[3]}"
+    def replaced(match: re.Match[str]) -> str:
+        table = overview(match["suite"])
+        return match[0] if table is None else f"{match[1]}{table}\n{match[3]}"
 
     return _TABLE.sub(replaced, text)

@@ -1,15 +1,14 @@
-"""Tables of the order of ties: what an order of events rests on, domain by domain."""
+"""Tables of tie audits: what the order of events rests on, one row per domain."""
 
 from collections.abc import Mapping
 
-from tabulate import tabulate
-
 from harness.data.ties import Neighbours, TieAudit
 from harness.report.collect import Board
+from harness.report.markdown import table
 
 
 def order_of_ties(board: Board) -> list[str]:
-    """The audits that a board's results hold; nothing where none does."""
+    """A section with the tie audits of a board's results; empty if there are none."""
     audits: dict[str, TieAudit] = {}
     for result in board.results:
         for name, record in result.data.items():
@@ -22,16 +21,15 @@ def order_of_ties(board: Board) -> list[str]:
 
 
 def tie_table(audits: Mapping[str, TieAudit]) -> str:
-    """A row a domain; columns that say nothing of any are left out."""
+    """One row per domain; columns that are empty for all are left out."""
     rows = [_row(name, audit) for name, audit in audits.items()]
     headings = [heading for heading in rows[0] if any(row[heading] != "–" for row in rows)]
     body = [[row[heading] for heading in headings] for row in rows]
-    align = ["left", *["right"] * (len(headings) - 1)]
-    return tabulate(body, headings, tablefmt="pipe", disable_numparse=True, colalign=align)
+    return table(headings, body)
 
 
 def tie_warnings(audits: Mapping[str, TieAudit]) -> list[str]:
-    """What is far from chance, a sentence each."""
+    """Shares that are far from chance, one sentence each."""
     return [f"{name}: {warning}" for name, audit in audits.items() for warning in audit.warnings()]
 
 

@@ -1,24 +1,23 @@
-"""How the methods of a board came by their weights and settings, as a table."""
+"""A table of how the methods of a board were trained and tuned."""
 
 from typing import Any
 
 import numpy as np
-from tabulate import tabulate
 
 from harness.report.collect import Board
-from harness.report.markdown import escaped
+from harness.report.markdown import escaped, table
 from harness.report.merging import is_merge
 from harness.results.record import RunResult
 
 _HEADINGS = ("trained", "for", "way", "steps", "kept", "settings", "validation NDCG@10 of the trials")
-#: What says nothing if all rows have it.
-_NOTHING = ("–", "defaults")
+#: A column that holds only these is left out.
+_EMPTY = ("–", "defaults")
 
 
 def training(board: Board) -> list[str]:
-    """A section with a row for each training and each choice of settings; nothing where nothing was learnt."""
+    """A section with a row for each training and each choice of settings; empty if there is none."""
     users: dict[tuple[str, ...], set[str]] = {}
-    for entry in (entry for entries in board.scenarios.values() for entry in entries):
+    for entry in board.entries:
         for label, row in _rows(entry.results[0]):  # the first seed's
             users.setdefault((label, *row), set()).add(entry.method)
     if not users:
@@ -26,7 +25,7 @@ def training(board: Board) -> list[str]:
     body = sorted(
         [escaped(label), escaped(", ".join(sorted(methods))), *row] for (label, *row), methods in users.items()
     )
-    used = [i for i in range(len(_HEADINGS)) if any(row[i] not in _NOTHING for row in body)]
+    used = [i for i in range(len(_HEADINGS)) if any(row[i] not in _EMPTY for row in body)]
     return [
         "",
         "## How it was trained",
@@ -34,18 +33,13 @@ def training(board: Board) -> list[str]:
         "With the first seed. Steps: of the optimiser; kept: after how many of them the weights were taken, by "
         "validation NDCG@10. Products with the catalogue are in float32 or bfloat16, as the machine had it.",
         "",
-        tabulate(
-            [[row[i] for i in used] for row in body],
-            [_HEADINGS[i] for i in used],
-            tablefmt="pipe",
-            disable_numparse=True,
-        ),
+        table([_HEADINGS[i] for i in used], [[row[i] for i in used] for row in body], ["left"] * len(used)),
     ]
 
 
 def _rows(result: RunResult) -> list[tuple[str, list[str]]]:
     chosen = _tuning(result)
-    found = [
+    rows = [
         (
             (record.label.rpartition(", seed")[0] or record.label) + _tuned_for(result),
             [
@@ -63,9 +57,9 @@ def _rows(result: RunResult) -> list[tuple[str, list[str]]]:
         for record in result.training
         if not is_merge(record)
     ]
-    if not found and result.tuning is not None:
-        found = [(f"nothing but settings, on {' + '.join(result.tuning.data)}", [*"–––", *chosen])]
-    return found
+    if not rows and result.tuning is not None:
+        rows = [(f"nothing but settings, on {' + '.join(result.tuning.data)}", [*"–––", *chosen])]
+    return rows
 
 
 def _tuning(result: RunResult) -> tuple[str, str]:
@@ -77,7 +71,7 @@ def _tuning(result: RunResult) -> tuple[str, str]:
 
 
 def _tuned_for(result: RunResult) -> str:
-    """One training of several domains may have other settings for each that it serves."""
+    """The target of the settings, where one training of several domains has other settings for each target."""
     shared = result.tuning is not None and len(result.tuning.data) > 1
     return f", for {result.scenario.target}" if shared else ""
 

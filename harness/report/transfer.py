@@ -1,20 +1,18 @@
-"""What the source domains are worth: each row against the same thing without them, user by user."""
+"""The gain of source domains: each method against the same without them, user by user."""
 
 from dataclasses import replace
 
 import numpy as np
-from tabulate import tabulate
 
 from harness.protocol.metrics import Floats
-from harness.protocol.significance import estimate
+from harness.protocol.significance import mean_interval
 from harness.report.collect import Board, Entry
-from harness.report.markdown import escaped
-
-_METRIC = ("full", "ndcg@10")
+from harness.report.markdown import escaped, table
+from harness.report.rows import MAIN
 
 
 def transfer(board: Board) -> list[str]:
-    """A section with a table for each scenario; nothing where no row can be held against another."""
+    """A section with a table for each scenario; empty if no method has its reference on the board."""
     sections = [lines for scenario in board.scenarios if (lines := _scenario(board, scenario))]
     if not sections:
         return []
@@ -34,24 +32,24 @@ def _scenario(board: Board, scenario: str) -> list[str]:
     entries = {entry.method: entry for entry in board.scenarios[scenario]}
     rows = []
     for method, entry in entries.items():
-        against = entries.get(entry.results[0].reference or "")
-        if against is None or against is entry or not _uses_sources(entry):
+        reference = entries.get(entry.results[0].reference or "")
+        if reference is None or reference is entry or not _uses_sources(entry):
             continue
-        pair = _paired(entry, against)
+        pair = paired_values(entry, reference)
         if pair is None:
             continue
-        own, theirs = pair
-        gain, users = estimate(own - theirs), (own - theirs).mean(axis=0)
+        differences = pair[0] - pair[1]
+        gain, users = mean_interval(differences), differences.mean(axis=0)
         rows.append(
             (
                 gain.mean,
                 [
                     escaped(method),
-                    escaped(against.method),
+                    escaped(reference.method),
                     f"{gain.mean:+.4f} ± {gain.half_width:.4f}",
                     f"{(users > 0).mean():.1%}",
                     f"{(users < 0).mean():.1%}",
-                    _added(board, entry) or "–",
+                    added_by_source(board, entry) or "–",
                 ],
             )
         )
@@ -62,8 +60,7 @@ def _scenario(board: Board, scenario: str) -> list[str]:
     if all(row[-1] == "–" for row in body):
         headings, body = headings[:-1], [row[:-1] for row in body]
     align = ["left", "left", *["right"] * 3, "left"][: len(headings)]
-    table = tabulate(body, headings, tablefmt="pipe", disable_numparse=True, colalign=align)
-    return ["", f"### {escaped(scenario)}", "", table]
+    return ["", f"### {escaped(scenario)}", "", table(headings, body, align)]
 
 
 def _uses_sources(entry: Entry) -> bool:
@@ -72,37 +69,39 @@ def _uses_sources(entry: Entry) -> bool:
     return bool(set(first.learns_from) & set(first.scenario.sources))
 
 
-def _paired(a: Entry, b: Entry) -> tuple[Floats, Floats] | None:
-    """Users' values of the seeds that both have: float64 [n_seeds, n_users] each; None if they are of other users."""
+def paired_values(a: Entry, b: Entry) -> tuple[Floats, Floats] | None:
+    """The main metric of two entries on their common seeds: float64 [n_seeds, n_users] each, paired by user.
+
+    None if the entries have different users, or no seed in common.
+    """
     values = []
     seeds = {r.seed for r in a.results} & {r.seed for r in b.results}
-    of = a.tables[0].users
-    if set(of.user_ids) != set(b.tables[0].users.user_ids):
+    users = a.tables[0].users
+    if set(users.user_ids) != set(b.tables[0].users.user_ids):
         return None
-    if b.tables[0].users != of:
-        b = replace(b, tables=tuple(table.of_users(of) for table in b.tables))
+    if b.tables[0].users != users:
+        b = replace(b, tables=tuple(ranks.reordered(users) for ranks in b.tables))
     for entry in (a, b):
-        own = entry.values(*_METRIC)
-        if own is None or not seeds:
+        entry_values = entry.values(*MAIN)
+        if entry_values is None or not seeds:
             return None
-        values.append(own[np.array([r.seed in seeds for r in entry.results])])
+        values.append(entry_values[np.array([r.seed in seeds for r in entry.results])])
     return values[0], values[1]
 
 
-def _added(board: Board, entry: Entry) -> str:
+def added_by_source(board: Board, entry: Entry) -> str:
     """For each source, the gain over the scenario of the same target with the other sources."""
-    here = entry.results[0].scenario
-    found: list[str] = []
-    if here.overlap == "none":  # who is in the target depends on the sources: the users are not the same
+    scenario = entry.results[0].scenario
+    gains: list[str] = []
+    if scenario.overlap == "none":  # the users of the target depend on the sources
         return ""
-    for source in here.sources:
-        others = set(here.sources) - {source}
-        for entries in board.scenarios.values():
-            for other in entries:
-                there = other.results[0].scenario
-                same = (there.target, set(there.sources), there.split, there.overlap)
-                if other.method == entry.method and same == (here.target, others, here.split, here.overlap):
-                    pair = _paired(entry, other)
-                    if pair is not None:
-                        found.append(f"{source} {float((pair[0] - pair[1]).mean()):+.4f}")
-    return ", ".join(found)
+    for source in scenario.sources:
+        others = set(scenario.sources) - {source}
+        without_source = (scenario.target, others, scenario.split, scenario.overlap)
+        for other in board.entries:
+            s = other.results[0].scenario
+            if other.method == entry.method and (s.target, set(s.sources), s.split, s.overlap) == without_source:
+                pair = paired_values(entry, other)
+                if pair is not None:
+                    gains.append(f"{source} {float((pair[0] - pair[1]).mean()):+.4f}")
+    return ", ".join(gains)

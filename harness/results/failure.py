@@ -1,4 +1,4 @@
-"""The record of a run that failed or was skipped: it stands where its result would, until a run succeeds."""
+"""The record of a run that failed or was skipped, written in place of its result until a run succeeds."""
 
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,7 @@ _SUFFIX = ".failed.json"
 
 
 class FailureRecord(BaseModel):
-    """A run that came to nothing. The next command tries it again."""
+    """A run without a result. The next command tries it again."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,7 +24,7 @@ class FailureRecord(BaseModel):
     method: str
     seed: int
     status: Literal["failed", "skipped"] = "failed"
-    """Skipped is what could not be tried: the method needs what the machine or the data lack."""
+    """`skipped` if the run could not be tried: the machine or the data lack what the method needs."""
     cause: str
     """One line."""
     created: str
@@ -32,17 +32,17 @@ class FailureRecord(BaseModel):
 
     @property
     def path(self) -> Path:
-        """Where the record stands below a results folder."""
+        """The path of the record below a results folder."""
         return failure_path(result_path(self.suite, self.suite_version, self.scenario, self.method, self.seed))
 
 
 def failure_path(result: Path) -> Path:
-    """Where the failure of a run is recorded, beside the place of its result."""
+    """The path of a run's failure record, given the path of its result."""
     return result.with_suffix(_SUFFIX)
 
 
 def is_failure(path: Path) -> bool:
-    """Whether a file's name is that of a failure's record, not of a result."""
+    """Whether a file is a failure record and not a result, by its name."""
     return path.name.endswith(_SUFFIX)
 
 
@@ -55,7 +55,7 @@ def read_failure(path: Path) -> FailureRecord:
     """Reads a record.
 
     Raises:
-        HarnessError: the file cannot be read or is no such record.
+        HarnessError: the file cannot be read or is not a failure record.
     """
     try:
         return FailureRecord.model_validate_json(path.read_bytes())

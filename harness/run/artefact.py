@@ -1,4 +1,4 @@
-"""Artefacts in the store: their keys, training them, and keeping account of which a run used."""
+"""Trains artefacts into the store, and records which of them a run used."""
 
 import dataclasses
 import tempfile
@@ -20,7 +20,7 @@ from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
 
 
 def artefact_key(artefact: Artefact) -> str:
-    """SHA-256 (hex) of what decides an artefact's content: its inputs, the code that makes it, versions of packages."""
+    """SHA-256 (hex) of what decides an artefact's content: inputs, code and package versions."""
     return digest(
         {
             "kind": artefact.kind,
@@ -35,13 +35,13 @@ def artefact_key(artefact: Artefact) -> str:
 def train(
     artefact: Artefact, store: Store, device: str, report: StepCallback, processes: ProcessGroup = SINGLE_PROCESS
 ) -> None:
-    """Trains an artefact into the store, unless it is there; goes on where a training of it was killed.
+    """Train an artefact into the store, unless it is there; resume an interrupted training.
 
-    While another process trains it, this one waits for what comes out.
+    While another process trains the same artefact, this one waits for it.
     """
     key = artefact_key(artefact)
     with store.locked(artefact.kind, key, f"training {artefact.label}"):
-        # Processes that train together all do their part, or wait for each other for ever.
+        # Processes that train together must all take part, or the others would wait forever.
         if processes.count > 1 or not store.has(artefact.kind, key):
             _train(artefact, key, store, device, report, processes)
 
@@ -65,21 +65,21 @@ def _train(
 
 
 def train_along(artefact: Artefact, store: Store, device: str, processes: ProcessGroup) -> None:
-    """This process's part in a training of which the main process stores what comes out, by `train`."""
+    """Take part in a training whose artefact the main process stores by `train`."""
     with tempfile.TemporaryDirectory() as folder:
-        # What it goes on from is told by the main process.
+        # The main process broadcasts the checkpoint it resumes from.
         checkpoint = Checkpoint(store.unfinished_path(artefact.kind, artefact_key(artefact)), tell=store.tell)
         artefact.make(Path(folder), MakeContext(device, no_progress, checkpoint, processes))
 
 
 class RunArtefacts:
-    """The artefacts of one run: takes them from the store, trains what is missing, remembers what was used.
+    """The artefacts of one run: read from the store, or trained if they are missing; records what was used.
 
     Args:
-        store: where they are kept.
+        store: where artefacts are kept.
         device: `cpu` or `cuda`.
-        report: told how far a training is.
-        failed: by key, why a training has failed already: it is not tried again.
+        report: progress callback.
+        failed: why trainings failed earlier in this command, by key; they are not tried again.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class RunArtefacts:
         self.costs: list[ArtefactCost] = []
 
     def get_or_train(self, artefact: Artefact) -> Path:
-        """The folder with the artefact's files; trains it first if it was never trained.
+        """Return the folder with the artefact's files, after training it if it is not in the store.
 
         Raises:
-            HarnessError: it is in the store, but corrupt; or its training has failed.
+            HarnessError: the stored artefact is corrupt, or its training failed.
         """
         key = artefact_key(artefact)
         if key in self._failed:
@@ -103,7 +103,7 @@ class RunArtefacts:
         if not self._store.has(artefact.kind, key):
             train(artefact, self._store, self._device, self._report)
         stored = self._store.read(artefact.kind, key)
-        # The label is the asker's: a hybrid is one artefact whichever of its domains is the target.
+        # The label is this run's: a hybrid is one artefact whichever of its domains is the target.
         identity = {"label": artefact.label, "key": key}
         record = {"kind": artefact.kind, **identity, **stored.notes["record"]}
         self.records.append(ArtefactRecord.model_validate(record))

@@ -1,20 +1,18 @@
-"""What a cache folder holds, for people: which entries, whether they are whole, and which can go."""
+"""Entries of a cache folder: list them, check them, remove those that can go."""
 
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from harness.data.domain_store import DomainStore
 from harness.errors import HarnessError
 from harness.storage.files import leftovers, remove
 from harness.storage.locks import locked_if_free
 from harness.storage.store import LOCKS, UNFINISHED, Store, read_manifest
 
-#: Kinds beside those of the store: a prepared domain, what a killed training goes on from, and half of something.
-DOMAIN, CHECKPOINT, LEFTOVER = "domain", "checkpoint", "leftover"
+#: Kinds beside those of the store: a checkpoint of an interrupted training, and a temporary file of a killed command.
+CHECKPOINT, LEFTOVER = "checkpoint", "leftover"
 
 
 @dataclass(frozen=True)
@@ -22,9 +20,9 @@ class CacheEntry:
     """Something in a cache.
 
     Attributes:
-        kind: what it is: `domain`, `run`, a kind of artefact such as `lora`, `checkpoint` or `leftover`.
+        kind: a kind of the store such as `domain`, `run` or `lora`; `checkpoint` or `leftover`.
         key: its name there.
-        label: what it is, for people; empty where it does not say.
+        label: what it is, for people; empty where it has none.
         size: bytes.
         used: when a command last made or read it, in Unix seconds.
         path: where it is.
@@ -39,60 +37,53 @@ class CacheEntry:
 
 
 @dataclass(frozen=True)
-class Pruned:
-    """An entry that goes, and why: `unfinished`, `corrupt` or `unused`."""
+class Prunable:
+    """An entry that can go, and why: `unfinished`, `corrupt` or `unused`."""
 
     entry: CacheEntry
     reason: str
 
 
 def entries(cache: Path) -> list[CacheEntry]:
-    """Everything in a cache folder, by kind and label."""
-    store, domains = cache / "store", cache / "domains"
-    found = [_entry(LEFTOVER, path, "") for path in leftovers(cache)]
-    for folder in _folders(domains):
-        if folder.name not in ("prepared", LOCKS):
-            found.append(_entry(DOMAIN, folder, _label(folder)))
-    for kind in _folders(store):
+    """List everything in a cache folder, by kind and label."""
+    listed = [_entry(LEFTOVER, path, "") for path in leftovers(cache)]
+    for kind in _folders(cache / "store"):
         if kind.name == UNFINISHED:
-            found += [_entry(CHECKPOINT, path, "") for path in kind.iterdir() if not path.name.startswith(".")]
+            listed += [_entry(CHECKPOINT, path, "") for path in kind.iterdir() if not path.name.startswith(".")]
         elif kind.name != LOCKS:
-            found += [_entry(kind.name, folder, _label(folder)) for folder in _folders(kind)]
-    return sorted(found, key=lambda entry: (entry.kind, entry.label, entry.key))
+            listed += [_entry(kind.name, folder, _label(folder)) for folder in _folders(kind)]
+    return sorted(listed, key=lambda entry: (entry.kind, entry.label, entry.key))
 
 
 def fault(entry: CacheEntry, cache: Path) -> str | None:
     """What is wrong with an entry, by its hashes; None where nothing is.
 
-    A checkpoint is checked when a training goes on from it.
+    A checkpoint is checked when a training resumes from it.
     """
     if entry.kind == LEFTOVER:
         return "left by a command that was killed"
     if entry.kind == CHECKPOINT:
         return None
     try:
-        if entry.kind == DOMAIN:
-            DomainStore(cache / "domains").load(entry.key, entry.label, use=False)
-        else:
-            Store(cache / "store").read(entry.kind, entry.key, use=False)
+        Store(cache / "store").read(entry.kind, entry.key, use=False)
     except HarnessError as error:
         return error.what
     return None
 
 
-def prunable(cache: Path, unused_days: float | None = None) -> Iterator[Pruned]:
+def prunable(cache: Path, unused_days: float | None = None) -> Iterator[Prunable]:
     """Entries that can go: unfinished, corrupt, and on request those that no command has read for some days."""
     for entry in entries(cache):
         if entry.kind in (LEFTOVER, CHECKPOINT):
-            yield Pruned(entry, "unfinished")
+            yield Prunable(entry, "unfinished")
         elif unused_days is not None and time.time() - entry.used > unused_days * 86400:
-            yield Pruned(entry, "unused")
+            yield Prunable(entry, "unused")
         elif fault(entry, cache):
-            yield Pruned(entry, "corrupt")
+            yield Prunable(entry, "corrupt")
 
 
-def prune(cache: Path, chosen: Iterable[Pruned]) -> list[Pruned]:
-    """Removes entries, but none that another process is at work on.
+def prune(cache: Path, chosen: Iterable[Prunable]) -> list[Prunable]:
+    """Remove entries, but none that another process is working on.
 
     Returns:
         What was removed.
@@ -111,7 +102,7 @@ def _lock(cache: Path, entry: CacheEntry) -> AbstractContextManager[bool]:
     if entry.kind == CHECKPOINT:
         kind, _, key = entry.path.stem.rpartition("-")
         return locked_if_free(store.lock_path(kind, key))
-    if entry.kind in (DOMAIN, LEFTOVER):  # domains are moved whole, and a leftover was found to be nobody's
+    if entry.kind == LEFTOVER:  # its maker is known to be dead
         return nullcontext(True)
     return locked_if_free(store.lock_path(entry.kind, entry.key))
 
@@ -135,7 +126,6 @@ def _entry(kind: str, path: Path, label: str) -> CacheEntry:
 
 def _label(folder: Path) -> str:
     try:
-        manifest: dict[str, Any] = read_manifest(folder)
-        return str(manifest["name"] if "name" in manifest else manifest["notes"].get("label", ""))
+        return str(read_manifest(folder)["notes"].get("label", ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return ""

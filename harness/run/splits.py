@@ -1,110 +1,27 @@
-"""Opening a suite's data: prepared domains, and of them either the training part or the test part.
+"""Opens a scenario's data: either the training part or the test part.
 
-The two parts are opened by two functions at two times. While a method fits, no test event is in memory.
+Two functions at two times: while a method fits, no test event is in memory.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 
-import numpy as np
-
-from harness.data.domain import Domain, Ints
-from harness.data.domain_store import DomainStore, Prepared
-from harness.data.records import ReadProgress, no_read_progress
-from harness.data.ties import TieAudit
+from harness.data.domain import Domain
 from harness.errors import HarnessError
-from harness.protocol.candidates import CandidateSet, candidates_digest, sample_candidates
-from harness.protocol.overlap import people, without_overlap
+from harness.evaluation.candidate_sets import PreparesCandidates, make_candidate_set
+from harness.protocol.overlap import person_ids, without_overlap
 from harness.protocol.scenario import DomainSpec, Scenario, Suite
 from harness.protocol.split import DomainTraining, HeldOut, Split, TrainingData, split_for
-from harness.storage.code_identity import code_digest
-from harness.storage.files import digest
-from harness.storage.locks import Tell, tell_stderr
-from harness.storage.store import Store
+from harness.run.workspace import Workspace
 
 
-@dataclass(frozen=True)
-class Domains:
-    """A suite's prepared domains: where they are, and which.
-
-    Attributes:
-        store: the folder of prepared domains.
-        fingerprints: by domain name, of what was prepared.
-        ties: by domain name, the audit of the order of its ties.
-    """
-
-    store: Path
-    fingerprints: Mapping[str, str]
-    ties: Mapping[str, TieAudit] = field(default_factory=dict)
-
-    def load(self, name: str) -> Domain:
-        """A domain, verified.
-
-        Raises:
-            HarnessError: it is not there or corrupt.
-        """
-        return DomainStore(self.store).load(self.fingerprints[name], name)
-
-
-def prepare_domain(
-    spec: DomainSpec, store: DomainStore, folder: Path, report: ReadProgress = no_read_progress
-) -> Prepared:
-    """Reads, prepares and stores a domain, unless that was done.
+def open_training(workspace: Workspace, scenario: Scenario) -> TrainingData:
+    """Load what a method may see of a scenario; the rest is dropped before this returns.
 
     Raises:
-        HarnessError: a file is missing or broken, or the content is not what the suite was made with.
+        HarnessError: the split leaves nothing to train on, or no validation event in the target.
     """
-    prepared = store.prepare(spec.source, spec.name, spec.k_core, spec.folder or folder, report, spec.ties)
-    if spec.fingerprint not in (None, prepared.made.fingerprint):
-        raise HarnessError(
-            f"Domain {spec.name!r} has the fingerprint {prepared.made.fingerprint}, not {spec.fingerprint} as its "
-            "suite says.",
-            "The source's files or their preparation changed: results would not be comparable. "
-            "Get the right files, or give the suite a new version.",
-        )
-    return prepared
-
-
-def prepare_domains(
-    specs: tuple[DomainSpec, ...],
-    root: Path,
-    folder: Path,
-    report: Callable[[DomainSpec], ReadProgress] | None = None,
-    told: Callable[[DomainSpec, Prepared], None] | None = None,
-    tell: Tell = tell_stderr,
-) -> Domains:
-    """Prepares all domains of a suite.
-
-    Args:
-        specs: the domains.
-        root: the folder of prepared domains.
-        folder: the data folder.
-        report: gives, for a domain, what is told how far it is.
-        told: called with each domain when it is there.
-        tell: told if another process is preparing the same.
-
-    Raises:
-        HarnessError: see `prepare_domain`.
-    """
-    store = DomainStore(root, tell)
-    fingerprints, ties = {}, {}
-    for spec in specs:
-        prepared = prepare_domain(spec, store, folder, report(spec) if report else no_read_progress)
-        if told:
-            told(spec, prepared)
-        fingerprints[spec.name], ties[spec.name] = prepared.made.fingerprint, prepared.made.ties
-    return Domains(root, fingerprints, ties)
-
-
-def open_training(suite: Suite, scenario: Scenario, domains: Domains) -> TrainingData:
-    """What a method may see of a scenario; the rest is dropped before this returns.
-
-    Raises:
-        HarnessError: the split leaves nothing to train on, or the target nothing to select by.
-    """
-    whole, split = _open(suite, scenario, domains)
-    parts = {name: _with_people(split.training(domain), suite.spec(name)) for name, domain in whole.items()}
+    domains, split = _open(workspace, scenario)
+    parts = {name: _with_people(split.training(domain), workspace.suite.spec(name)) for name, domain in domains.items()}
     hint = f"Take the scenario {scenario.name} out of the suite, or choose another split."
     for name, part in parts.items():
         if part.train.lengths.max(initial=0) < 2:
@@ -114,14 +31,14 @@ def open_training(suite: Suite, scenario: Scenario, domains: Domains) -> Trainin
     return TrainingData(scenario.target, scenario.sources, parts)
 
 
-def open_test(suite: Suite, scenario: Scenario, domains: Domains) -> HeldOut:
-    """The test events of a scenario's target. Opened once a run, after the method is fitted.
+def open_test(workspace: Workspace, scenario: Scenario) -> HeldOut:
+    """Load the test events of a scenario's target. Called once a run, after the method is fitted.
 
     Raises:
         HarnessError: there are none.
     """
-    whole, split = _open(suite, scenario, domains)
-    test = split.test(whole[scenario.target])
+    domains, split = _open(workspace, scenario)
+    test = split.test(domains[scenario.target])
     if not len(test.targets):
         raise HarnessError(
             f"{split.identity} leaves no test event in {scenario.target!r}.",
@@ -130,78 +47,57 @@ def open_test(suite: Suite, scenario: Scenario, domains: Domains) -> HeldOut:
     return test
 
 
-def _open(suite: Suite, scenario: Scenario, domains: Domains) -> tuple[dict[str, Domain], Split]:
-    """The scenario's domains as it has them, and its split."""
-    whole = {name: domains.load(name) for name in scenario.domains}
-    # The instants are a property of the target as it is published, whoever is taken out of it afterwards.
-    split = split_for(scenario.split, whole[scenario.target])
+def _open(workspace: Workspace, scenario: Scenario) -> tuple[dict[str, Domain], Split]:
+    domains = {name: workspace.domain(name) for name in scenario.domains}
+    # The instants of a temporal split come from the target as published, before anybody is taken out of it.
+    split = split_for(scenario.split, domains[scenario.target])
     if scenario.overlap == "none":
-        users = {name: suite.spec(name).source.users for name in whole}
-        whole = without_overlap(whole, users, scenario.overlap_seed)
-    return whole, split
+        users = {name: workspace.suite.spec(name).source.users for name in domains}
+        domains = without_overlap(domains, users, scenario.overlap_seed)
+    return domains, split
 
 
 def _with_people(part: DomainTraining, spec: DomainSpec) -> DomainTraining:
-    """User ids that are equal in two domains only if the person is."""
-    return replace(part, user_ids=tuple(people(part, spec.source.users)))
+    """Replace user ids by ids that are equal in two domains only if the person is the same."""
+    return replace(part, user_ids=tuple(person_ids(part, spec.source.users)))
 
 
-def open_candidates(
-    suite: Suite, scenario: Scenario, target: DomainTraining, test: HeldOut, kind: CandidateSet, cache: Store
-) -> Ints:
-    """The sampled candidates of a target: drawn once for (domain, split, seed), stored, the same for every method.
-
-    Returns:
-        int64 [n_users, size].
-
-    Raises:
-        HarnessError: they are not those that the suite pins.
-    """
-    n_items = len(target.catalogue)
-    key = digest(
-        {
-            "data": target.identity,
-            "size": kind.size,
-            "seed": suite.candidate_seed,
-            "code": code_digest(sample_candidates),
-        }
-    )
-    if not cache.has("candidates", key):
-        drawn = sample_candidates(test.histories.sequences, test.targets, n_items, kind.size, suite.candidate_seed)
-        with cache.write("candidates", key, {"label": f"{kind} of {target.name}"}) as folder:
-            np.save(folder / "candidates.npy", drawn, allow_pickle=False)
-    loaded: Ints = np.load(cache.read("candidates", key).folder / "candidates.npy", allow_pickle=False)
-    pinned = dict(scenario.pins).get(str(kind))
-    if pinned not in (None, candidates_digest(loaded)):
-        raise HarnessError(
-            f"{suite.id}, {scenario.name}: {kind} came out as {candidates_digest(loaded)}, not {pinned} as the suite "
-            "says.",
-            "The drawing of candidates changed: results would not be comparable. Give the suite a new version.",
-        )
-    return loaded
-
-
-def check_candidates(suite: Suite, scenario: Scenario, target: DomainTraining, domains: Domains, cache: Store) -> None:
-    """Draws a scenario's sampled candidates, if that was not done: what is wrong with them is found before a training.
+def check_candidates(workspace: Workspace, scenario: Scenario, target: DomainTraining) -> None:
+    """Draw a scenario's candidates before any training, so that errors in them are found early.
 
     Raises:
         HarnessError: some user has too few items outside the history, or they are not those that the suite pins.
     """
-    sampled = [kind for kind in suite.candidates if kind.kind == "sampled"]
-    if sampled:
-        test = open_test(suite, scenario, domains)
-        for kind in sampled:
-            open_candidates(suite, scenario, target, test, kind, cache)
+    suite, candidate_sets = workspace.suite, _drawn_sets(workspace.suite)
+    if candidate_sets:
+        test = open_test(workspace, scenario)
+        for name, candidate_set in candidate_sets.items():
+            sha256 = candidate_set.prepare(test, target, suite.candidate_seed, workspace.store)
+            check_pinned(suite, scenario, name, sha256)
 
 
-def candidate_digests(suite: Suite, scenario: Scenario, domains: Domains) -> dict[str, str]:
-    """SHA-256 (hex) of the sampled candidates of a scenario, drawn anew, by the name of the candidate set."""
-    test = open_test(suite, scenario, domains)
-    n_items = len(domains.load(scenario.target).catalogue)
-    return {
-        str(kind): candidates_digest(
-            sample_candidates(test.histories.sequences, test.targets, n_items, kind.size, suite.candidate_seed)
+def check_pinned(suite: Suite, scenario: Scenario, name: str, sha256: str | None) -> None:
+    """Check the digest of drawn candidates against the one that the suite pins, if it does.
+
+    Raises:
+        HarnessError: they differ.
+    """
+    pinned = dict(scenario.pins).get(name)
+    if pinned not in (None, sha256):
+        raise HarnessError(
+            f"{suite.id}, {scenario.name}: {name} has the digest {sha256}, but the suite pins {pinned}: the drawing of "
+            "candidates changed, and results would not be comparable.",
+            "Give the suite a new version.",
         )
-        for kind in suite.candidates
-        if kind.kind == "sampled"
-    }
+
+
+def candidate_digests(workspace: Workspace, scenario: Scenario) -> dict[str, str]:
+    """SHA-256 (hex) of the drawn candidates of a scenario, drawn anew, by the name of the candidate set."""
+    suite, test = workspace.suite, open_test(workspace, scenario)
+    target = open_training(workspace, scenario).target_domain
+    return {name: each.digest(test, target, suite.candidate_seed) for name, each in _drawn_sets(suite).items()}
+
+
+def _drawn_sets(suite: Suite) -> dict[str, PreparesCandidates]:
+    sets = {name: make_candidate_set(name) for name in suite.candidates}
+    return {name: each for name, each in sets.items() if isinstance(each, PreparesCandidates)}

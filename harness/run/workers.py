@@ -1,8 +1,7 @@
-"""Worker processes that carry out tasks. One that dies takes its own task with it and nothing else.
+"""Worker processes that carry out tasks. A worker that dies fails its own task and no other.
 
-`concurrent.futures` and its kin give up all tasks when one worker is killed. Every worker computes with one thread:
-on small matrices two such workers do far more than one with two threads, and a result does not depend on the number
-of cores.
+`concurrent.futures` fails all tasks when one worker is killed. Every worker computes with one thread: on small matrices
+two such workers do far more than one with two threads, and a result does not depend on the number of cores.
 """
 
 import ctypes
@@ -27,12 +26,12 @@ from harness.run.progress import Progress
 
 @dataclass(frozen=True)
 class Task:
-    """Something for a worker to do.
+    """Work for a worker.
 
     Attributes:
         label: for people.
-        work: called in the worker; a function of a module, or a partial of one.
-        method: the method that it is done for, if it fails by that one's code.
+        work: called in the worker; a module-level function, or a partial of one.
+        method: name of the method that the work is for, used to attribute errors.
     """
 
     label: str
@@ -42,11 +41,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a task came to nothing.
+    """Why a task failed.
 
     Attributes:
         cause: one line.
-        details: where in the code; empty where the worker was killed.
+        details: the traceback; empty where the worker was killed.
     """
 
     cause: str
@@ -62,14 +61,13 @@ class _Worker:
 
 
 class Workers:
-    """Up to `count` worker processes, each started when there is something for it to do.
+    """Up to `count` worker processes, each started when there is a task for it.
 
-    Leaving the block by an exception stops them where they stand.
+    Leaving the block by an exception kills them.
 
     Args:
-        count: how many.
-        gpus: names of GPUs as in CUDA_VISIBLE_DEVICES: each worker takes the next and sees no other. Tasks need
-            nothing of each other, so all are busy. Empty for none.
+        count: the number of workers.
+        gpus: names of GPUs as in CUDA_VISIBLE_DEVICES: each worker takes the next and sees no other. Empty for none.
     """
 
     def __init__(self, count: int, gpus: Sequence[str] = ()) -> None:
@@ -88,15 +86,15 @@ class Workers:
         self._stop(patience_s=10 if error is None else 0)
 
     def carry_out(self, tasks: Sequence[Task], progress: Progress, stop_on_error: bool = False) -> dict[int, Failure]:
-        """Carries out tasks, in order as workers are free.
+        """Carry out tasks, in order as workers become free.
 
         Args:
-            tasks: what to do.
-            progress: told how far it is.
-            stop_on_error: after the first failure, start nothing more and stop the tasks at work.
+            tasks: the tasks.
+            progress: told of each task.
+            stop_on_error: after the first failure, start no more tasks and kill the running ones.
 
         Returns:
-            What failed, by the task's index.
+            Failures by the task's index.
         """
         waiting = list(reversed(range(len(tasks))))
         failures: dict[int, Failure] = {}
@@ -106,7 +104,7 @@ class Workers:
                 progress.start(tasks[worker.task].label)
                 try:
                     worker.pipe.send(tasks[worker.task])
-                except OSError:  # it died; its pipe tells below
+                except OSError:  # the worker died; reading its pipe below says so
                     continue
             pipes = {worker.pipe: worker for worker in self._workers}
             for pipe in wait(list(pipes)):
@@ -124,7 +122,7 @@ class Workers:
         return failures
 
     def _idle(self) -> _Worker | None:
-        """A worker with nothing to do, started if there may be another; None if all are busy."""
+        """An idle worker, started if there may be another; None if all are busy."""
         for worker in self._workers:
             if worker.task is None:
                 return worker
@@ -132,39 +130,39 @@ class Workers:
             return None
         gpu = self._free_gpus.pop(0)
         spawning = multiprocessing.get_context("spawn")
-        mine, its = spawning.Pipe()
-        process = spawning.Process(target=_work, args=(its, gpu))
-        # Ctrl-C reaches the whole process group, but it is for the parent to decide: workers inherit the signal
-        # blocked, and are stopped by SIGTERM.
+        pipe, worker_pipe = spawning.Pipe()
+        process = spawning.Process(target=_work, args=(worker_pipe, gpu))
+        # Ctrl-C reaches the whole process group, but the parent handles it: workers inherit the signal blocked, and
+        # are stopped by SIGTERM.
         unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:
             process.start()
-            self._workers.append(_Worker(process, mine, gpu))
+            self._workers.append(_Worker(process, pipe, gpu))
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
-        its.close()  # so that the pipe ends when the worker does
+        worker_pipe.close()  # so that the pipe ends when the worker does
         return self._workers[-1]
 
     def _hear(self, worker: _Worker, tasks: Sequence[Task], progress: Progress) -> tuple[bool, Failure | None]:
-        """Takes one message of a worker: whether its task is over, and how it failed if it did."""
+        """Read one message of a worker: whether its task is over, and its failure if it failed."""
         try:
-            kind, *told = worker.pipe.recv()
+            kind, *values = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
             self._workers.remove(worker)
             self._free_gpus.append(worker.gpu)
             return True, Failure(_death(worker.process.exitcode))
         if kind == "step" and worker.task is not None:
-            progress.step(tasks[worker.task].label, *told)
+            progress.step(tasks[worker.task].label, *values)
         elif kind == "say":
-            progress.say(*told)
+            progress.say(*values)
         elif kind == "over":
             worker.task = None
-            return True, told[0]
+            return True, values[0]
         return False, None
 
     def _stop(self, patience_s: float) -> None:
-        """Ends all workers; those at work die where they stand, as an exception could be lost in a finaliser."""
+        """Stop all workers. Busy ones are killed, as an exception could be lost in a finaliser."""
         _join([worker.process for worker in self._workers], patience_s)
         for worker in self._workers:
             worker.process.terminate()
@@ -176,6 +174,26 @@ class Workers:
         self._workers = []
 
 
+class InProcess:
+    """Carries out tasks in this process, one after the other: for notebooks, debuggers and tests."""
+
+    def carry_out(self, tasks: Sequence[Task], progress: Progress, stop_on_error: bool = False) -> dict[int, Failure]:
+        """As of `Workers`."""
+        compute_with_one_thread()
+        failures: dict[int, Failure] = {}
+        for index, task in enumerate(tasks):
+            progress.start(task.label)
+            failure = None
+            try:
+                task.work()
+            except Exception as error:
+                failure = failures[index] = Failure(cause_of(error, task.method), traceback.format_exc())
+            progress.finish(task.label, failed=failure is not None)
+            if failure and stop_on_error:
+                break
+        return failures
+
+
 def _join(processes: Sequence[BaseProcess], patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     for process in processes:
@@ -185,29 +203,29 @@ def _join(processes: Sequence[BaseProcess], patience_s: float) -> None:
 def _death(exit_code: int | None) -> str:
     if exit_code is not None and exit_code < 0:
         name = signal.Signals(-exit_code).name
-        memory = ", most likely for want of memory: try fewer --jobs" if name == "SIGKILL" else ""
+        memory = ", probably because memory ran out: try fewer --jobs" if name == "SIGKILL" else ""
         return f"its worker process was killed by {name}{memory}"
     return f"its worker process ended with exit code {exit_code}"
 
 
-#: Set once in each worker process: the way back to the parent.
+#: The pipe to the parent, set once in each worker process.
 _pipe: Connection | None = None
 
 
 def report_step(done: int, total: int) -> None:
-    """From within a task: tells the parent how far it is."""
+    """Report the progress of the running task to the parent."""
     if _pipe is not None:
         _pipe.send(("step", done, total))
 
 
 def say(line: str) -> None:
-    """From within a task: tells the user one line."""
+    """Show the user one line, from within a task."""
     if _pipe is not None:
         _pipe.send(("say", line))
 
 
 def _work(pipe: Connection, gpu: str | None) -> None:
-    """What a worker process does in its life."""
+    """The main loop of a worker process."""
     global _pipe
     _pipe = pipe
     _end_with_parent()
@@ -222,14 +240,14 @@ def _work(pipe: Connection, gpu: str | None) -> None:
         failure = _failure_of(task)
         try:
             pipe.send(("over", failure))
-        except OSError:  # the parent is gone, and nobody waits for it
+        except OSError:  # the parent is gone
             return
 
 
 def _failure_of(task: Task) -> Failure | None:
     try:
         task.work()
-    except BaseException as error:  # whatever a method does, sys.exit() included, concerns its own task alone
+    except BaseException as error:  # even sys.exit() of a method fails its own task alone
         return Failure(cause_of(error, task.method), traceback.format_exc())
     return None
 
@@ -239,13 +257,13 @@ def cause_of(error: BaseException, method: str = "") -> str:
     if isinstance(error, HarnessError):
         return str(error)
     plugin = plugin_behind(error, method)
-    return one_line(f"{type(error).__name__}: {error}" + (f" (in the plug-in {plugin})" if plugin else ""))
+    return one_line(f"{type(error).__name__}: {error}" + (f" (in {plugin[0].lower()}{plugin[1:]})" if plugin else ""))
 
 
 def _end_with_parent() -> None:
-    """Ends this process when its parent ends, in whatever way."""
+    """End this process when its parent ends, however that happens."""
     if sys.platform == "linux":
-        set_death_signal = 1  # PR_SET_PDEATHSIG, at once even in code that holds the interpreter's lock
+        set_death_signal = 1  # PR_SET_PDEATHSIG: works even in code that holds the interpreter's lock
         ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
     parent: Any = multiprocessing.parent_process()
 
@@ -257,7 +275,7 @@ def _end_with_parent() -> None:
 
 
 def compute_with_one_thread() -> None:
-    """Sets every library of this process that computes to one thread."""
+    """Limit every numerical library of this process to one thread."""
     import faiss
     import torch
     from threadpoolctl import threadpool_limits

@@ -23,7 +23,7 @@ from typing import Any
 
 from harness.errors import HarnessError
 from harness.storage.code_closure import CodeClosure
-from harness.storage.code_modules import find_module, is_first_party, modules_below
+from harness.storage.code_modules import find_module, forget_module_files, is_first_party, modules_below
 from harness.storage.code_parse import parse_module
 from harness.storage.files import digest
 
@@ -56,6 +56,14 @@ def source_digest(*packages: str) -> str:
     """
     names = [name for package in sorted(set(packages)) for name in modules_below(package)]
     return digest([[name, [s.form for s in parse_module(name).statements]] for name in names])
+
+
+def forget_modules() -> None:
+    """Clear what is cached about modules, after some were added or changed while this process runs."""
+    for cached in (_digest, source_digest):
+        cached.cache_clear()
+    parse_module.cache_clear()
+    forget_module_files()
 
 
 def bound_values(root: object) -> list[object]:

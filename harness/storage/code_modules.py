@@ -83,3 +83,9 @@ def _top_levels(distribution: Distribution) -> set[str]:
     files = distribution.files or ()
     modules = {Path(file.parts[0]).stem for file in files if file.suffix in (".py", ".so", ".pyd")}
     return modules | set((distribution.read_text("top_level.txt") or "").split())
+
+
+def forget_module_files() -> None:
+    """Clear what is cached about where modules are."""
+    for cached in (find_module, is_first_party, _plugin_packages):
+        cached.cache_clear()

@@ -1,4 +1,4 @@
-"""The store of what was made: folders named by what went into them, written whole, verified when read."""
+"""A content-addressed store: folders named by their inputs, written atomically, verified when read."""
 
 import json
 import os
@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
-from harness.storage.files import canonical_json, digest, file_digest, folder_atomically
+from harness.storage.files import canonical_json, digest, file_digest, folder_atomically, remove
 from harness.storage.locks import Tell, locked, tell_stderr
 
 _MANIFEST = "manifest.json"
-#: The folder of what trainings that were killed go on from, and that of locks: the others are kinds.
+#: The folders of checkpoints and of locks; all others hold a kind of entry each.
 UNFINISHED, LOCKS = "unfinished", "locks"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A verified folder of the store, and what its maker noted in the manifest."""
+    """A verified folder of the store, with the notes of its manifest."""
 
     folder: Path
     notes: dict[str, Any]
@@ -29,8 +29,8 @@ class Store:
     """Folders below `root`, addressed by kind and key.
 
     Args:
-        root: where they are.
-        tell: told one line where a user should know something: whom a process waits for, what starts anew.
+        root: the folder of the store.
+        tell: prints a line for the user, such as that this process waits for another.
     """
 
     def __init__(self, root: Path, tell: Tell = tell_stderr) -> None:
@@ -38,16 +38,16 @@ class Store:
         self.tell = tell
 
     def has(self, kind: str, key: str) -> bool:
-        """Whether it was made; says nothing about its state."""
+        """Whether the folder exists; its content is not checked."""
         return self._folder(kind, key).is_dir()
 
     def read(self, kind: str, key: str, use: bool = True) -> Stored:
-        """A folder whose files are all there and unchanged.
+        """Open a folder and check that its files are complete and unchanged.
 
         Args:
-            kind: what it is.
+            kind: such as `lora` or `run`.
             key: its name.
-            use: whether this counts as a use of it, by which it is known how long it has been of none.
+            use: whether to note that it was used now, for `harness cache prune --unused`.
 
         Raises:
             HarnessError: a file is missing, changed or unreadable.
@@ -66,12 +66,12 @@ class Store:
             reason = str(error) if type(error) is ValueError else f"{type(error).__name__} on reading it"
             raise HarnessError(
                 f"Corrupt cached artefact {folder}: {reason}.",
-                "Delete that folder and run the command again: it will be made anew.",
+                "Delete that folder and run the command again.",
             ) from error
 
     @contextmanager
     def write(self, kind: str, key: str, notes: dict[str, Any]) -> Iterator[Path]:
-        """A folder to fill; it is stored when the block ends, with the notes as they are then.
+        """Give a temporary folder to fill; store it when the block ends, with the notes as they are then.
 
         Raises:
             HarnessError: the store cannot be written to.
@@ -79,19 +79,23 @@ class Store:
         with folder_atomically(self._folder(kind, key)) as folder:
             yield folder
             files = sorted(path for path in folder.rglob("*") if path.is_file())
-            told = {
+            content = {
                 "files": {path.relative_to(folder).as_posix(): file_digest(path) for path in files},
                 "notes": notes,
             }
-            manifest = {**told, "sha256": digest(told)}
+            manifest = {**content, "sha256": digest(content)}
             (folder / _MANIFEST).write_text(canonical_json(manifest), encoding="utf-8")
 
+    def remove(self, kind: str, key: str) -> None:
+        """Remove a folder, if it is there."""
+        remove(self._folder(kind, key))
+
     def locked(self, kind: str, key: str, what: str) -> AbstractContextManager[None]:
-        """Makes a folder this process's to make; waits while another makes it. See `harness.storage.locks.locked`."""
+        """Lock a folder that this process makes; wait while another process makes it."""
         return locked(self.lock_path(kind, key), what, self.tell)
 
     def lock_path(self, kind: str, key: str) -> Path:
-        """The lock file of a folder that is being made."""
+        """The lock file of a folder."""
         return self.root / LOCKS / f"{kind}-{key}.lock"
 
     def unfinished_path(self, kind: str, key: str) -> Path:
@@ -103,13 +107,13 @@ class Store:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a stored folder, verified: `files` (name -> SHA-256) and `notes`.
+    """Read and verify the manifest of a stored folder: `files` (name -> SHA-256) and `notes`.
 
     Raises:
         OSError, ValueError, KeyError, TypeError: it is missing, changed or unreadable.
     """
     manifest = dict(json.loads((folder / _MANIFEST).read_text(encoding="utf-8")))
-    # What was stored before manifests had a digest is still good.
+    # Early manifests have no digest.
     if manifest.pop("sha256", None) not in (None, digest(manifest)):
         raise ValueError(f"{_MANIFEST} has changed")
     return manifest

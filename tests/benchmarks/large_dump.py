@@ -42,14 +42,15 @@ def tail(n: int) -> np.ndarray:
 
 
 def prepare(folder: Path, answer: "multiprocessing.Queue[tuple]") -> None:
-    from harness.data.domain_store import DomainStore
+    from harness.data.domain_store import prepare_domain
     from harness.data.sources import make_source
     from harness.run.memory import PeakMemory
+    from harness.storage.store import Store
 
     source = make_source({"source": "table", "interactions": "interactions.csv.gz", "items": "items.csv"})
     with PeakMemory() as peak:
         started = time.perf_counter()
-        preparation = DomainStore(folder / "domains").prepare(source, "large", 5, folder).made
+        preparation = prepare_domain(Store(folder / "domains"), source, "large", 5, folder).preparation
         seconds = time.perf_counter() - started
     answer.put(
         (seconds, peak.megabytes(), preparation.users, preparation.items, preparation.interactions, preparation.rounds)

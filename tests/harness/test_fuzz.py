@@ -15,7 +15,7 @@ import yaml
 
 from harness.errors import HarnessError
 from harness.report.collect import collect
-from harness.results.record import read_result
+from harness.results.files import read_result
 from harness.run.methods import suite_method
 from harness.suites import load_suite
 from harness.tuning.record import read_tuning

@@ -137,7 +137,7 @@ def test_candidates_that_differ_from_the_pinned_ones_stop_a_run(folder: Path, ha
         SUITE.replace(line, f"{line[:-1]}, candidates_sha256: {{sampled-4: {wrong}}}}}", 1)
     )
     code, _, err = harness("run", "--suite", "shops.yaml")
-    assert (code, f"not {wrong} as the suite says" in err, err.count("\n")) == (2, True, 1)
+    assert (code, f"but the suite pins {wrong}" in err, err.count("\n")) == (2, True, 1)
     code, out, _ = harness("data", "verify", "--suite", "shops.yaml")
     assert (code, "sampled-4 of left-from-right.no-overlap: different" in out) == (1, True)
 

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.domain import Domain
-from harness.data.domain_store import DomainStore
+from harness.data.domain_store import load_domain, prepare_domain
 from harness.data.prepare import prepare, prepare_into
 from harness.data.quoting import QuoteScanner
 from harness.data.readers import Reader, TextFormat, read_text
@@ -28,6 +28,7 @@ from harness.data.streams import check_encoding, text_blocks
 from harness.data.text import text_of
 from harness.errors import HarnessError
 from harness.protocol.split import LeaveOneOut, SelectedOnTest
+from harness.storage.store import Store
 
 Rows = list[tuple[str | None, ...]]
 
@@ -469,8 +470,8 @@ def sequences(folder: Path, **changes: object) -> dict:
 
 
 def test_users_without_held_out_events_are_train_only(tmp_path: Path) -> None:
-    made = DomainStore(tmp_path / "store").prepare(make_source(sequences(tmp_path)), "toy", 1, tmp_path).made
-    domain = DomainStore(tmp_path / "store").load(made.fingerprint, "toy")
+    made = prepare_domain(Store(tmp_path / "store"), make_source(sequences(tmp_path)), "toy", 1, tmp_path).preparation
+    domain = load_domain(Store(tmp_path / "store"), made.fingerprint, "toy")
     assert made.noted == {"users without a validation or test event: used for training only": (2, "cyd")}
     assert [domain.user_ids[user] for user in domain.train_only] == ["cyd", "dan"]
     for split, kept in ((LeaveOneOut(), [2, 2, 4, 3]), (SelectedOnTest(), [3, 3, 4, 3])):

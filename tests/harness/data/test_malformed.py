@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from harness.data.domain_store import DomainStore
+from harness.data.domain_store import prepare_domain
 from harness.data.prepare import Preparation
 from harness.data.sources import make_source
 from harness.errors import HarnessError
+from harness.storage.store import Store
 
 Row = tuple[str, str, int]
 ITEMS = [f"item{i}" for i in range(6)]
@@ -93,7 +94,7 @@ def write_items(folder: Path) -> None:
 def attempt(options: dict, folder: Path, k_core: int = 1) -> Preparation | str:
     """The preparation, or the error message."""
     try:
-        return DomainStore(folder / "domains").prepare(make_source(options), "toy", k_core, folder).made
+        return prepare_domain(Store(folder / "domains"), make_source(options), "toy", k_core, folder).preparation
     except HarnessError as error:
         line = str(error)
         assert "\n" not in line

@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.domain import Domain
-from harness.data.domain_store import DomainStore
+from harness.data.domain_store import prepare_domain
 from harness.data.prepare import prepare
 from harness.data.records import RawDomain
 from harness.data.ties import TieOrder, tie_key
 from harness.errors import HarnessError
+from harness.storage.store import Store
 from tests.conftest import Toy
 
 rows = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 5)), max_size=80)
@@ -158,7 +159,7 @@ def test_a_full_disk_is_one_line(
 
     monkeypatch.setattr("harness.data.prepare._write", full)
     with pytest.raises(HarnessError, match=r"in .* failed: .*Free some disk space") as error:
-        DomainStore(tmp_path).prepare(Toy(seed=1), "left", 1, tmp_path)
+        prepare_domain(Store(tmp_path), Toy(seed=1), "left", 1, tmp_path)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.glob(".*"))
 
@@ -169,7 +170,7 @@ def test_other_errors_of_the_database_are_bugs(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr("harness.data.prepare._write", wrong)
     with pytest.raises(duckdb.ParserException):
-        DomainStore(tmp_path).prepare(Toy(seed=1), "left", 1, tmp_path)
+        prepare_domain(Store(tmp_path), Toy(seed=1), "left", 1, tmp_path)
 
 
 def test_fingerprint_is_over_content() -> None:

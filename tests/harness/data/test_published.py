@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.data.domain_store import DomainStore
+from harness.data.domain_store import load_domain, prepare_domain
 from harness.datasets import load_dataset
+from harness.storage.store import Store
 
 DATA = Path(os.environ.get("CDSR_DATA", "data"))
 
@@ -29,7 +30,7 @@ def test_counts_equal_the_published_ones(name: str, tmp_path: Path) -> None:
     dataset = load_dataset(name)
     if not all(path.is_file() for path in dataset.source.files(DATA)):
         pytest.skip(f"{name} is not in {DATA}; set CDSR_DATA to the folder of the data sets")
-    preparation = DomainStore(tmp_path).prepare(dataset.source, name, 5, DATA).made
+    preparation = prepare_domain(Store(tmp_path), dataset.source, name, 5, DATA).preparation
     assert (preparation.users, preparation.items, preparation.interactions) == PUBLISHED[name]
     assert (preparation.dropped, preparation.duplicates) == ({}, 0)
 
@@ -41,8 +42,10 @@ def test_the_split_of_the_files_is_leave_one_out(tmp_path: Path) -> None:
     dataset = load_dataset("amazon2014-beauty")
     if not all(path.is_file() for path in dataset.source.files(DATA)):
         pytest.skip(f"amazon2014-beauty is not in {DATA}; set CDSR_DATA to the folder of the data sets")
-    store = DomainStore(tmp_path)
-    domain = store.load(store.prepare(dataset.source, "beauty", 5, DATA).made.fingerprint, "beauty")
+    store = Store(tmp_path)
+    domain = load_domain(
+        store, prepare_domain(store, dataset.source, "beauty", 5, DATA).preparation.fingerprint, "beauty"
+    )
     training, test = LeaveOneOut().training(domain), LeaveOneOut().test(domain)
     files = {p.stem: json.loads(p.read_bytes()) for p in dataset.source.files(DATA)}
     item = {index: name for name, index in files["smap"].items()}

@@ -8,19 +8,20 @@ import pandas as pd
 import pytest
 
 from harness.data.domain import Domain
-from harness.data.domain_store import DomainStore
+from harness.data.domain_store import load_domain, prepare_domain
 from harness.data.prepare import Preparation, prepare
 from harness.data.sources import make_source, source_class, source_names
 from harness.errors import HarnessError
+from harness.storage.store import Store
 
 #: The events in each test's files, in the order of the lines.
 EVENTS = [("Ann", "B001", 1_400_000_000), ("Bob", "B002", 1_400_000_100), ("Ann", "B002", 1_399_999_999)]
 
 
 def prepared(options: dict, folder: Path) -> tuple[Domain, Preparation]:
-    store = DomainStore(folder / "domains")
-    preparation = store.prepare(make_source(options), "toy", 1, folder).made
-    return store.load(preparation.fingerprint, "toy"), preparation
+    store = Store(folder / "domains")
+    preparation = prepare_domain(store, make_source(options), "toy", 1, folder).preparation
+    return load_domain(store, preparation.fingerprint, "toy"), preparation
 
 
 def check(domain: Domain, events: list[tuple[str, str, int]], texts: dict[str, str]) -> None:

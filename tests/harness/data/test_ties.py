@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.domain_files import read_domain
-from harness.data.domain_store import DomainStore
+from harness.data.domain_store import load_domain, prepare_domain
 from harness.data.prepare import prepare, prepare_into
 from harness.data.records import RawDomain
 from harness.data.sources import make_source
@@ -32,6 +32,7 @@ from harness.data.ties import (
     tie_audit,
     tie_key,
 )
+from harness.storage.store import Store
 from tests.harness.data.test_prepare import raw
 
 FILE = TieOrder("file")
@@ -198,9 +199,11 @@ def test_hashed_ties_do_not_depend_on_the_order_of_the_file(tmp_path: Path) -> N
     for name, lines in (("original", rows), ("published", sorted(rows))):
         write_films(tmp_path / name, lines)
         for ties in (TieOrder(), FILE):
-            store = DomainStore(tmp_path / "domains")
+            store = Store(tmp_path / "domains")
             source = make_source({"source": "movielens-25m"})
-            preparations[name, ties.rule] = store.prepare(source, "films", 1, tmp_path / name, ties=ties).made
+            preparations[name, ties.rule] = prepare_domain(
+                store, source, "films", 1, tmp_path / name, ties=ties
+            ).preparation
     assert preparations["original", "hashed"].fingerprint == preparations["published", "hashed"].fingerprint
     assert preparations["original", "file"].fingerprint != preparations["published", "file"].fingerprint
     shipped, hashed = preparations["published", "file"].ties, preparations["published", "hashed"].ties
@@ -288,8 +291,8 @@ def test_of_two_texts_of_an_item_the_first_in_order_is_used(tmp_path: Path) -> N
         folder = tmp_path / str(number)
         folder.mkdir()
         source = make_source(write_table(folder, "csv", events, order))
-        preparation = DomainStore(tmp_path / "domains").prepare(source, "toy", 1, folder).made
-        catalogue = DomainStore(tmp_path / "domains").load(preparation.fingerprint, "toy").catalogue
+        preparation = prepare_domain(Store(tmp_path / "domains"), source, "toy", 1, folder).preparation
+        catalogue = load_domain(Store(tmp_path / "domains"), preparation.fingerprint, "toy").catalogue
         assert (catalogue.item_ids, catalogue.texts) == (("1", "10", "2"), ("a", "z", ""))
         assert {oddity: n for oddity, (n, _) in preparation.noted.items()} == {
             "items described twice; the text that sorts first is used": 2,

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.data.domain import Domain, Sequences
-from harness.data.domain_store import DomainStore
+from harness.data.domain_store import load_domain, prepare_domain
 from harness.data.prepare import Preparation
 from harness.data.sources import make_source
 from harness.data.times import (
@@ -26,6 +26,7 @@ from harness.data.times import (
     read_times,
 )
 from harness.errors import HarnessError
+from harness.storage.store import Store
 from tests.conftest import domain_of
 
 LATEST = 1_800_000_000 * 10**9  # 2027-01-15
@@ -164,10 +165,10 @@ def test_fingerprint_of_times_in_several_units() -> None:
 
 def prepared(folder: Path, **options: object) -> tuple[Domain, Preparation]:
     (folder / "items.csv").write_text("item_id,title\n" + "".join(f"i{i},Title of i{i}\n" for i in range(8)))
-    store = DomainStore(folder / "domains")
+    store = Store(folder / "domains")
     source = make_source({"source": "table", "interactions": "events.csv", "items": "items.csv", **options})
-    preparation = store.prepare(source, "shop", 1, folder).made
-    return store.load(preparation.fingerprint, "shop"), preparation
+    preparation = prepare_domain(store, source, "shop", 1, folder).preparation
+    return load_domain(store, preparation.fingerprint, "shop"), preparation
 
 
 def write_events(folder: Path, rows: list[tuple[str, str, object]]) -> None:
@@ -301,7 +302,7 @@ def test_records_in_milliseconds_keep_their_order(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text(
         "".join(json.dumps({"parent_asin": f"i{i}", "title": "x"}) + "\n" for i in (0, 1))
     )
-    store = DomainStore(tmp_path / "domains")
+    store = Store(tmp_path / "domains")
     source = make_source({"source": "amazon-2023", "reviews": "r.jsonl", "meta": "m.jsonl"})
-    domain = store.load(store.prepare(source, "toy", 1, tmp_path).made.fingerprint, "toy")
+    domain = load_domain(store, prepare_domain(store, source, "toy", 1, tmp_path).preparation.fingerprint, "toy")
     assert domain.interactions.timestamps.tolist() == [1_500_000_000_000_000_000, 1_500_000_000_250_000_000]

@@ -3,13 +3,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.data.domain import Catalogue, Domain, Sequences
-from harness.protocol.overlap import people, without_overlap
+from harness.protocol.overlap import person_ids, without_overlap
 
 names = st.lists(st.sampled_from("abcdefghij"), unique=True, max_size=8)
 
 
 def domain(name: str, users: list[str]) -> Domain:
-    """Each user has three events, whose items tell who it was."""
+    """Each user has three events with items that identify the user."""
     items = [ord(user) - 97 for user in users for _ in range(3)]
     catalogue = Catalogue(tuple("0123456789"), tuple("0123456789"))
     sequences = Sequences(np.arange(0, 3 * len(users) + 1, 3), np.array(items), np.arange(len(items)))
@@ -32,11 +32,11 @@ def test_every_person_stays_in_exactly_one_domain(a: list[str], b: list[str], c:
 
 
 @given(names, names)
-def test_equal_ids_of_other_platforms_are_other_people(a: list[str], b: list[str]) -> None:
+def test_equal_ids_of_other_platforms_are_other_persons(a: list[str], b: list[str]) -> None:
     whole = {"a": domain("a", a), "b": domain("b", b)}
     for users in ({"a": "amazon", "b": "steam"}, {"a": None, "b": None}):
         assert without_overlap(whole, users, 0) == whole
-        assert not set(people(whole["a"], users["a"])) & set(people(whole["b"], users["b"]))
+        assert not set(person_ids(whole["a"], users["a"])) & set(person_ids(whole["b"], users["b"]))
 
 
 def test_the_draw_is_even() -> None:

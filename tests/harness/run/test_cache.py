@@ -10,7 +10,6 @@ import torch
 from typer.testing import CliRunner
 
 from harness.cli.app import app
-from harness.run.splits import prepare_domains
 from harness.storage.files import folder_atomically
 from harness.storage.store import Store
 from harness.training.checkpoint import Checkpoint
@@ -19,8 +18,7 @@ from harness.training.checkpoint import Checkpoint
 @pytest.fixture
 def cache(toy) -> Path:
     """Two domains, two artefacts (one of them corrupt), and a checkpoint."""
-    prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    store = Store(toy.cache / "store")
+    store = toy.workspace().store
     for key, label in (("1" * 64, "LoRA on [comedy]"), ("2" * 64, "LoRA on drama")):
         with store.write("lora", key, {"label": label}) as folder:
             (folder / "weights").write_bytes(b"1234")
@@ -46,6 +44,8 @@ EVERYTHING = [
     ("leftover", ""),
     ("lora", "LoRA on [comedy]"),
     ("lora", "LoRA on drama"),
+    ("preparation", "left"),
+    ("preparation", "right"),
 ]
 
 
@@ -55,7 +55,7 @@ def test_all_is_listed_by_its_label(cache: Path) -> None:
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()[2:-1]] == [kind for kind, _ in EVERYTHING]
     assert "LoRA on [comedy]" in out
-    assert out.splitlines()[-1].startswith("6 entries, ")
+    assert out.splitlines()[-1].startswith("8 entries, ")
 
 
 def test_an_empty_cache_has_nothing(tmp_path: Path) -> None:
@@ -67,10 +67,10 @@ def test_hashes_are_verified(cache: Path) -> None:
     code, out = harness("verify", "--json", "--cache-dir", str(cache))
     assert code == 1
     assert [(e["kind"], e["label"]) for e in json.loads(out)] == [("leftover", ""), ("lora", "LoRA on drama")]
-    domain = next(path for path in (cache / "domains").glob("*/users.parquet"))
+    domain = next(path for path in (cache / "store" / "domain").glob("*/users.parquet"))
     domain.write_bytes(b"PAR1")
     code, out = harness("verify", "--cache-dir", str(cache))
-    assert (code, "Prepared domain " in out, "6 entries checked, 3 with a fault" in out) == (1, True, True)
+    assert (code, "users.parquet has changed" in out, "8 entries checked, 3 with a fault" in out) == (1, True, True)
 
 
 def test_what_is_unfinished_or_corrupt_goes(cache: Path) -> None:
@@ -81,7 +81,10 @@ def test_what_is_unfinished_or_corrupt_goes(cache: Path) -> None:
     assert [(e["kind"], e["reason"]) for e in json.loads(out)] == [
         *(("checkpoint", "unfinished"), ("leftover", "unfinished"), ("lora", "corrupt"))
     ]
-    assert kinds(cache) == [("domain", "left"), ("domain", "right"), ("lora", "LoRA on [comedy]")]
+    assert (
+        kinds(cache)
+        == [entry for entry in EVERYTHING if entry[0] in ("domain", "lora", "preparation")][:3] + EVERYTHING[-2:]
+    )
     assert harness("verify", "--cache-dir", str(cache))[0] == 0
     assert not list(cache.rglob(".*"))
 

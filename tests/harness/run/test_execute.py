@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness.run.execute import Workplace, _gpus, _workers, default_jobs
+from harness.run.execute import _gpus, _workers, default_jobs
 from harness.run.progress import Lines
 from harness.run.workers import Task
+from harness.run.workspace import Workspace
+from harness.storage.store import Store
 
 
 def visible(folder: Path, saw: Path) -> None:
@@ -32,7 +34,7 @@ def test_each_worker_sees_a_gpu_of_its_own(
     assert default_jobs("cuda") == 2
     met = tmp_path / "met"
     met.mkdir()
-    with _workers(2, Workplace(toy.suite, {}, tmp_path, device)) as workers:
+    with _workers(2, Workspace(toy.suite, Store(tmp_path), device)) as workers:
         tasks = [Task(str(number), partial(visible, met, tmp_path / f"saw {number}")) for number in range(2)]
         assert workers.carry_out(tasks, Lines(Console(quiet=True))) == {}
     assert {path.read_text() for path in tmp_path.glob("saw *")} == seen

@@ -13,8 +13,7 @@ from harness.methods.api import FitContext
 from harness.report.diagnostics import write_diagnosis
 from harness.run.artefact import RunArtefacts
 from harness.run.inspect import diagnose, export
-from harness.run.splits import open_training, prepare_domains
-from harness.storage.store import Store
+from harness.run.splits import open_training
 
 SHORT = {"steps": 2, "batch": 40, "validations": 1}
 
@@ -23,12 +22,9 @@ SHORT = {"steps": 2, "batch": 40, "validations": 1}
 def place(toy):
     toy.add("short", lambda: target_only().tuned(SHORT))
     return {
-        "suite": toy.suite,
+        "workspace": toy.workspace(),
         "scenario": toy.suite.scenarios[0],
         "seed": 0,
-        "domains": prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache),
-        "store": Store(toy.cache / "store"),
-        "device": "cpu",
         "report": lambda *_: None,
     }
 
@@ -44,9 +40,9 @@ def test_an_exported_folder_is_the_served_model_and_needs_no_peft(
     assert not list(folder.glob("adapter*"))
     assert "all-MiniLM-L6-v2" in (folder / "README.md").read_text()
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    data = open_training(place["suite"], place["scenario"], place["domains"])
-    artefacts = RunArtefacts(place["store"], "cpu", lambda *_: None)
-    served = target_only().tuned(SHORT).fit(data, FitContext(place["suite"].budget, 0, "cpu", artefacts))
+    data = open_training(place["workspace"], place["scenario"])
+    artefacts = RunArtefacts(place["workspace"].store, "cpu", lambda *_: None)
+    served = target_only().tuned(SHORT).fit(data, FitContext(place["workspace"].suite.budget, 0, "cpu", artefacts))
     for item in (0, 7):
         with torch.no_grad():
             states = model(**tokenizer(data.target_domain.catalogue.texts[item], return_tensors="pt"))
@@ -56,7 +52,7 @@ def test_an_exported_folder_is_the_served_model_and_needs_no_peft(
 
 def test_a_folder_that_is_there_is_never_overwritten(place, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(HarnessError, match="is there already"):
+    with pytest.raises(HarnessError, match="exists"):
         export(**place, name="short", folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.name == "mine.txt"]
 
@@ -65,25 +61,20 @@ def test_methods_without_a_model_say_so(place, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no model that others could load"):
         export(**place, name="popularity", folder=tmp_path / "model")
     assert not (tmp_path / "model").exists()
-    with pytest.raises(HarnessError, match="nothing to diagnose"):
+    with pytest.raises(HarnessError, match="offers no diagnosis"):
         diagnose(**place, name="popularity")
 
 
 def test_a_diagnosis_is_written_with_its_curves(place, tmp_path: Path) -> None:
     from weaverec.weaverec import weaverec
 
-    found = (
-        weaverec()
-        .tuned(SHORT)
-        .diagnose(
-            open_training(place["suite"], place["scenario"], place["domains"]),
-            FitContext(place["suite"].budget, 0, "cpu", RunArtefacts(place["store"], "cpu", lambda *_: None)),
-            lambda *_: None,
-        )
-    )
-    written = write_diagnosis("weaverec on toy", "Made by hand.", found, tmp_path / "why.md")
-    text = written[0].read_text()
-    assert [path.suffix for path in written] == [".md", ".png"]
-    assert written[1].read_bytes().startswith(b"\x89PNG")
-    assert f"({written[1].name})" in text
-    assert text.count("\n## ") == len(found) == 4
+    workspace = place["workspace"]
+    context = FitContext(workspace.suite.budget, 0, "cpu", RunArtefacts(workspace.store, "cpu", lambda *_: None))
+    data = open_training(workspace, place["scenario"])
+    tables = weaverec().tuned(SHORT).diagnose(data, context, lambda *_: None)
+    files = write_diagnosis("weaverec on toy", "Made by hand.", tables, tmp_path / "why.md")
+    text = files[0].read_text()
+    assert [path.suffix for path in files] == [".md", ".png"]
+    assert files[1].read_bytes().startswith(b"\x89PNG")
+    assert f"({files[1].name})" in text
+    assert text.count("\n## ") == len(tables) == 4

@@ -11,10 +11,6 @@ import pytest
 from harness.data.domain import Domain
 from harness.data.prepare import prepare
 from harness.methods.api import NoSettings, gather_candidates
-from harness.run.plan import make_plan
-from harness.run.score import score
-from harness.run.splits import prepare_domains
-from harness.storage.store import Store
 from tests.conftest import toy_raw
 
 
@@ -74,20 +70,16 @@ class Accomplice:
 @pytest.fixture
 def robbed(toy, monkeypatch):
     toy.add("thief", Thief)
-    cache = toy.cache
-    domains = prepare_domains(toy.suite.domains, cache / "domains", cache)
+    workspace = toy.workspace()
     instants = []
     for name in ("left", "right"):
-        events = domains.load(name).interactions
+        events = workspace.domain(name).interactions
         instants.append(events.timestamps[events.offsets[1:] - 1])
     del events
     Thief.test_instants, Thief.given = np.concatenate(instants), []
     del instants
     gc.collect()
-    kept = Store(cache / "store")
-    scenario = toy.suite.scenarios[0]
-    plan = make_plan(toy.suite, [scenario], ["thief"], [0], domains, kept)
-    score(toy.suite, plan.missing[0], domains, kept, "cpu", lambda *_: None)
+    toy.run("thief", seeds=(0,), scenarios=[toy.suite.scenarios[0].name])
     return toy
 
 

@@ -9,15 +9,9 @@ from baselines.popularity import Popularity
 from harness.errors import HarnessError
 from harness.methods.api import NoSettings
 from harness.protocol.split import LeaveOneOut, TrainingData
-from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
-from harness.run.plan import make_plan
-from harness.run.publish import publish, record_failures
-from harness.run.score import score
-from harness.run.splits import prepare_domains
-from harness.storage.store import Store
 from tests.conftest import domain_of
-from weaverec.retriever.method import Merged
+from weaverec.merging.method import MergedModel
 
 
 @dataclass(frozen=True)
@@ -33,26 +27,14 @@ class NeedsLeft:
         return Popularity().fit(data, context)
 
 
-@pytest.fixture
-def place(toy):
-    toy.domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    toy.store = Store(toy.cache / "store")
-    return toy
+def run(toy, *methods: str, scenarios=None):
+    done = toy.run(*methods, scenarios=scenarios and [scenario.name for scenario in scenarios])
+    return done.plan, leaderboard(done.board)
 
 
-def run(place, *methods: str, scenarios=None):
-    chosen = place.suite.scenarios if scenarios is None else scenarios
-    plan = make_plan(place.suite, chosen, methods, (0, 1), place.domains, place.store)
-    for each in plan.missing:
-        score(place.suite, each, place.domains, place.store, "cpu", lambda *_: None)
-    publish(plan, place.store, place.out / "results")
-    record_failures(place.suite, plan, [], place.out / "results")
-    return plan, leaderboard(collect(place.out / "results", "toy", 1))
-
-
-def test_a_method_is_skipped_where_it_cannot_run_and_runs_where_it_can(place) -> None:
-    place.add("picky", NeedsLeft)
-    plan, board = run(place, "popularity", "picky")
+def test_a_method_is_skipped_where_it_cannot_run_and_runs_where_it_can(toy) -> None:
+    toy.add("picky", NeedsLeft)
+    plan, board = run(toy, "popularity", "picky")
     assert [(each.scenario.name, each.method, each.seed) for each in plan.skipped] == [
         ("right-from-left", "picky", 0),
         ("right-from-left", "picky", 1),
@@ -63,26 +45,26 @@ def test_a_method_is_skipped_where_it_cannot_run_and_runs_where_it_can(place) ->
     assert "**Incomplete:** no result of picky" not in board
 
 
-def test_a_reason_goes_when_the_run_can_be_made(place) -> None:
-    place.add("picky", NeedsLeft)
-    run(place, "popularity", "picky")
-    place.add("picky", lambda: replace(NeedsLeft(), needs="right"))
-    _, board = run(place, "picky", scenarios=place.suite.scenarios[1:])
+def test_a_reason_goes_when_the_run_can_be_made(toy) -> None:
+    toy.add("picky", NeedsLeft)
+    run(toy, "popularity", "picky")
+    toy.add("picky", lambda: replace(NeedsLeft(), needs="right"))
+    _, board = run(toy, "picky", scenarios=toy.suite.scenarios[1:])
     assert "skipped" not in board
 
 
-def test_a_plan_of_nothing_that_can_run_is_refused(place) -> None:
-    place.add("picky", NeedsLeft)
-    with pytest.raises(HarnessError, match=r"Nothing .* can run here: picky on right-from-left: No clock in right"):
-        run(place, "picky", scenarios=place.suite.scenarios[1:])
+def test_a_plan_of_nothing_that_can_run_is_refused(toy) -> None:
+    toy.add("picky", NeedsLeft)
+    with pytest.raises(HarnessError, match="No requested run can be made here: picky on right-from-left: No clock"):
+        run(toy, "picky", scenarios=toy.suite.scenarios[1:])
 
 
-def test_a_package_that_is_not_installed_skips_its_method(place) -> None:
+def test_a_package_that_is_not_installed_skips_its_method(toy) -> None:
     def unimportable() -> None:
         raise ImportError("No module named 'rare'")
 
-    place.add("rare", unimportable)
-    plan, board = run(place, "popularity", "rare")
+    toy.add("rare", unimportable)
+    plan, board = run(toy, "popularity", "rare")
     assert {each.method for each in plan.skipped} == {"rare"}
     assert "rare, seeds 0, 1, skipped: Method 'rare' cannot be imported: No module named 'rare'." in board
 
@@ -100,7 +82,7 @@ def training(validated: bool = True, texts: bool = True) -> TrainingData:
 
 
 def test_a_component_needs_validation_events_and_texts_in_what_it_learns_from() -> None:
-    source, both, target = (Merged(mixes=mixes) for mixes in (
+    source, both, target = (MergedModel(mixes) for mixes in (
         lambda _, sources: [(source,) for source in sources],
         lambda target, sources: [(target, *sources)],
         lambda target, _: [(target,)],

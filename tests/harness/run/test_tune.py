@@ -13,12 +13,8 @@ from harness.methods.api import FitContext, gather_candidates
 from harness.protocol.scenario import Budget
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
-from harness.run.plan import make_plan
-from harness.run.publish import publish
-from harness.run.score import score
-from harness.run.splits import open_training, prepare_domains
-from harness.run.tune import studies_of, study
-from harness.storage.store import Store
+from harness.run.splits import open_training
+from harness.run.tune import tune_method, tuning_tasks
 from harness.tuning.record import read_tuning, write_tuning
 from harness.tuning.space import Space
 
@@ -62,23 +58,18 @@ class Blend:
 def place(toy, tmp_path):
     toy.suite = toy.replace(toy.suite, budget=Budget(5, 3, 2), tuned=tmp_path / "toy.tuned")
     toy.add("blend", Blend)
-    toy.domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    toy.store = Store(toy.cache / "store")
     return toy
 
 
 def tune(place, method: str = "blend"):
-    (first, *_) = studies_of(place.suite, place.suite.scenarios, [method])
-    found = study(place.suite, first.scenario, method, place.domains, place.store, "cpu", lambda *_: None)
-    write_tuning(found, first.path)
-    return found, first.path
+    (task, *_) = tuning_tasks(place.suite, place.suite.scenarios, [method])
+    tuning = tune_method(place.workspace(), task.scenario, method, lambda *_: None)
+    write_tuning(tuning, task.path)
+    return tuning, task.path
 
 
 def run(place, methods=("blend", "popularity")):
-    plan = make_plan(place.suite, place.suite.scenarios[:1], methods, (0,), place.domains, place.store)
-    for each in plan.missing:
-        score(place.suite, each, place.domains, place.store, "cpu", lambda *_: None)
-    publish(plan, place.store, place.out / "results")
+    place.run(*methods, seeds=(0,), scenarios=[place.suite.scenarios[0].name])
     return collect(place.out / "results", "toy", 1)
 
 
@@ -88,7 +79,7 @@ def test_a_study_has_the_budgets_trials_and_its_best_wins(place) -> None:
     assert found.trials[0].settings == {"share": 0.5}
     best = max(found.trials, key=lambda trial: trial.validation)
     assert found.chosen == best.settings
-    data = open_training(place.suite, place.suite.scenarios[0], place.domains)
+    data = open_training(place.workspace(), place.suite.scenarios[0])
     scorer = Blend().tuned(found.chosen)
     assert validation_ndcg(scorer, data.target_domain) == best.validation
     assert read_tuning(path) == found
@@ -102,7 +93,7 @@ def test_a_study_draws_the_same_settings_again_and_for_every_method_of_the_space
 
 
 def test_scenarios_that_look_the_same_to_a_method_share_a_study(place) -> None:
-    assert [s.label for s in studies_of(place.suite, place.suite.scenarios * 2, ["blend", "popularity"])] == [
+    assert [s.label for s in tuning_tasks(place.suite, place.suite.scenarios * 2, ["blend", "popularity"])] == [
         "blend on left",
         "blend on right",
     ]
@@ -118,7 +109,7 @@ def test_a_trial_that_diverges_is_recorded_and_never_chosen(place) -> None:
 
 def test_if_all_diverge_nothing_is_chosen(place) -> None:
     place.add("blend", lambda: Blend(diverges_above=-1))
-    with pytest.raises(HarnessError, match="No trial of blend in left-from-right came to finite scores"):
+    with pytest.raises(HarnessError, match="No trial of blend in left-from-right gave finite scores"):
         tune(place)
 
 

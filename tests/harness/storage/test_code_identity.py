@@ -191,7 +191,7 @@ def test_code_of_the_harness_used_by_a_plug_in_is_followed(key) -> None:
         ("plug/losses.py", "from harness.protocol.metrics import ndcg\n"),
     )
     reached = code_reached("plug.train:make")
-    assert {"harness.protocol.metrics:ndcg", "harness.protocol.metrics:_expected"} <= set(reached)
+    assert {"harness.protocol.metrics:ndcg", "harness.protocol.metrics:expected_gain"} <= set(reached)
     assert "harness.protocol.metrics:mrr" not in reached
 
 

@@ -1,0 +1,139 @@
+"""Runs a suite: prepare, plan, train, score, publish, and write its leaderboard."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from rich.console import Console
+
+from harness.errors import one_line
+from harness.protocol.scenario import Suite
+from harness.report.collect import Board, NoResultsError, collect, results_in
+from harness.report.leaderboard import leaderboard
+from harness.run.execute import FailedRun, default_jobs, execute, train_together
+from harness.run.methods import select_methods
+from harness.run.plan import Plan, check_plan, check_results, make_plan
+from harness.run.progress import make_console, show_progress
+from harness.run.publish import publish, publishing
+from harness.run.workspace import open_workspace, remove_unfinished
+from harness.storage.files import check_writable, write_atomically
+from harness.suites import load_suite, pick_scenarios
+from harness.training.device import pick_device
+from harness.training.distributed import process_group
+
+OUTPUT, CACHE, DATA = Path("leaderboards"), Path(".harness"), Path("data")
+
+
+@dataclass(frozen=True)
+class SuiteRun:
+    """What `run_suite` did.
+
+    Attributes:
+        suite: the suite.
+        plan: its plan.
+        results: the folder of the suite's results.
+        failed: planned runs that failed.
+        board: all results of the suite in the output folder; None if there are none.
+        board_path: the leaderboard's file; None if there are no results.
+    """
+
+    suite: Suite
+    plan: Plan
+    results: Path
+    failed: tuple[FailedRun, ...] = ()
+    board: Board | None = None
+    board_path: Path | None = None
+
+
+def run_suite(
+    suite: Suite | str,
+    *,
+    methods: Sequence[str] | None = None,
+    scenarios: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+    output_dir: Path = OUTPUT,
+    cache_dir: Path = CACHE,
+    data_dir: Path = DATA,
+    device: str = "auto",
+    jobs: int | None = None,
+    missing: bool = False,
+    dry_run: bool = False,
+    stop_on_error: bool = False,
+    keep_lists: bool = True,
+    console: Console | None = None,
+) -> SuiteRun:
+    """Run a suite, or a part of it: train what is missing, score, and rebuild its leaderboard.
+
+    Args:
+        suite: a suite, its name (`cdsr`, `cdsr/v1`), or the path of a .yaml file.
+        methods: names of methods, or files such as `./my_method.py:Markov`. None: the methods of the suite.
+        scenarios: names of scenarios. None: all.
+        seeds: seeds of each method. None: those of the suite.
+        output_dir: folder of results and leaderboards.
+        cache_dir: folder of prepared data and trained artefacts.
+        data_dir: folder of the data sets' files.
+        device: `cpu`, `cuda`, or `auto`: cuda where there is one.
+        jobs: worker processes; 0: work in this process. None: one a core as memory allows; one a GPU.
+        missing: make only runs without a result in the output folder.
+        dry_run: plan and check, and stop before anything is trained.
+        stop_on_error: stop all runs at the first failure instead of going on with the others.
+        keep_lists: keep each user's top-k list beside the ranks.
+        console: where progress is shown. None: the standard error.
+
+    Returns:
+        The plan, the failures and the leaderboard.
+
+    Raises:
+        HarnessError: wrong input, found before anything is trained; or, with `stop_on_error`, a failed run.
+    """
+    suite, names = select_methods(load_suite(suite) if isinstance(suite, str) else suite, methods)
+    chosen = pick_scenarios(suite, scenarios) if scenarios else suite.scenarios
+    console = console or make_console(stderr=True)
+    device = pick_device(device)
+    results = output_dir / "results"
+    if not dry_run:
+        check_writable(output_dir)
+    with process_group(device) as processes:
+        console.quiet = console.quiet or not processes.main
+        if processes.main and not dry_run:
+            remove_unfinished(results)
+            remove_unfinished(output_dir, deep=False)  # the user's own folders may be below
+        with processes.main_first(), show_progress(console) as progress:
+            workspace = open_workspace(suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
+        existing = results_in(results) if missing else ()
+        plan = make_plan(workspace, chosen, names, seeds or suite.seeds, existing)
+        check_results(plan, workspace, results)
+        for line in (f"{suite.id}: {suite.title}", *plan.lines()):
+            console.print(one_line(line))
+        check_plan(plan, suite)
+        if processes.count > 1 and not dry_run:
+            with show_progress(console) as progress:
+                train_together(plan, workspace, processes, progress)
+    done = SuiteRun(suite, plan, results / suite.id)
+    if dry_run or not processes.main:
+        return done
+    with show_progress(console) as progress:
+        failed = execute(
+            plan, workspace, default_jobs(device) if jobs is None else jobs, progress, stop_on_error, keep_lists
+        )
+    with publishing(output_dir, console.print):
+        publish(workspace, plan, results, failed)
+        board, path = _write_board(output_dir, suite, bool(failed))
+    return replace(done, failed=tuple(failed), board=board, board_path=path)
+
+
+def board_path(output_dir: Path, suite: str, version: int) -> Path:
+    """The file of a suite's leaderboard."""
+    return output_dir / f"{suite}-v{version}.md"
+
+
+def _write_board(output_dir: Path, suite: Suite, failures: bool) -> tuple[Board | None, Path | None]:
+    try:
+        board = collect(output_dir / "results", suite.name, suite.version)
+    except NoResultsError:
+        if not failures:
+            raise
+        return None, None
+    path = board_path(output_dir, suite.name, suite.version)
+    write_atomically(path, leaderboard(board))
+    return board, path
