@@ -1,12 +1,12 @@
 """A data source from a package outside the repository: installed by its entry point, used in a suite, prepared, run."""
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.extending.commands import harness, lines_of_code
 
 #: A log file of one JSON list a line: user, item, title, and seconds since 1970.
 SOURCE = '''
@@ -86,15 +86,7 @@ class Workspace:
         (self.folder / "mine.yaml").write_text(SUITE.replace("SOURCE", source))
 
     def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        path = os.pathsep.join([str(self.site), str(Path(__file__).parents[2])])
-        return subprocess.run(
-            [sys.executable, "-m", "harness.cli", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": path},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return harness(self.folder, *arguments, packages=self.site)
 
     def prepare(self) -> dict[str, dict]:
         """The prepared domains by name."""
@@ -109,7 +101,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_a_source_takes_at_most_forty_lines() -> None:
-    assert len(SOURCE.strip().splitlines()) <= 40
+    assert lines_of_code(SOURCE) <= 40
 
 
 def test_a_suite_with_the_source_is_prepared_and_run(workspace: Workspace) -> None:
@@ -146,15 +138,20 @@ def test_errors_name_the_source(workspace: Workspace) -> None:
     (workspace.folder / "left.log").write_text("no JSON\n")
     assert "left.log is not a click log" in error()
     install(workspace.site, "click-logs", "import a_missing_package\n")
-    assert "Source 'click-log' cannot be imported: No module named 'a_missing_package'" in error()
+    assert (
+        "'click-log' of click-logs (entry point clicks:ClickLog in cdsr_harness.sources) cannot be imported: No "
+        "module named 'a_missing_package'" in error()
+    )
     install(workspace.site, "click-logs", "ClickLog = 1 / 0\n")
-    assert "Source 'click-log' of click-logs 1.0 (entry point clicks:ClickLog) cannot be made: ZeroDivision" in error()
+    assert (
+        "'click-log' of click-logs (entry point clicks:ClickLog in cdsr_harness.sources) cannot be loaded: Zero"
+        in error()
+    )
     install(workspace.site, "click-logs", "class ClickLog: pass\n")
     assert "not a subclass of harness.data.sources.Source" in error()
     install(workspace.site, "click-logs")
     install(workspace.site, "other-logs")
-    assert "Source 'click-log' is offered by several installed distributions: click-logs, other-logs." in error()
+    assert "'click-log' in cdsr_harness.sources is offered by two installed distributions: " in error()
     install(workspace.site, "other-logs", entry="table = clicks:ClickLog")
     workspace.write_suite("table")
-    assert "Source 'table' is offered by several installed distributions: cdsr-harness, other-logs. Uninstall one of " \
-        "them, such as by: pip uninstall other-logs" in error()  # fmt: skip
+    assert "'table' in cdsr_harness.sources is offered by two installed distributions: " in error()
