@@ -4,13 +4,25 @@ from harness.tuning.space import Space
 from weaverec.merging.adamerging import EntropyWeights
 from weaverec.merging.method import MergedModel
 from weaverec.merging.rule import Mix
-from weaverec.merging.rules import chosen_dare, chosen_magnitude_pruning, chosen_task_arithmetic, chosen_ties
+from weaverec.merging.rules import (
+    RandomMerge,
+    chosen_dare,
+    chosen_magnitude_pruning,
+    chosen_target_scale,
+    chosen_task_arithmetic,
+    chosen_ties,
+)
 from weaverec.retriever.method import RetrieverHead
+from weaverec.weaverec import hybrids
 
 
 def each_alone(target: str, sources: tuple[str, ...]) -> list[Mix]:
     """The mixes of naive merging: every domain by itself."""
     return [(target,), *((source,) for source in sources)]
+
+
+def _target(target: str, _: tuple[str, ...]) -> list[Mix]:
+    return [(target,)]
 
 
 def zero_shot() -> MergedModel:
@@ -20,7 +32,27 @@ def zero_shot() -> MergedModel:
 
 def target_only() -> MergedModel:
     """One component, on the target alone."""
-    return MergedModel(lambda target, _: [(target,)])
+    return MergedModel(_target)
+
+
+def target_long() -> MergedModel:
+    """Target-only with the steps of a merge of m + 1 components: a control for more training on the target."""
+    return MergedModel(_target, repeat="longer")
+
+
+def target_soup() -> MergedModel:
+    """The mean of m + 1 target components of different seeds (Wortsman et al., ICML 2022): a control for averaging."""
+    return MergedModel(_target, repeat="seeds")
+
+
+def target_scaled() -> MergedModel:
+    """Target-only with its task vector scaled, the factor chosen on validation: a control for the size of a merge."""
+    return MergedModel(_target, chosen_target_scale())
+
+
+def random_merge() -> MergedModel:
+    """The target's component merged with random LoRAs of the hybrids' norms: a control for merging with noise."""
+    return MergedModel(hybrids, RandomMerge())
 
 
 def source_only() -> MergedModel:

@@ -46,6 +46,10 @@ class UnavailableError(HarnessError):
     """Something that this machine lacks, such as a package: what needs it is skipped, all else can go on."""
 
 
+class DivergedError(HarnessError, FloatingPointError):
+    """A training that came to nothing, as with too high a learning rate; a tuner counts it as a failed trial."""
+
+
 def one_line(text: str) -> str:
     r"""A text as one line that moves no cursor and sets no colour: control characters by their escapes.
 

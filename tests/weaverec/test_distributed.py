@@ -36,7 +36,7 @@ def artefacts(backbone: Backbone) -> dict[str, Artefact]:
     """Of each way to share a step; the last has steps of one user, so that a process has nothing to read."""
     parts = {n: LeaveOneOut().training(prepare(toy_raw(n, i, 12, 15), 1)) for i, n in enumerate("ab")}
     data = TrainingData("a", ("b",), parts)
-    encoder = ComponentSettings(steps=4, batch=30, validations=2, fresh=8, items=10)
+    encoder = ComponentSettings(steps=4, batch=30, validate_every=2, fresh=8, items=10)
     reads = replace(encoder, backbone=str(backbone.folder))
     asked = RankerSettings(
         backbone=str(backbone.folder), steps=4, batch=5, cap=15, validation_users=7, weights="float32", most_tokens=600

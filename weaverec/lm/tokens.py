@@ -87,6 +87,11 @@ class ItemTokens:
         texts: Ints = np.unique(self.text_of[items])
         return texts
 
+    def count(self, items: Ints) -> int:
+        """Tokens of the distinct texts of some items, as they are read alone."""
+        texts = self.texts(items)
+        return int(self._lengths[texts].sum()) + len(self._start) * len(texts)
+
     def batches(self, texts: Ints) -> list[tuple[Ints, torch.Tensor, torch.Tensor]]:
         """Texts in batches of like length: which of `texts` (int64 [n]), their tokens and mask (int64 [n, width])."""
         return [

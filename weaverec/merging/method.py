@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -36,6 +36,25 @@ Mixes = Callable[[str, tuple[str, ...]], Sequence[Mix]]
 _RULE = "rule."
 
 
+#: Distance between the seeds of trainings that belong to one seed of a method: larger than any suite's seeds.
+_SEED_STRIDE = 1000
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one component of a method is trained.
+
+    Attributes:
+        mix: the domains it is trained on.
+        seed: added to the method's seed.
+        times: factor of the caps on steps and epochs, and of the patience.
+    """
+
+    mix: Mix
+    seed: int = 0
+    times: int = 1
+
+
 @dataclass(frozen=True)
 class MergedModel:
     """Serves W0 + a merge of the components' task vectors; with no component, W0 itself.
@@ -43,6 +62,8 @@ class MergedModel:
     Attributes:
         mixes: the mixes of the components, for a target and its sources.
         rule: how their task vectors are merged.
+        repeat: for controls without sources, what takes the place of the m sources' components: `longer`, a training
+            with m + 1 times the caps; `seeds`, m + 1 trainings with different seeds.
         head: how the model is trained and scored: as a retriever or as a ranker.
         reference: the method that it is compared with: one component, of the target alone.
         depends_on: code that is found by a name in a string, such as a rule's entry point.
@@ -50,6 +71,7 @@ class MergedModel:
 
     mixes: Mixes
     rule: MergeRule = field(default_factory=EqualWeights)
+    repeat: Literal["longer", "seeds"] | None = None
     head: Head = field(default_factory=RetrieverHead)
     reference: str | None = "target-only"
     depends_on: tuple[str, ...] = ()
@@ -127,14 +149,23 @@ class MergedModel:
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
         """The artefact of each component."""
-        return [self.head.component(data, mix, budget, seed) for mix in self.distinct_mixes(data)]
+        return [
+            self.head.component(data, each.mix, budget, seed + each.seed, each.times) for each in self.trainings(data)
+        ]
+
+    def trainings(self, data: TrainingData) -> list[Training]:
+        """How each component is trained."""
+        mixes, count = self.distinct_mixes(data), len(data.sources) + 1
+        if self.repeat == "seeds":
+            return [Training(mix, seed=_SEED_STRIDE * number) for mix in mixes for number in range(count)]
+        return [Training(mix, times=count if self.repeat == "longer" else 1) for mix in mixes]
 
     def components(self, data: TrainingData, context: FitContext) -> list[Component]:
         """The trained components; those that are not in the store yet are trained."""
         return [
-            Component(mix, context.artefacts.get_or_train(artefact), artefact)
-            for mix, artefact in zip(
-                self.distinct_mixes(data), self.artefacts(data, context.budget, context.seed), strict=True
+            Component(training.mix, context.artefacts.get_or_train(artefact), artefact)
+            for training, artefact in zip(
+                self.trainings(data), self.artefacts(data, context.budget, context.seed), strict=True
             )
         ]
 

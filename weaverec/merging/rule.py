@@ -88,8 +88,8 @@ class Head(Protocol):
         """Check that the files of its backbones are present and whole."""
         ...
 
-    def component(self, data: TrainingData, mix: Mix, budget: Budget, seed: int) -> Artefact:
-        """The artefact of a component trained on a mix of domains."""
+    def component(self, data: TrainingData, mix: Mix, budget: Budget, seed: int, times: int = 1) -> Artefact:
+        """The artefact of a component trained on a mix of domains, with `times` the caps on its training."""
         ...
 
     def load(self, export: bool = False) -> tuple[nn.Module, Any]:

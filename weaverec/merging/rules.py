@@ -77,6 +77,44 @@ class TaskArithmetic:
 
 
 @dataclass(frozen=True)
+class TargetScaled:
+    """The target component's task vector times a number: a control for what a merge gains or loses by its size.
+
+    Attributes:
+        scale: the factor.
+    """
+
+    scale: float = 1.0
+    name = "target scaled"
+
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+        """scale * dW_T."""
+        return weighted_sum(_vectors(components[:1]), [self.scale])
+
+
+@dataclass(frozen=True)
+class RandomMerge:
+    """The mean of the target's component and random LoRAs: a control for what merging with noise does.
+
+    Each other component is replaced by a product B A of normal draws that has the component's norm in each layer.
+
+    Attributes:
+        rank: of the random LoRAs.
+        seed: of the draws.
+    """
+
+    rank: Annotated[int, Ge(1)] = 16
+    seed: Annotated[int, Ge(0)] = 0
+    name = "random merge"
+
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+        """(dW_T + sum_i R_i) / n with |R_i| = |dW_i| in each layer."""
+        target, *others = _vectors(components)
+        noise = [_random_like(vector, (self.seed, number), self.rank) for number, vector in enumerate(others)]
+        return weighted_sum([target, *noise], [1 / len(components)] * len(components))
+
+
+@dataclass(frozen=True)
 class Ties:
     """Keep the largest entries, elect each entry's sign by their sum, average those of that sign; times a number.
 
@@ -143,6 +181,21 @@ def _vectors(components: Sequence[Component]) -> list[TaskVector]:
     return [component.task_vector for component in components]
 
 
+def _random_like(vector: TaskVector, seed: tuple[int, ...], rank: int) -> TaskVector:
+    """A product B A of normal draws, with each layer's shape and norm."""
+
+    def draw(number: int, layer: str) -> torch.Tensor:
+        weight = vector[layer].float()
+        generator = torch.Generator().manual_seed(int(np.random.default_rng((*seed, number)).integers(2**63)))
+        b = torch.randn(weight.shape[0], rank, generator=generator)
+        a = torch.randn(rank, weight.shape[1], generator=generator)
+        product = b @ a
+        random: torch.Tensor = product * (weight.norm() / product.norm())
+        return random
+
+    return LayerByLayer({layer: partial(draw, number, layer) for number, layer in enumerate(vector)})
+
+
 def _by_peft(
     name: str, components: Sequence[Component], density: float, scale: float
 ) -> dict[str, partial[torch.Tensor]]:
@@ -163,6 +216,11 @@ def _by_peft(
 def chosen_weights() -> GridSearch:
     """Weights on the simplex, chosen on validation: between equal weights and single components, the first one most."""
     return GridSearch(Weighted(), _simplex, "chosen weights")
+
+
+def chosen_target_scale() -> GridSearch:
+    """The target's component, with its scale chosen on validation."""
+    return GridSearch(TargetScaled(), [{"scale": scale} for scale in (1.0, 0.4, 0.6, 0.8, 1.25, 1.5)])
 
 
 def chosen_task_arithmetic() -> GridSearch:

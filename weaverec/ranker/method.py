@@ -17,6 +17,7 @@ from harness.protocol.split import DomainTraining, TrainingData
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.lm.backbone import Backbone, find_backbone, load
+from weaverec.lm.lora import extended
 from weaverec.merging.adamerging import EntropyWeights
 from weaverec.merging.method import MergedModel
 from weaverec.ranker.scorer import Ranker
@@ -80,8 +81,10 @@ class RankerHead:
         self.backbone.check("tokens")
         self.retriever_backbone.check()
 
-    def component(self, data: TrainingData, mix: tuple[str, ...], budget: Budget, seed: int) -> Artefact:
-        """The artefact of a component trained on a mix of domains.
+    def component(
+        self, data: TrainingData, mix: tuple[str, ...], budget: Budget, seed: int, times: int = 1
+    ) -> Artefact:
+        """The artefact of a component trained on a mix of domains, with `times` the caps on its training.
 
         Raises:
             HarnessError: its training answers are not of the form that is read.
@@ -93,7 +96,7 @@ class RankerHead:
                 f"{settings.prompt.answers}.",
                 "Set `answer: list`, or `prompt.answers: 1`, or leave by_list out.",
             )
-        return ranker_component(data, mix, settings, budget, seed, self.folder)
+        return ranker_component(data, mix, *extended(settings, budget, times), seed, self.folder)
 
     def load(self, export: bool = False) -> tuple[nn.Module, Any]:  # noqa: ARG002 - served and exported alike
         """The base model with its logits, and its tokenizer."""

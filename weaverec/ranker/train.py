@@ -24,7 +24,7 @@ from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
 from harness.training.record import TrainingRecord
 from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
 from weaverec.lm.batching import padded, token_batches
-from weaverec.lm.lora import LoraSettings, adapted, check_selectable, estimate, train_adapter
+from weaverec.lm.lora import LoraSettings, Plan, adapted, check_selectable, estimate, train_adapter
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker.scorer import Ranker
 from weaverec.retriever.encoding import RetrieverSettings, history_encoder, retriever
@@ -59,7 +59,7 @@ class RankerSettings(LoraSettings):
     warm_up: Annotated[float, Ge(0), Le(1)] = 0.05
     steps: Annotated[int, Ge(1)] = 1_000_000
     epochs: Annotated[int, Ge(1)] = 2
-    validations: Annotated[int, Ge(1)] = 2
+    validate_every: Annotated[int, Ge(1)] = 300
     backbone: Annotated[str, MinLen(1)] = "Qwen/Qwen2-7B-Instruct"
     retriever_backbone: Annotated[str, MinLen(1)] = PACKAGED
     prompt: PromptSettings = field(default_factory=PromptSettings)
@@ -101,7 +101,7 @@ def ranker_component(
         )
     return Artefact(
         kind="lora",
-        label=f"ranking LoRA on {' + '.join(sorted(mix))}, seed {seed}",
+        label=_label(mix, seed),
         inputs={
             "head": "ranker",
             "backbone": [backbone.name, backbone.digest],
@@ -118,6 +118,10 @@ def ranker_component(
     )
 
 
+def _label(mix: Sequence[str], seed: int) -> str:
+    return f"ranking LoRA on {' + '.join(sorted(mix))}, seed {seed}"
+
+
 def _estimate(
     backbone: Backbone, domains: list[DomainTraining], settings: RankerSettings, budget: Budget
 ) -> TrainingEstimate:
@@ -131,9 +135,11 @@ def _estimate(
         prompts += min(settings.cap, int(np.maximum(domain.train.lengths - 1, 0).sum()))
     a_prompt = float(np.mean(lengths))
     an_answer = float(np.mean(answers))
-    trained = min(settings.epochs, budget.epochs) * prompts * a_prompt
+    epochs = min(settings.epochs, budget.epochs)
+    trained = epochs * prompts * a_prompt
+    steps = min(settings.steps * len(domains), -(-epochs * prompts // settings.batch))
     validated = sum(min(settings.validation_users, len(domain.validation.targets)) for domain in domains)
-    read = settings.validations * validated * a_prompt
+    read = -(-steps // (settings.validate_every * len(domains))) * validated * a_prompt
     at_once, of_answers = settings.most_tokens, settings.most_tokens * an_answer / a_prompt
     return estimate(backbone, settings, trained, read, at_once, weights_dtype(settings), predicted=of_answers)
 
@@ -236,7 +242,7 @@ def _train(
     prompts = [example for domain in domains for example in examples(domain, tokenizer, settings, rng)]
     epochs = min(settings.epochs, budget.epochs)
     order = np.concatenate([rng.permutation(len(prompts)) for _ in range(epochs)])
-    steps = min(settings.steps, -(-len(order) // settings.batch))
+    steps = min(settings.steps * len(domains), -(-len(order) // settings.batch))
     batches = np.array_split(order[: steps * settings.batch], steps)
 
     processes = context.processes
@@ -269,7 +275,9 @@ def _train(
     def validate() -> float:
         return float(np.mean([validated() for validated in validators]))
 
-    record = train_adapter(model, settings, steps, budget.patience, iter(batches), gradients, validate, folder, context)
+    name = _label([domain.name for domain in domains], seed)
+    plan = Plan(name, steps, settings.validate_every * len(domains), budget.patience)
+    record = train_adapter(model, settings, plan, iter(batches), gradients, validate, folder, context)
     tokens = sum(len(e.prompt) + len(e.answer) for e in prompts)
     return replace(record, notes={**record.notes, "prompts": len(prompts), "tokens": tokens})
 

@@ -53,13 +53,11 @@ class Prefixes:
 
     Attributes:
         vectors: float32 [n, d], of unit length.
-        targets: int64 [n], the items that follow.
-        users: int64 [n], whose they are.
+        events: int64 [n], the events that follow, as places in the flat arrays of the sequences.
     """
 
     vectors: torch.Tensor
-    targets: Ints
-    users: Ints
+    events: Ints
 
 
 class HistoryEncoder(Protocol):
@@ -75,6 +73,10 @@ class HistoryEncoder(Protocol):
 
     def required_items(self, sequences: Sequences) -> Ints:
         """The items whose vectors `prefixes` of these sequences needs, targets included: int64, rising."""
+        ...
+
+    def tokens(self, which: Ints, sequences: Sequences) -> int:
+        """How many tokens `items` of these and `prefixes` of these sequences read, without padding."""
         ...
 
     def prefixes(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> Prefixes:
@@ -180,6 +182,10 @@ class PooledEncoder:
         items: Ints = np.unique(sequences.items)
         return items
 
+    def tokens(self, which: Ints, sequences: Sequences) -> int:  # noqa: ARG002 - each text is read once
+        """Those of the items' distinct texts."""
+        return self._tokens.count(which)
+
     def prefixes(
         self,
         model: nn.Module,  # noqa: ARG002 - the items' vectors hold all it has to say
@@ -188,8 +194,7 @@ class PooledEncoder:
     ) -> Prefixes:
         """Each event's items before it, pooled."""
         events = _followers(sequences)
-        pooled = contexts_before(sequences, events, self._settings).pooled(vectors)
-        return Prefixes(pooled, sequences.items[events], sequences.users[events])
+        return Prefixes(contexts_before(sequences, events, self._settings).pooled(vectors), events)
 
     def histories(
         self,
@@ -220,6 +225,10 @@ class CausalEncoder:
         items: Ints = np.unique(sequences.items[_followers(sequences)])
         return items
 
+    def tokens(self, which: Ints, sequences: Sequences) -> int:
+        """Those of the items' distinct texts, and of the windows that histories are read in."""
+        return self._tokens.count(which) + sum(len(row) for row in self._tokens.joined(self._windows(sequences)[0])[0])
+
     def prefixes(
         self,
         model: nn.Module,
@@ -231,12 +240,16 @@ class CausalEncoder:
         Sequences of more than `history` + 1 items are cut into windows whose starts lie half a history apart, so that
         every prefix shows at least the latest half of it.
         """
+        states = self._states(model, *self._windows(sequences))
+        # Windows come in the order of their users and of time, and so do their targets.
+        return Prefixes(states, _followers(sequences))
+
+    def _windows(self, sequences: Sequences) -> tuple[Sequences, list[Ints]]:
+        """What is read of some sequences, and which of each window's places another item follows for the first time."""
         most = self._settings.history
         windows = windows_of(sequences, most, max(1, most // 2))
         read = Sequences.of(row[row > 0] - 1 for row in windows.inputs)
-        states = self._states(model, read, [np.flatnonzero(row) for row in windows.targets])
-        rows, _ = np.nonzero(windows.targets)
-        return Prefixes(states, windows.targets[windows.targets > 0] - 1, windows.users[rows])
+        return read, [np.flatnonzero(row) for row in windows.targets]
 
     def histories(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> torch.Tensor:
         """The states at the last token of the latest `history` items."""

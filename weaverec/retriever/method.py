@@ -16,6 +16,7 @@ from harness.protocol.split import DomainTraining, TrainingData
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.lm.backbone import Backbone, autocast_bf16, find_backbone, load
+from weaverec.lm.lora import extended
 from weaverec.retriever.encoding import HistoryEncoder, history_encoder, retriever
 from weaverec.retriever.train import ComponentSettings, component, training_losses
 
@@ -61,9 +62,11 @@ class RetrieverHead:
         """Check that the backbone's files are present and whole."""
         self.backbone.check()
 
-    def component(self, data: TrainingData, mix: tuple[str, ...], budget: Budget, seed: int) -> Artefact:
-        """The artefact of a component trained on a mix of domains."""
-        return component(data, mix, self.settings, budget, seed, self.folder)
+    def component(
+        self, data: TrainingData, mix: tuple[str, ...], budget: Budget, seed: int, times: int = 1
+    ) -> Artefact:
+        """The artefact of a component trained on a mix of domains, with `times` the caps on its training."""
+        return component(data, mix, *extended(self.settings, budget, times), seed, self.folder)
 
     def load(self, export: bool = False) -> tuple[nn.Module, Any]:
         """The base model and its tokenizer.

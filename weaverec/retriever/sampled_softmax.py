@@ -1,5 +1,9 @@
 """The softmax over a catalogue, from the items that a step encodes.
 
+What a history holds is no candidate when a method is evaluated, so it is none here: a prefix's earlier items are left
+out, and only the item that follows stays if it is one of them. With one encoder for items and histories, a history is
+nearest to its own items; kept as negatives, they would be most of what training works against.
+
 While the catalogue fits into a step, it is the softmax itself. Above, a step encodes the items of its users and some
 drawn uniformly. An item that is there with probability q stands for 1 / q of its kind, so log q is taken off its score:
 the sum over the sample then estimates the sum over the catalogue without bias (Horvitz and Thompson, 1952; Bengio and
@@ -15,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 
 from harness.data.domain import Ints, Sequences
 from harness.methods.api import Floats32
@@ -75,27 +80,32 @@ def scattered(vectors: torch.Tensor, items: Ints, n_items: int) -> torch.Tensor:
 def softmax_loss(
     prefixes: Prefixes, own: Sequences, step: StepItems, vectors: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """Cross-entropy of the items that follow, mean over prefixes: float32 [].
+    """Cross-entropy of the items that follow, among all but the earlier ones, mean over prefixes: float32 [].
 
     Args:
-        prefixes: of the step's users, with their targets among the step's items.
+        prefixes: of the step's users, with the items that follow among the step's.
         own: the sequences of these users.
         step: what was encoded.
         vectors: float32 [n, d], of the step's items.
         temperature: divisor of the dot products.
     """
-    correction = torch.from_numpy(_log_chances(own, step)[prefixes.users]).to(vectors.device)
-    scores = prefixes.vectors.float() @ vectors.T / temperature - correction
-    targets = torch.from_numpy(np.searchsorted(step.items, prefixes.targets)).to(vectors.device)
-    return F.cross_entropy(scores, targets)
+    users = own.users[prefixes.events]
+    targets = np.searchsorted(step.items, own.items[prefixes.events])
+    first = _first_events(own, step)
+    earlier = first[users] < prefixes.events[:, None]
+    earlier[np.arange(len(targets)), targets] = False
+    scores = prefixes.vectors.float() @ vectors.T / temperature
+    scores = _corrected(scores, _log_chances(first, own, step)[users], earlier)
+    return F.cross_entropy(scores, torch.from_numpy(targets).to(vectors.device))
 
 
 def softmax_entropy(
     histories: torch.Tensor, own: Sequences, step: StepItems, vectors: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """The entropy of the softmax over the catalogue, in nats, mean over users: float32 [].
+    """The entropy of the softmax over the catalogue less each history's items, in nats, mean over users: float32 [].
 
-    The entropy is log Z less the mean score, and both are sums over the catalogue, estimated as in `softmax_loss`.
+    The entropy is log Z less the mean score, and both are sums over the catalogue, estimated as in `softmax_loss`. That
+    of a user who has all of the step's items is 0: there is one way to recommend nothing.
 
     Args:
         histories: float32 [n_users, d], what the step's users are served by.
@@ -104,15 +114,30 @@ def softmax_entropy(
         vectors: float32 [n, d], of the step's items.
         temperature: divisor of the dot products.
     """
-    scores = histories.float() @ vectors.T / temperature
-    weighed = scores - torch.from_numpy(_log_chances(own, step)).to(vectors.device)
-    return (torch.logsumexp(weighed, dim=1) - (torch.softmax(weighed, dim=1) * scores).sum(1)).mean()
+    first = _first_events(own, step)
+    known = first < len(own.items)
+    some = np.flatnonzero(~known.all(axis=1))
+    scores = histories.float()[torch.from_numpy(some)] @ vectors.T / temperature
+    weighed = _corrected(scores, _log_chances(first, own, step)[some], known[some])
+    entropies = torch.logsumexp(weighed, dim=1) - (torch.softmax(weighed, dim=1) * scores).sum(1)
+    return entropies.sum() / len(own)
 
 
-def _log_chances(own: Sequences, step: StepItems) -> Floats32:
-    """The log of the chance of each of the step's items to be there, for each user: float32 [n_users, n]."""
+def _first_events(own: Sequences, step: StepItems) -> Ints:
+    """First event of each user with each of the step's items, `len(own.items)` if none: int64 [n_users, n]."""
     columns = np.searchsorted(step.items, own.items).clip(max=len(step.items) - 1)
-    there = step.items[columns] == own.items  # a decoder-only model reads a first item without encoding it alone
-    known = np.zeros((len(own), len(step.items)), dtype=bool)
-    known[own.users[there], columns[there]] = True
-    return np.where(known, np.float32(0), step.log_chance)
+    there = np.flatnonzero(step.items[columns] == own.items)  # a decoder-only model need not encode a first item
+    first: Ints = np.full((len(own), len(step.items)), len(own.items), dtype=np.int64)
+    np.minimum.at(first, (own.users[there], columns[there]), there)
+    return first
+
+
+def _log_chances(first: Ints, own: Sequences, step: StepItems) -> Floats32:
+    """The log of the chance of each of the step's items to be there, for each user: float32 [n_users, n]."""
+    return np.where(first < len(own.items), np.float32(0), step.log_chance)
+
+
+def _corrected(scores: torch.Tensor, log_chances: Floats32, barred: NDArray[np.bool_]) -> torch.Tensor:
+    """Scores [n, n_items] less the log of their chances, and -inf where barred."""
+    corrected = scores - torch.from_numpy(log_chances).to(scores.device)
+    return corrected.masked_fill(torch.from_numpy(barred).to(scores.device), -torch.inf)

@@ -6,29 +6,36 @@ from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 from torch import nn
 
 from harness.data.domain import Ints, Sequences
 from harness.evaluation.rank import validation_ndcg
+from harness.methods.api import Floats32
 from harness.methods.artefact import Artefact, MakeContext, TrainingEstimate
 from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
 from harness.training.record import TrainingRecord
 from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
-from weaverec.lm.lora import LoraSettings, adapted, check_selectable, estimate, train_adapter
+from weaverec.lm.lora import LoraSettings, Plan, adapted, check_selectable, diverged, estimate, train_adapter
 from weaverec.lm.tokens import BATCH_TOKENS
 from weaverec.retriever.encoding import HistoryEncoder, RetrieverSettings, history_encoder, retriever
-from weaverec.retriever.sampled_softmax import scattered, softmax_loss, step_items, user_shares
+from weaverec.retriever.sampled_softmax import StepItems, scattered, softmax_loss, step_items, user_shares
+
+#: Item vectors with a mean cosine above this have collapsed; and how many are compared before and after a training.
+_COLLAPSED, _COMPARED = 0.99, 512
 
 
 @dataclass(frozen=True)
 class ComponentSettings(LoraSettings):
     """How every component of the retriever is trained, whatever its mix: only the mix differs between components.
+
+    A training ends when validation no longer gains, so the rate stays constant, and what is kept is a moving average of
+    the weights: it comes to what a falling rate would, without knowing beforehand when to fall.
 
     Attributes:
         backbone: `minilm`, a folder, or a model in the Hugging Face cache.
@@ -42,6 +49,10 @@ class ComponentSettings(LoraSettings):
             fit the memory.
     """
 
+    warm_up: Annotated[float, Ge(0), Le(1)] = 0.02
+    schedule: Literal["cosine", "constant"] = "constant"
+    averaging: Annotated[float, Ge(0), Lt(1)] = 0.9
+    steps: Annotated[int, Ge(1)] = 1000
     backbone: Annotated[str, MinLen(1)] = PACKAGED
     retriever: RetrieverSettings = field(default_factory=RetrieverSettings)
     batch: Annotated[int, Ge(1)] = 4096
@@ -76,7 +87,7 @@ def component(
     domains = sorted((data.domains[name] for name in mix), key=lambda domain: domain.identity)
     return Artefact(
         kind="lora",
-        label=f"LoRA on {' + '.join(sorted(mix))}, seed {seed}",
+        label=_label(mix, seed),
         inputs={
             "backbone": [backbone.name, backbone.digest],
             "domains": [domain.identity for domain in domains],
@@ -88,6 +99,10 @@ def component(
         estimate=partial(_estimate, backbone, domains, settings, budget),
         shared=True,
     )
+
+
+def _label(mix: Sequence[str], seed: int) -> str:
+    return f"LoRA on {' + '.join(sorted(mix))}, seed {seed}"
 
 
 def _estimate(
@@ -107,11 +122,12 @@ def _estimate(
     step = min(settings.fresh, float(items.mean()), settings.batch)
     encoded = min(settings.items, float(items.mean()))
     epochs = budget.epochs * np.minimum(prefixes, settings.cap).sum() / max(1.0, min(step, settings.batch))
-    steps = min(settings.steps, math.ceil(epochs))
+    steps = min(settings.steps * len(domains), math.ceil(epochs))
     # A decoder-only model reads the histories too.
     factor = 2 if backbone.decoder_only else 1
     asked = sum(len(domain.validation.targets) for domain in domains) * per_user if backbone.decoder_only else 0
-    read = settings.validations * (items.sum() + asked) * a_text
+    validations = math.ceil(steps / (settings.validate_every * len(domains)))
+    read = validations * (items.sum() + asked) * a_text
     at_once = min(factor * encoded * a_text, BATCH_TOKENS) if settings.accumulate else factor * encoded * a_text
     return estimate(backbone, settings, factor * steps * encoded * a_text, read, at_once, twice=settings.accumulate)
 
@@ -142,7 +158,10 @@ def _train_component(
         for domain in domains
     ]
     per_epoch = sum(len(_batches(part, settings, np.random.default_rng(seed))) for part in parts)
-    steps = min(settings.steps, budget.epochs * per_epoch)
+    caps = {"cap on steps": settings.steps * len(parts), "cap on epochs": budget.epochs * per_epoch}
+    cap = min(caps, key=lambda name: caps[name])
+    name = _label([domain.name for domain in domains], seed)
+    plan = Plan(name, caps[cap], settings.validate_every * len(parts), budget.patience)
 
     def schedule() -> Iterator[tuple[int, Ints]]:
         return _schedule(parts, settings, np.random.default_rng(seed))
@@ -168,11 +187,35 @@ def _train_component(
         # The processes read the same vectors; that they stop at one step must not hang on the last bits.
         return making.processes.total(found) / making.processes.count
 
-    record = train_adapter(model, settings, steps, budget.patience, batches(), gradients, validate, folder, making)
-    prefixes = dict.fromkeys([domain.name for domain in domains], 0)
-    for which, users in islice(schedule(), record.steps):
-        prefixes[domains[which].name] += int((domains[which].train.lengths[users] - 1).sum())
-    return replace(record, notes={**record.notes, "prefixes": prefixes})
+    with torch.no_grad():
+        before = [part.cosine(model) for part in parts]
+        part, users, rng = next(batches())
+        start = {
+            "loss": float(_loss(model, part, users, settings, rng, device)),
+            "log_items": math.log(len(part.reading)),
+        }
+    record = train_adapter(model, settings, plan, batches(), gradients, validate, folder, making)
+    with torch.no_grad():
+        after = [part.cosine(model) for part in parts]
+    for part, old, new in zip(parts, before, after, strict=True):
+        if new > _COLLAPSED >= old:
+            items = f"the items of {part.domain.name}"
+            raise diverged(name, f"{items} have vectors with a mean cosine of {new:.3f}, {old:.3f} before it", settings)
+    prefixes, tokens = dict.fromkeys([domain.name for domain in domains], 0), 0
+    for part, users, rng in islice(batches(), record.steps):
+        prefixes[part.domain.name] += int((part.domain.train.lengths[users] - 1).sum())
+        own, step = _drawn(part, users, settings, rng)
+        tokens += part.reading.tokens(step.items, own)
+    notes = {
+        **record.notes,
+        "prefixes": prefixes,
+        "tokens": tokens,
+        "start": start,
+        "mean_cosine": {part.domain.name: pair for part, *pair in zip(parts, before, after, strict=True)},
+    }
+    if notes["stopped_by"] != "patience":
+        notes["stopped_by"] = cap
+    return replace(record, notes=notes)
 
 
 class _Part:
@@ -196,13 +239,33 @@ class _Part:
             return None
         return validation_ndcg(retriever(model, self.reading), self.domain)
 
+    def cosine(self, model: nn.Module) -> float:
+        """The mean cosine of some of its items' vectors."""
+        items = np.random.default_rng(0).permutation(len(self.reading))[:_COMPARED]
+        with autocast_bf16(next(model.parameters()).device.type):
+            return mean_cosine(self.reading.items(model, items).float().cpu().numpy())
+
+
+def mean_cosine(vectors: Floats32) -> float:
+    """The mean cosine of all pairs of n vectors of unit length, float32 [n, d]: 1 where they all are one."""
+    n = len(vectors)
+    total = np.linalg.norm(vectors.sum(axis=0, dtype=np.float64)) ** 2
+    return float((total - n) / max(1, n * (n - 1)))
+
+
+def _drawn(
+    part: _Part, users: Ints, settings: ComponentSettings, rng: np.random.Generator
+) -> tuple[Sequences, StepItems]:
+    """The sequences of a step's users, and the items that it encodes."""
+    own = part.domain.train.select(users)
+    return own, step_items(part.reading.required_items(own), part.shares, len(users), settings.items, rng)
+
 
 def _loss(
     model: nn.Module, part: _Part, users: Ints, settings: ComponentSettings, rng: np.random.Generator, device: str
 ) -> torch.Tensor:
     """Softmax cross-entropy of all prefixes of some users, mean."""
-    own = part.domain.train.select(users)
-    step = step_items(part.reading.required_items(own), part.shares, len(users), settings.items, rng)
+    own, step = _drawn(part, users, settings, rng)
     with autocast_bf16(device):
         fresh = part.reading.items(model, step.items).float()
         prefixes = part.reading.prefixes(model, own, scattered(fresh, step.items, len(part.reading)))

@@ -15,7 +15,7 @@ from harness.run.artefact import RunArtefacts
 from harness.run.inspect import diagnose, export
 from harness.run.splits import open_training
 
-SHORT = {"steps": 2, "batch": 40, "validations": 1}
+SHORT = {"steps": 2, "batch": 40}
 
 
 @pytest.fixture

@@ -143,8 +143,10 @@ def test_one_pass_gives_the_states_the_loss_and_the_gradients_of_one_prompt_a_pr
         if shared:
             prefixes = encoder.prefixes(model, HISTORIES, vectors)
             states = prefixes.vectors
-            assert prefixes.targets.tolist() == targets.tolist()
-            assert prefixes.users.tolist() == [u for u, items in enumerate(HISTORIES) for _ in items[1:]]
+            assert HISTORIES.items[prefixes.events].tolist() == targets.tolist()
+            assert HISTORIES.users[prefixes.events].tolist() == [
+                u for u, seen in enumerate(HISTORIES) for _ in seen[1:]
+            ]
         else:
             states = prompt_by_prompt(loaded, HISTORIES)
         loss = F.cross_entropy(states @ vectors.T / 0.1, targets)
@@ -168,8 +170,7 @@ def test_long_histories_go_in_windows_and_every_event_is_a_target_once(loaded) -
         prefixes = encoder.prefixes(loaded[1], long, vectors)
         whole = encoder.histories(loaded[1], long, vectors)
         alone = prompt_by_prompt(loaded, Sequences.of([[11, 12, 13, 14, 0]]))[-1]
-    assert prefixes.targets.tolist() == [*range(1, 15), 5]
-    assert prefixes.users.tolist() == [0] * 14 + [1]
+    assert prefixes.events.tolist() == [*range(1, 15), 16]
     assert prefixes.vectors.shape == (15, 32)
     torch.testing.assert_close(whole[0], alone, atol=1e-5, rtol=0)
 
@@ -211,7 +212,7 @@ def test_a_component_is_trained_merged_and_served(loaded, tmp_path: Path) -> Non
     backbone = loaded[0]
     parts = {n: LeaveOneOut().training(prepare(toy_raw(n, i, 12, 15), 1)) for i, n in enumerate("ab")}
     data = TrainingData("a", ("b",), parts)
-    settings = {"backbone": str(backbone.folder), "steps": 3, "batch": 30, "validations": 1, "checkpointing": True}
+    settings = {"backbone": str(backbone.folder), "steps": 3, "batch": 30, "checkpointing": True}
     method = weaverec().tuned(settings)
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     scorer = method.fit(data, FitContext(Budget(1, 5, 5), 0, "cpu", artefacts))
@@ -233,9 +234,7 @@ def test_a_step_computed_twice_instead_of_kept_is_the_same_step(loaded, tmp_path
     data = TrainingData("a", ("b",), parts)
     weights = []
     for number, how in enumerate((saves, {})):
-        settings = ComponentSettings(
-            backbone=str(loaded[0].folder), steps=2, batch=30, validations=1, dropout=0.1, **how
-        )
+        settings = ComponentSettings(backbone=str(loaded[0].folder), steps=2, batch=30, dropout=0.1, **how)
         folder = tmp_path / str(number)
         folder.mkdir()
         component(data, ("a",), settings, Budget(1, 5, 5), 0).make(folder, quietly(folder))

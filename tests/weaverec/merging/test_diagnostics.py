@@ -37,7 +37,7 @@ def test_the_distance_is_0_for_equal_distributions_and_2_for_separable_ones() ->
 def test_a_diagnosis_scores_the_target_as_a_run_does(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     # In bfloat16, weights that differ in their last float32 bit may be a rank apart.
     monkeypatch.setattr("weaverec.lm.backbone.has_bfloat16", lambda _: False)
-    method = weaverec().tuned({"steps": 2, "batch": 40, "validations": 1})
+    method = weaverec().tuned({"steps": 2, "batch": 40})
     context = FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None))
     alone, along, same_way, distances = method.diagnose(data(), context, lambda *_: None)
     assert [row[0] for row in alone.rows] == [
@@ -52,12 +52,12 @@ def test_a_diagnosis_scores_the_target_as_a_run_does(tmp_path, monkeypatch: pyte
     assert line["a to a + b", 0.0] == score["a"] == line["equal", 0.0]
     assert line["a to a + b", 1.0] == score["a + b"]
     # That of all is what weaverec serves.
-    served = weaverec().tuned({"steps": 2, "batch": 40, "validations": 1}).fit(data(), context)
+    served = weaverec().tuned({"steps": 2, "batch": 40}).fit(data(), context)
     assert score["all of them, in equal parts"] == pytest.approx(
         validation_ndcg(served, data().target_domain), abs=1e-9
     )
     # With two components, halfway is the method with equal weights.
-    merged = weaverec().tuned({"steps": 2, "batch": 40, "validations": 1}).fit(data("a", ("b",)), context)
+    merged = weaverec().tuned({"steps": 2, "batch": 40}).fit(data("a", ("b",)), context)
     assert line["a to a + b", 0.5] == pytest.approx(validation_ndcg(merged, data().target_domain), abs=1e-9)
     assert len(same_way.rows) == 3
     assert all(0 <= conflict <= 1 and -1 <= cos <= 1 for _, cos, conflict in same_way.rows)
@@ -72,7 +72,7 @@ def test_a_method_without_a_merge_has_no_merge_to_score(tmp_path, method, rows: 
     tried = []
     model = method()
     if model.artefacts(data(), BUDGET, 0):
-        model = model.tuned({"steps": 1, "batch": 40, "validations": 1})
+        model = model.tuned({"steps": 1, "batch": 40})
     alone, *_ = model.diagnose(data(), context, lambda *progress: tried.append(progress))
     assert len(alone.rows) == rows
     assert tried[-1] == (rows, rows)
@@ -80,7 +80,7 @@ def test_a_method_without_a_merge_has_no_merge_to_score(tmp_path, method, rows: 
 
 def test_a_mix_with_the_target_is_nearer_to_it_than_a_source_alone(tmp_path) -> None:
     context = FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None))
-    short = {"steps": 1, "batch": 40, "validations": 1}
+    short = {"steps": 1, "batch": 40}
     _, hybrid = weaverec().tuned(short).diagnose(data("a", ("b",)), context, lambda *_: None)[3].rows
     _, alone = naive_merge().tuned(short).diagnose(data("a", ("b",)), context, lambda *_: None)[3].rows
     assert (hybrid[0], alone[0], alone[2]) == ("a + b", "b", 2)

@@ -15,11 +15,14 @@ from weaverec.merging.rules import (
     Dare,
     EqualWeights,
     MagnitudePruning,
+    RandomMerge,
+    TargetScaled,
     TaskArithmetic,
     Ties,
     Weighted,
     chosen_dare,
     chosen_magnitude_pruning,
+    chosen_target_scale,
     chosen_task_arithmetic,
     chosen_ties,
     chosen_weights,
@@ -234,6 +237,26 @@ def test_dare_is_unbiased_and_draws_the_same_again(components: list[Path]) -> No
     assert float((first == 0).float().mean()) == pytest.approx(0.125, abs=0.02)
 
 
+def test_target_scaled_uses_the_first_component_alone(components: list[Path]) -> None:
+    first = entries(task_vector(components[0]))
+    for choice in chosen_target_scale().choices_for(3):
+        torch.testing.assert_close(entries(merged(TargetScaled(**choice), components)), choice["scale"] * first)
+
+
+def test_random_merge_keeps_the_norms_of_the_other_components_only(components: list[Path]) -> None:
+    vectors = [task_vector(f) for f in components]
+    result = entries(merged(RandomMerge(rank=2), components))
+    assert torch.equal(result, entries(merged(RandomMerge(rank=2), components)))
+    assert not torch.equal(result, entries(merged(RandomMerge(rank=2, seed=1), components)))
+    pair = merged(RandomMerge(rank=2), components[:2])
+    for layer, change in vectors[1].items():
+        noise = 2 * pair[layer] - vectors[0][layer]
+        torch.testing.assert_close(noise.norm(), change.norm(), rtol=1e-4, atol=1e-6)
+        assert int(torch.linalg.matrix_rank(noise, rtol=1e-4)) == min(2, *noise.shape)
+    noise = entries(weighted_sum([pair, vectors[0]], [2.0, -1.0]))
+    assert abs(float(torch.nn.functional.cosine_similarity(noise, entries(vectors[1]), dim=0))) < 0.2
+
+
 def test_a_layer_is_computed_on_access(components: list[Path]) -> None:
     vectors = [task_vector(f) for f in components]
     total = weighted_sum(vectors, WEIGHTS)
@@ -262,7 +285,8 @@ def test_weights_are_searched_on_the_way_to_the_target_s_component_first() -> No
 
 @pytest.mark.parametrize("n", [2, 3, 4])
 @pytest.mark.parametrize(
-    "search", [chosen_weights, chosen_task_arithmetic, chosen_ties, chosen_dare, chosen_magnitude_pruning]
+    "search",
+    [chosen_weights, chosen_task_arithmetic, chosen_ties, chosen_dare, chosen_magnitude_pruning, chosen_target_scale],
 )
 def test_every_rule_has_the_same_budget_of_tries(search, n: int) -> None:
     choices = search().choices_for(n)

@@ -316,7 +316,7 @@ def test_nobody_trains_on_the_test_events(loaded) -> None:
 
 
 def quick_ranker(loaded, method: str = "weaverec", **more: Any) -> MergedModel:
-    steps = {"steps": 2, "batch": 4, "cap": 10, "validations": 1, "prompt.candidates": 4, "weights": "float32"}
+    steps = {"steps": 2, "batch": 4, "cap": 10, "prompt.candidates": 4, "weights": "float32"}
     return by_name(method).tuned({"backbone": str(loaded[0].folder), **steps, **more})
 
 
@@ -434,9 +434,7 @@ def test_a_training_that_computes_activations_twice_is_validated_like_one_that_k
 
 
 def test_a_ranker_trains_for_the_epochs_of_its_budget(loaded, tmp_path: Path) -> None:
-    settings = RankerSettings(
-        backbone=str(loaded[0].folder), batch=4, cap=10, epochs=2, validations=1, weights="float32"
-    )
+    settings = RankerSettings(backbone=str(loaded[0].folder), batch=4, cap=10, epochs=2, weights="float32")
     for epochs, steps in ((1, 3), (9, 5)):  # ten prompts: 3 batches of up to four; twice ten: 5
         folder = tmp_path / str(epochs)
         folder.mkdir()

@@ -12,7 +12,7 @@ from peft import PeftModel
 
 from baselines import language_models
 from harness.data.prepare import prepare
-from harness.errors import HarnessError
+from harness.errors import DivergedError, HarnessError
 from harness.methods.api import FitContext
 from harness.protocol.scenario import Budget
 from harness.protocol.split import HeldOut, LeaveOneOut, TrainingData
@@ -23,7 +23,7 @@ from harness.storage.store import Store
 from tests.conftest import toy_raw
 from tests.making import quietly
 from weaverec.lm.backbone import load, packaged_minilm, sizes_of
-from weaverec.lm.lora import LoraSettings, adapted
+from weaverec.lm.lora import LoraSettings, _Average, _rate, _set_learning, adapted
 from weaverec.merging.method import MergedModel
 from weaverec.merging.rule import Component, MergeContext
 from weaverec.merging.rules import Dare, TaskArithmetic, Ties
@@ -31,11 +31,12 @@ from weaverec.merging.search import TRIES, GridSearch
 from weaverec.merging.task_vectors import task_vector
 from weaverec.retriever.encoding import history_encoder
 from weaverec.retriever.method import RetrieverHead
-from weaverec.retriever.train import ComponentSettings, _batches, _Part, _schedule, _users, component
+from weaverec.retriever.sampled_softmax import softmax_loss
+from weaverec.retriever.train import ComponentSettings, _batches, _Part, _schedule, _users, component, mean_cosine
 from weaverec.weaverec import weaverec, weaverec_adaptive, weaverec_chosen
 
 BUDGET = Budget(trials=1, epochs=5, patience=5)
-QUICK = ComponentSettings(steps=3, batch=40, validations=2)
+QUICK = ComponentSettings(steps=3, batch=40, validate_every=2)
 
 
 def data(target: str = "a", sources: tuple[str, ...] = ("b", "c")) -> TrainingData:
@@ -65,6 +66,24 @@ def test_each_method_is_its_mixes() -> None:
     )
     for rival in rivals:
         assert labels(rival()) == labels(language_models.naive_merge())
+
+
+def test_controls_see_no_source_and_are_given_as_much_as_a_merge() -> None:
+    for control in (language_models.target_long, language_models.target_scaled):
+        assert labels(control()) == ["a"]
+    assert labels(language_models.random_merge()) == labels(weaverec())
+    (alone,), (longer,) = (
+        method().artefacts(data(), BUDGET, 0) for method in (language_models.target_only, language_models.target_long)
+    )
+    settings = longer.inputs["settings"]
+    assert settings == {**alone.inputs["settings"], "steps": 3 * alone.inputs["settings"]["steps"]}
+    assert longer.inputs["budget"] == {"epochs": 3 * BUDGET.epochs, "patience": 3 * BUDGET.patience}
+    soups = [language_models.target_soup().artefacts(data(), BUDGET, seed) for seed in (0, 1)]
+    assert [len(soup) for soup in soups] == [3, 3]
+    assert artefact_key(soups[0][0]) == artefact_key(alone)
+    assert len({artefact_key(artefact) for soup in soups for artefact in soup}) == 6
+    for make_method in (language_models.target_long, language_models.target_soup, language_models.target_scaled):
+        assert make_method().learns_from("a", ("b", "c")) == ("a",)
 
 
 def test_a_hybrid_is_one_artefact_for_both_its_domains() -> None:
@@ -168,10 +187,85 @@ def test_a_record_says_the_arithmetic_it_was_trained_in(
 ) -> None:
     for module in ("weaverec.lm.backbone", "weaverec.lm.lora"):
         monkeypatch.setattr(f"{module}.has_bfloat16", lambda _: has)
-    quick = replace(QUICK, steps=1, validations=1)
+    quick = replace(QUICK, steps=1)
     notes = component(data(), ("a",), quick, BUDGET, 0).make(tmp_path, quietly(tmp_path)).notes
     assert notes["arithmetic"] == f"{products} products, float32 base"
-    assert notes["prefixes"].keys() == {"a"}
+
+
+def test_a_record_says_what_was_shown_and_how_the_training_began_and_ended(tmp_path: Path) -> None:
+    record = component(data(), ("a", "b"), replace(QUICK, batch=4096), BUDGET, 0).make(tmp_path, quietly(tmp_path))
+    notes, parts = record.notes, data().domains
+    assert record.steps == 6
+    assert notes["stopped_by"] == "cap on steps"
+    # Both are one batch an epoch, so of six steps each has three.
+    assert notes["prefixes"] == {name: 3 * (parts[name].train.lengths - 1).sum() for name in "ab"}
+    tokenizer = load(packaged_minilm())[1]
+    read = sum(len(ids) for name in "ab" for ids in tokenizer(list(parts[name].catalogue.texts))["input_ids"])
+    assert notes["tokens"] == 3 * read
+    assert notes["start"]["log_items"] in [np.log(len(parts[name].catalogue)) for name in "ab"]
+    assert 0 < notes["start"]["loss"] < 10
+    assert 0 < notes["gradient_norm"]["first"] <= notes["gradient_norm"]["largest"]
+    assert all(-1 < cosine < 1 for pair in notes["mean_cosine"].values() for cosine in pair)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "patience", "stopped_by"), [(5, 5, "cap on steps"), (2, 5, "cap on epochs"), (5, 1, "patience")]
+)
+def test_a_record_says_what_ended_the_training(tmp_path: Path, monkeypatch, epochs, patience, stopped_by) -> None:
+    monkeypatch.setattr("weaverec.retriever.train.validation_ndcg", lambda *_: 0.1)
+    settings = replace(QUICK, batch=4096, validate_every=1)
+    artefact = component(data(), ("a",), settings, Budget(1, epochs, patience), 0)
+    assert artefact.make(tmp_path, quietly(tmp_path)).notes["stopped_by"] == stopped_by
+
+
+def test_a_mix_has_as_many_steps_as_its_domains_have_together(tmp_path: Path) -> None:
+    """A hybrid is shown as much of the target as the target's own component, and validated as often."""
+    settings, lengths = replace(QUICK, batch=4096, steps=4, validate_every=2), data().domains["a"].train.lengths
+    for mix in (("a",), ("a", "b"), ("a", "b", "c")):
+        folder = tmp_path / "".join(mix)
+        folder.mkdir()
+        record = component(data(), mix, settings, BUDGET, 0).make(folder, quietly(folder))
+        assert record.steps == 4 * len(mix)
+        assert len(record.validation) == 2
+        assert record.notes["prefixes"]["a"] == 4 * (lengths - 1).sum()
+
+
+def test_a_training_whose_vectors_collapse_says_so_and_how_to_mend_it(tmp_path: Path) -> None:
+    settings = replace(QUICK, learning_rate=1.0, warm_up=0.0)
+    with pytest.raises(DivergedError, match=r"LoRA on a, seed 0.* mean cosine of (0\.99|1).*Lower learning_rate.* 1\."):
+        component(data(), ("a",), settings, BUDGET, 0).make(tmp_path, quietly(tmp_path))
+
+
+def test_a_training_whose_loss_is_not_finite_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("weaverec.retriever.train.softmax_loss", lambda *rest: softmax_loss(*rest) * torch.inf)
+    with pytest.raises(DivergedError, match=r"LoRA on a, seed 0.*at step 1 its loss is inf.*Lower learning_rate"):
+        component(data(), ("a",), QUICK, BUDGET, 0).make(tmp_path, quietly(tmp_path))
+
+
+def test_the_mean_cosine_is_over_all_pairs() -> None:
+    vectors = np.random.default_rng(0).normal(size=(7, 3)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    pairs = [a @ b for i, a in enumerate(vectors) for j, b in enumerate(vectors) if i != j]
+    assert mean_cosine(vectors) == pytest.approx(np.mean(pairs), abs=1e-6)
+    assert mean_cosine(np.ones((4, 1), dtype=np.float32)) == 1
+    assert mean_cosine(np.ones((1, 1), dtype=np.float32)) == 0
+
+
+def test_averaged_weights_are_their_mean_at_first_and_follow_them_later() -> None:
+    series = [torch.tensor([float(x)]) for x in np.random.default_rng(0).normal(size=12)]
+    average = _Average({"w": torch.zeros(1)}, 0.8)
+    expected = torch.zeros(1)
+    for step, weights in enumerate(series, start=1):
+        average.add({"w": weights}, step)
+        expected = torch.stack(series[:step]).mean(0) if step <= 5 else 0.8 * expected + 0.2 * weights
+        torch.testing.assert_close(average.weights["w"], expected)
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("constant", 1.0)])
+def test_the_rate_rises_and_then_falls_or_stays(schedule: str, last: float) -> None:
+    rates = [_rate(step, 101, LoraSettings(schedule=schedule, warm_up=0.1)) for step in range(101)]
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[-1] == pytest.approx(last, abs=1e-3)
 
 
 class _Killed(BaseException):
@@ -183,7 +277,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(tmp_path:
     """Killed before its first validation, in the step after one, between two, and when all is done but the saving."""
     torch.set_num_threads(1)
     # Negatives and dropout's masks are drawn too.
-    settings = replace(QUICK, steps=6, validations=3, fresh=8, items=10, dropout=0.1)
+    settings = replace(QUICK, validate_every=1, fresh=8, items=10, dropout=0.1, averaging=0.5)
     artefact = component(data(), ("a", "b"), settings, BUDGET, 0)
 
     def killed(done: int, _: int) -> None:
@@ -217,7 +311,7 @@ def test_long_before_its_first_validation_a_training_is_kept_too(
 ) -> None:
     torch.set_num_threads(1)
     monkeypatch.setattr("weaverec.lm.lora._KEEP_EVERY_S", 0.0)
-    artefact = component(data(), ("a", "b"), replace(QUICK, steps=6, validations=1), BUDGET, 0)
+    artefact = component(data(), ("a", "b"), replace(QUICK, validate_every=3), BUDGET, 0)
     asked: list[int] = []
 
     def killed(done: int, _: int) -> None:
@@ -240,7 +334,9 @@ def test_long_before_its_first_validation_a_training_is_kept_too(
 def test_dropout_is_the_adapter_s_and_only_while_it_learns() -> None:
     backbone = packaged_minilm()
     torch.manual_seed(0)
-    model = adapted(load(backbone)[0], backbone, LoraSettings(dropout=0.5))
+    settings = LoraSettings(dropout=0.5)
+    model = adapted(load(backbone)[0], backbone, settings)
+    _set_learning(model, settings)
     on = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Dropout) and module.training}
     assert on
     assert all("lora_dropout" in name and model.get_submodule(name).p == 0.5 for name in on)
@@ -257,7 +353,7 @@ def test_every_scenario_over_n_domains_needs_n_and_n_times_n_less_1_halves_compo
 
 
 def test_a_killed_training_leaves_its_checkpoint_to_the_next_command(tmp_path: Path) -> None:
-    artefact = component(data(), ("a", "b"), replace(QUICK, validations=3), BUDGET, 0)
+    artefact = component(data(), ("a",), replace(QUICK, validate_every=1), BUDGET, 0)
     store = Store(tmp_path)
 
     def killed(done: int, _: int) -> None:
@@ -330,7 +426,7 @@ def test_fit_merges_what_the_store_has(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("make_method", [weaverec_chosen, language_models.ties, language_models.dare])
 def test_a_rule_with_a_choice_tries_its_budget_on_validation_and_says_so(tmp_path: Path, make_method) -> None:
-    method = make_method().tuned({"steps": 2, "batch": 40, "validations": 1})
+    method = make_method().tuned({"steps": 2, "batch": 40})
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     method.fit(data("a", ("b",)), FitContext(BUDGET, 0, "cpu", artefacts))
     *_, merge = artefacts.records
@@ -340,7 +436,7 @@ def test_a_rule_with_a_choice_tries_its_budget_on_validation_and_says_so(tmp_pat
 
 
 def test_weights_by_entropy_lower_it_and_stay_on_the_simplex(tmp_path: Path) -> None:
-    method = weaverec_adaptive().tuned({"steps": 6, "batch": 40, "validations": 1})
+    method = weaverec_adaptive().tuned({"steps": 6, "batch": 40})
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     method.fit(data("a", ("b",)), FitContext(BUDGET, 0, "cpu", artefacts))
     *_, merge = artefacts.records
@@ -360,7 +456,7 @@ def test_a_mix_that_nothing_can_select_for_is_refused_before_it_is_trained(tmp_p
 
 
 def test_an_estimate_is_near_what_a_training_takes() -> None:
-    settings = ComponentSettings(steps=10, validations=1)
+    settings = ComponentSettings(steps=5)
     asked = component(data(), ("a", "b"), settings, BUDGET, 0).estimate
     assert asked is not None
     found = asked()
