@@ -8,7 +8,7 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.storage.entry_points import GROUP_PREFIX
+from harness.extensions import GROUP_PREFIX
 
 
 @cache

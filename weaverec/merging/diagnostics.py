@@ -60,6 +60,19 @@ def diagnose(
     if len(vectors) > 1:
         scores.append(("all of them, in equal parts", score(weighted_sum(vectors, [1 / len(vectors)] * len(vectors)))))
     along = [(name, w, score(weighted_sum(vectors, weights))) for name, points in lines for w, weights in points]
+    similar = [
+        (f"{a.name} and {b.name}", cosine(a.task_vector, b.task_vector), sign_conflict(a.task_vector, b.task_vector))
+        for a, b in combinations(components, 2)
+    ]
+    return _tables(scores, along, similar, list(_distances(vectors_of, components, data, cap)))
+
+
+def _tables(
+    scores: Sequence[tuple[str, float]],
+    along: Sequence[tuple[str, float, float]],
+    similar: Sequence[tuple[str, float, float]],
+    distances: Sequence[tuple[str, float | str, float]],
+) -> list[DiagnosticTable]:
     return [
         DiagnosticTable(
             "Each component's own score on the target",
@@ -82,14 +95,7 @@ def diagnose(
             "Cosine of the task vectors over all layers, and the share of entries with opposite signs, of those that "
             "are not small (above a tenth of the layer's mean size in both).",
             ("components", "cosine", "sign conflict"),
-            tuple(
-                (
-                    f"{a.name} and {b.name}",
-                    cosine(a.task_vector, b.task_vector),
-                    sign_conflict(a.task_vector, b.task_vector),
-                )
-                for a, b in combinations(components, 2)
-            ),
+            tuple(similar),
         ),
         DiagnosticTable(
             "Proxy A-distance between the target and each training mix",
@@ -98,7 +104,7 @@ def diagnose(
             "they cannot be told apart, 2 where they always can (Ben-David et al., 2007). A mix that holds the target "
             "is nearer to it by construction: with a share p of the target, the distance is 2 (1 - p) at most.",
             ("training mix", "distance", "at most"),
-            tuple(_distances(vectors_of, components, data, cap)),
+            tuple(distances),
         ),
     ]
 

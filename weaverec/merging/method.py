@@ -7,6 +7,7 @@ same code with the same settings.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class MergedModel:
     Attributes:
         mixes: the mixes of the components, for a target and its sources.
         rule: how their task vectors are merged.
-        head: how the model is trained and asked: as a retriever or as a ranker.
+        head: how the model is trained and scored: as a retriever or as a ranker.
         reference: the method that it is compared with: one component, of the target alone.
         depends_on: code that is found by a name in a string, such as a rule's entry point.
     """
@@ -59,10 +60,9 @@ class MergedModel:
         head = self.head.settings
         if not has_parameters(self.rule):
             return head
-        kind = make_dataclass(
-            "Settings", [("rule", type(self.rule), field(kw_only=True))], bases=(type(head),), frozen=True
-        )
-        return kind(**{each.name: getattr(head, each.name) for each in fields(head)}, rule=self.rule)
+        values = {each.name: getattr(head, each.name) for each in fields(head)}
+        kind: Any = type(head)
+        return _settings_type(kind, type(self.rule))(**values, rule=self.rule)
 
     @property
     def space(self) -> Space:
@@ -176,3 +176,9 @@ class MergedModel:
 
     def _merge_context(self, data: TrainingData, context: FitContext) -> MergeContext:
         return MergeContext(data, self.head, context.seed, context.device, context.artefacts)
+
+
+@cache
+def _settings_type(head: Any, rule: Any) -> Any:
+    """The settings of a head, with those of a rule as the field `rule`."""
+    return make_dataclass("Settings", [("rule", rule, field(kw_only=True))], bases=(head,), frozen=True)

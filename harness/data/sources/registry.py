@@ -7,25 +7,25 @@ from pydantic import ValidationError
 
 from harness.data.sources.source import Source
 from harness.errors import HarnessError
-from harness.storage.entry_points import entries_by_name, load_plugin
-
-#: Entry points of data sources: the name that suite and data set files use -> a subclass of `Source`.
-ENTRY_POINTS = "cdsr_harness.sources"
+from harness.extensions import SOURCES, extensions, load_extension
 
 
 def source_names() -> list[str]:
     """Names of all installed sources, sorted."""
-    return sorted(entries_by_name(ENTRY_POINTS))
+    return list(extensions(SOURCES))
 
 
 def source_class(name: str) -> type[Source]:
     """The class of a source.
 
     Raises:
-        HarnessError: no such source, several distributions offer it, or its entry point is not a source.
+        HarnessError: no such source, two distributions offer one name, or the entry point is not a source.
         UnavailableError: its package cannot be imported.
     """
-    cls = load_plugin("source", ENTRY_POINTS, name)
+    entries = extensions(SOURCES)
+    if name not in entries:
+        raise HarnessError.unknown("source", name, entries)
+    cls = load_extension(entries[name])
     if not (isinstance(cls, type) and issubclass(cls, Source)):
         raise HarnessError(
             f"Source {name!r}: its entry point is {cls!r:.80}, not a subclass of harness.data.sources.Source.",
