@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 
 from harness.errors import HarnessError
+from harness.extensions import GROUP_PREFIX
 from harness.methods.method_file import file_in_traceback
-from harness.storage.entry_points import GROUP_PREFIX
 
 _OWN_DISTRIBUTION = "cdsr-harness"
 _OWN_PACKAGES = ("harness", "baselines", "weaverec")

@@ -11,16 +11,17 @@ made from these; see `harness.run.methods`.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, UnavailableError
+from harness.extensions import distribution_name, entries_by_name, extensions, single_entry
 from harness.methods.api import Method
 from harness.methods.method_file import MethodFile, is_file_reference
-from harness.storage.entry_points import distribution_name, entries_by_name, plugin_errors, single_entry
 
 ENTRY_POINTS = "cdsr_harness.methods"
 #: Entry points that make a method from the part of its name after the first dot: `recbole.NARM`.
@@ -33,7 +34,7 @@ def method_names() -> list[str]:
     Raises:
         HarnessError: two distributions offer one name.
     """
-    return sorted(single_entry("method", name, entries).name for name, entries in entries_by_name(ENTRY_POINTS).items())
+    return sorted(extensions(ENTRY_POINTS))
 
 
 def family_names() -> list[str]:
@@ -42,7 +43,7 @@ def family_names() -> list[str]:
     Raises:
         HarnessError: two distributions offer one name.
     """
-    return sorted(single_entry("family", name, entries).name for name, entries in entries_by_name(FAMILIES).items())
+    return sorted(extensions(FAMILIES))
 
 
 def is_installed(name: str) -> bool:
@@ -83,7 +84,7 @@ def make_method(name: str) -> Method:
         described = f"{file.attribute} in {file.path.name}"
     else:
         entry = _entry(name)
-        with plugin_errors("method", name, entry):
+        with _errors_named(name, entry):
             factory = entry.load()
             method = factory() if entry.group == ENTRY_POINTS else factory(name.partition(".")[2])
         described = f"Method {name!r}"
@@ -103,7 +104,7 @@ def factory_of(name: str) -> Callable[..., Method]:
     if is_file_reference(name):
         return MethodFile.parse(name, Path()).load()
     entry = _entry(name)
-    with plugin_errors("method", name, entry):
+    with _errors_named(name, entry):
         factory: Callable[..., Method] = entry.load()
         return factory
 
@@ -153,11 +154,29 @@ def _missing_members(method: Any) -> str | None:
     return None
 
 
+@contextmanager
+def _errors_named(name: str, entry: EntryPoint) -> Iterator[None]:
+    """Raise what a method's own code raises as a `HarnessError` that names the method."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except ImportError as error:
+        raise UnavailableError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+    except Exception as error:
+        distribution = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+        raise HarnessError(
+            f"Method {name!r}{distribution} (entry point {entry.value}) cannot be made: {type(error).__name__}: "
+            f"{error}.",
+            "Report it to its authors, or run without it.",
+        ) from error
+
+
 def _entry(name: str) -> EntryPoint:
     """The entry point of a method, or of the family that it is a member of."""
     methods = entries_by_name(ENTRY_POINTS)
     if name in methods:
-        return single_entry("method", name, methods[name])
+        return single_entry(ENTRY_POINTS, name, methods[name])
     check_known(name)
     family = name.partition(".")[0]
-    return single_entry("family", family, entries_by_name(FAMILIES)[family])
+    return single_entry(FAMILIES, family, entries_by_name(FAMILIES)[family])
