@@ -44,6 +44,9 @@ def naive_merge() -> MergedModel:
 def naive_merge_by_rule(rule: str) -> MergedModel:
     """The components of naive merging merged by an installed rule: `merge.ties`, `merge.<your rule>`.
 
+    A rule's parameters are those of the suite's settings or its defaults; rules such as `chosen-ties` choose them on
+    validation, as the method `ties` does.
+
     Raises:
         HarnessError: there is no such rule.
     """

@@ -3,7 +3,6 @@
 Both are known to be hard to beat (Ludewig and Jannach, UMUAI 2018; Dacrema et al., RecSys 2019).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -15,7 +14,6 @@ from harness.data.domain import Ints, Sequences
 from harness.methods.api import FitContext, Floats32, Scorer, gather_candidates
 from harness.protocol.split import Histories, TrainingData
 from harness.tuning.space import Space
-from harness.tuning.tunable import with_settings
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,6 @@ class Markov:
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
         """The target only."""
         return (target,)
-
-    def tuned(self, chosen: Mapping[str, Any]) -> "Markov":
-        """A copy of the method with other settings from its space."""
-        return Markov(with_settings(self.settings, chosen), self.space)
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:  # noqa: ARG002 - nothing to draw
         """Count transitions between consecutive items in the target's training sequences."""
@@ -92,10 +86,6 @@ class ItemKnn:
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
         """The target only."""
         return (target,)
-
-    def tuned(self, chosen: Mapping[str, Any]) -> "ItemKnn":
-        """A copy of the method with other settings from its space."""
-        return ItemKnn(with_settings(self.settings, chosen), self.space)
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:  # noqa: ARG002 - nothing to draw
         """Compute item similarities."""

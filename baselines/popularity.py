@@ -1,8 +1,7 @@
 """Popularity baselines: every user gets the target's most popular items, of all time or recently."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 from annotated_types import Gt, Le
@@ -11,7 +10,6 @@ from harness.data.domain import Ints
 from harness.methods.api import FitContext, Floats32, NoSettings, Scorer, gather_candidates
 from harness.protocol.split import Histories, TrainingData
 from harness.tuning.space import Space
-from harness.tuning.tunable import with_settings
 
 
 @dataclass(frozen=True)
@@ -54,10 +52,6 @@ class RecentPopularity:
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:  # noqa: ARG002
         """The target only."""
         return (target,)
-
-    def tuned(self, chosen: Mapping[str, Any]) -> "RecentPopularity":
-        """A copy of the method with other settings from its space."""
-        return RecentPopularity(with_settings(self.settings, chosen), self.space)
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:  # noqa: ARG002 - nothing to draw
         """Count recent interactions."""

@@ -41,6 +41,8 @@ def weaverec_adaptive() -> MergedModel:
 def weaverec_by_rule(rule: str) -> MergedModel:
     """WeaveRec's components merged by an installed rule: `weaverec.ties`, `weaverec.<your rule>`.
 
+    Its declared parameters are settings: `settings: {weaverec.ties: {rule: {density: 0.5}}}`.
+
     Raises:
         HarnessError: there is no such rule.
     """

@@ -54,7 +54,7 @@ class _FailedError(Exception):
 
 
 def check_method(make: Callable[[], Method], device: str = "cpu") -> list[Check]:
-    """Runs every check on a method.
+    """Run every check on a method.
 
     Args:
         make: makes the method; called anew for each fit.
@@ -167,7 +167,7 @@ def _check_finite(subject: Subject) -> str:
     if (scores == np.inf).any():
         raise _FailedError(f"{(scores == np.inf).sum():,} of {scores.size:,} scores are +inf; only -inf has a meaning")
     if (scores == -np.inf).all():
-        raise _FailedError("all scores are -inf: nothing is recommended to anybody")
+        raise _FailedError("all scores are -inf: nothing is recommended")
     tied = 1 - np.mean([len(np.unique(row)) / len(row) for row in scores])
     return f"{tied:.0%} of scores tie with another, which is allowed"
 
@@ -247,7 +247,7 @@ def _check_memory(subject: Subject) -> str:
 
 
 def _require_equal(expected: Any, actual: Any, message: str) -> None:
-    """Raises unless two score matrices are equal to within rounding."""
+    """Raise unless two score matrices are equal to within rounding."""
     first, second = np.asarray(expected, dtype=np.float64), np.asarray(actual, dtype=np.float64)
     if first.shape != second.shape:
         raise _FailedError(f"{message}: shapes {list(first.shape)} and {list(second.shape)}")

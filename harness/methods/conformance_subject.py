@@ -67,7 +67,7 @@ class Subject:
         return self._scorer
 
     def fit(self, domains: Mapping[str, Domain], random_state: int = 0) -> Scorer:
-        """Fits a new method with seed 0, in a store of its own."""
+        """Fit a new method with seed 0, in a store of its own."""
         data = training_data(domains)
         method = self.make()
         if isinstance(method, ChecksData):
@@ -151,7 +151,7 @@ class _TemporaryArtefacts:
 
 @contextmanager
 def _global_random_state(seed: int) -> Iterator[None]:
-    """Seeds the global random states, which a method must not draw from, and restores them."""
+    """Seed the global random states, which a method must not draw from, and restore them."""
     import torch
 
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002

@@ -1,4 +1,4 @@
-"""Methods from Python files: `./my_method.py:Markov` names a class or function in a file that nobody installed.
+"""Methods from Python files: `./my_method.py:Markov` names a class or function in a file that is not installed.
 
 The file is imported as a module under its own name, or under its dotted name where it is part of a package. Its folder
 goes to the end of the import path, so that the file can import its neighbours.
@@ -41,7 +41,7 @@ class MethodFile:
 
     @classmethod
     def parse(cls, reference: str, folder: Path) -> "MethodFile":
-        """Reads a reference such as `./my_method.py:Markov`.
+        """Read a reference such as `./my_method.py:Markov`.
 
         Args:
             reference: path and name.
@@ -154,7 +154,7 @@ def _import(path: Path) -> Any:
 
 @contextmanager
 def _import_errors(path: Path) -> Iterator[None]:
-    """Raises what a file raises while it is imported as a `HarnessError`, and writes no bytecode beside the file."""
+    """Raise what a file raises while it is imported as a `HarnessError`, and write no bytecode beside the file."""
     writes_nothing, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         yield

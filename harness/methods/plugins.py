@@ -1,4 +1,4 @@
-"""Tells whose code raised an exception: the harness's own, another package's, or a user's file."""
+"""Which code raised an exception: the harness's own, another package's, or a user's file."""
 
 import traceback
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _OWN_PACKAGES = ("harness", "baselines", "weaverec")
 
 @contextmanager
 def plugin_errors(method: str) -> Iterator[None]:
-    """Raises exceptions of a plug-in's method as a `HarnessError` that names the plug-in.
+    """Raise exceptions of a plug-in's method as a `HarnessError` that names the plug-in.
 
     Raises:
         HarnessError: the plug-in raised something.

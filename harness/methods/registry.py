@@ -52,7 +52,7 @@ def is_installed(name: str) -> bool:
 
 
 def check_known(name: str, others: Sequence[str] = ()) -> None:
-    """Checks that a method of that name is installed.
+    """Check that a method of that name is installed.
 
     Args:
         name: the name.
@@ -143,7 +143,7 @@ def _missing_members(method: Any) -> str | None:
 
 @contextmanager
 def _errors_named(name: str) -> Iterator[None]:
-    """Raises what a method's own code raises as a `HarnessError` that names the method."""
+    """Raise what a method's own code raises as a `HarnessError` that names the method."""
     try:
         yield
     except HarnessError:

@@ -50,7 +50,7 @@ KINDS = {
 
 
 def write_package(kind: str, name: str, parent: Path) -> Path:
-    """Writes a package: its module, a test, pyproject.toml with the entry point, and a README.
+    """Write a package: its module, a test, pyproject.toml with the entry point, and a README.
 
     Args:
         kind: one of `KINDS`.

@@ -22,7 +22,7 @@ from harness.tuning.tunable import Tunable, configured
 
 
 def select_methods(suite: Suite, names: Sequence[str] | None) -> tuple[Suite, tuple[str, ...]]:
-    """Chooses methods by name, or from files, which are added to the suite.
+    """Choose methods by name, or from files, which are added to the suite.
 
     Args:
         suite: the suite.
@@ -130,7 +130,7 @@ def space_of(suite: Suite, name: str, method: Tunable) -> Space:
 
 
 def check_files(suite: Suite, name: str, method: Method) -> None:
-    """Checks, before anything starts, that the files that a method needs are there and complete.
+    """Check, before anything starts, that the files that a method needs are complete.
 
     Raises:
         HarnessError: they are not; the message names the suite's file and the method.
@@ -142,7 +142,7 @@ def check_files(suite: Suite, name: str, method: Method) -> None:
 
 @contextmanager
 def _errors_named(suite: Suite, name: str) -> Iterator[None]:
-    """Puts the suite's file and the method before messages about a method's files."""
+    """Put the suite's file and the method before messages about a method's files."""
     try:
         yield
     except UnavailableError:
@@ -170,7 +170,7 @@ def code_of(suite: Suite, name: str, method: Method) -> str:
 
 
 def check_tuned_on(suite: Suite, name: str, tuning: Tuning | None, data: TrainingData) -> None:
-    """Refuses settings that were tuned on other data.
+    """Refuse settings that were tuned on other data.
 
     Raises:
         HarnessError: the data are not those of the tuning.

@@ -55,7 +55,7 @@ class SuiteMethods:
 
 
 def read_methods(entries: list[MethodEntry], settings: Mapping[str, Mapping[str, Any]], folder: Path) -> SuiteMethods:
-    """Resolves the methods of a suite file.
+    """Resolve the methods of a suite file.
 
     Args:
         entries: its `methods:`.
@@ -103,7 +103,7 @@ def name_of(method: str) -> str:
 
 
 def check_free_name(name: str) -> None:
-    """Checks that no installed method has a name.
+    """Check that no installed method has a name.
 
     Raises:
         HarnessError: one has.

@@ -60,7 +60,7 @@ def tuning_path(suite: Suite, scenario: Scenario, name: str, method: Tunable) ->
 
 
 def read_tuning(path: Path) -> Tuning | None:
-    """Reads a tuning; None if there is none.
+    """Read a tuning; None if there is none.
 
     Raises:
         HarnessError: the file is not valid.
@@ -75,7 +75,7 @@ def read_tuning(path: Path) -> Tuning | None:
 
 
 def write_tuning(tuning: Tuning, path: Path) -> None:
-    """Writes a tuning, settings before trials, with the command on top."""
+    """Write a tuning, settings before trials, with the command on top."""
     head = f"# Found by: {tuning.command}\n"
     body = yaml.safe_dump(tuning.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -88,7 +88,7 @@ class Space(RootModel[dict[str, Choice]]):
 
     @classmethod
     def read(cls, path: Path) -> "Space":
-        """Reads a space.
+        """Read a space.
 
         Raises:
             HarnessError: no such file, or it is not valid; the message names the entry.
@@ -105,7 +105,7 @@ class Space(RootModel[dict[str, Choice]]):
 
     @classmethod
     def of_package(cls, package: str, name: str) -> "Space":
-        """Reads `spaces/<name>.yaml` of an installed package."""
+        """Read `spaces/<name>.yaml` of an installed package."""
         return cls.read(Path(str(files(package))) / "spaces" / f"{name}.yaml")
 
     def first(self) -> Mapping[str, Value]:

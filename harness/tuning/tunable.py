@@ -68,7 +68,7 @@ def _can_be_copied(method: Any) -> bool:
 
 
 def check_space(method: Method, space: Space, where: str) -> None:
-    """Checks that a method takes every value of its search space.
+    """Check that a method takes every value of its search space.
 
     Args:
         method: the method.
@@ -100,7 +100,7 @@ def with_settings(settings: Settings, chosen: Mapping[str, Any]) -> Settings:
 
 
 def check_settings(settings: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks values against the names, types and ranges of a frozen dataclass.
+    """Check values against the names, types and ranges of a frozen dataclass.
 
     Types and ranges are the annotations of its fields, such as `Annotated[float, Gt(0)]`. Values are not converted:
     neither text to a number nor a number to a boolean. Only `1e-3`, which YAML reads as text, becomes a number.

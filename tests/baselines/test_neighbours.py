@@ -11,6 +11,7 @@ from baselines.neighbours import ItemKnn, ItemKnnSettings, Markov, MarkovSetting
 from baselines.popularity import RecentPopularity, RecentSettings
 from harness.errors import HarnessError
 from harness.protocol.split import Histories, LeaveOneOut, TrainingData
+from harness.tuning.tunable import configured
 from tests.conftest import domain_of
 
 N_ITEMS = 6
@@ -89,4 +90,4 @@ def test_recent_popularity_without_timestamps() -> None:
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
 def test_invalid_shares_raise(share: float) -> None:
     with pytest.raises(HarnessError, match="share"):
-        RecentPopularity().tuned({"share": share})
+        configured(RecentPopularity(), {"share": share}, "settings")

@@ -3,14 +3,14 @@
 import pytest
 
 from harness.methods.registry import make_method, method_names
-from harness.tuning.tunable import Tunable, check_space
+from harness.tuning.tunable import Tunable, check_space, configured
 
 
 @pytest.mark.parametrize("name", [*method_names(), "recbole.NARM"])
 def test_default_settings_are_the_first_trial(name: str) -> None:
     method = make_method(name)
     if isinstance(method, Tunable):
-        assert method.tuned(method.space.first()).settings == method.settings
+        assert configured(method, method.space.first(), name).settings == method.settings
         check_space(method, method.space, name)
 
 

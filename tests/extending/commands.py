@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def harness(folder: Path, *arguments: str, packages: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    """Runs `harness` in a folder.
+    """Run `harness` in a folder.
 
     Args:
         folder: the working directory.
@@ -26,8 +26,3 @@ def harness(folder: Path, *arguments: str, packages: Path | None = None) -> "sub
         timeout=300,
         check=False,
     )
-
-
-def lines_of_code(source: str) -> int:
-    """Lines of a text that are not empty."""
-    return sum(bool(line.strip()) for line in source.splitlines())

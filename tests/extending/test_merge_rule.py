@@ -1,15 +1,13 @@
 """A merging rule is added from a package outside the repository, and stands on a board."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.extending.commands import harness
+from tests.extending.package import install, lines_of
 
 #: Fisher-weighted averaging (Matena and Raffel, NeurIPS 2022): it needs the model and the training data.
 FISHER = """
@@ -57,10 +55,13 @@ domains:
 scenarios:
   - {target: left, sources: [right]}
 candidates: [full]
-methods: [naive-merge, merge.fisher, merge.median, weaverec.fisher]
+methods:
+  - naive-merge
+  - merge.median
+  - weaverec.fisher
+  - {name: naive-fisher, method: merge.fisher, settings: {steps: 2, batch: 40, rule: {batches: 2}}}
 settings:
   naive-merge: {steps: 2, batch: 40}
-  merge.fisher: {steps: 2, batch: 40, rule: {batches: 2}}
   merge.median: {steps: 2, batch: 40}
   weaverec.fisher: {steps: 2, batch: 40, rule.batches: 1}
 seeds: [0]
@@ -69,15 +70,10 @@ budget: {trials: 1, epochs: 5, patience: 5}
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Path:
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a suite, its data, and an installed package of merging rules."""
-    package = tmp_path / "site"
-    metadata = package / "my_rules-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (package / "my_rules.py").write_text(IMPORTS + FISHER + MEDIAN)
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-rules\nVersion: 1.0\n")
-    points = "[cdsr_harness.merge_rules]\nfisher = my_rules:Fisher\nmedian = my_rules:median\n"
-    (metadata / "entry_points.txt").write_text(points)
+    entry_points = {"merge_rules": "fisher = my_rules:Fisher\nmedian = my_rules:median"}
+    install(monkeypatch, tmp_path / "site", "my_rules", IMPORTS + FISHER + MEDIAN, entry_points)
     for seed, name in enumerate(("left", "right")):
         rng = np.random.default_rng(seed)
         rows = [f"u{u},{name}{i},{u * 100 + t}" for u in range(20) for t, i in enumerate(rng.permutation(25)[:7])]
@@ -88,53 +84,41 @@ def shop(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def harness(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "harness.cli", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(folder / "site"), str(ROOT)])},
-        text=True,
-        capture_output=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def test_a_rule_that_needs_model_and_data_takes_twenty_lines_and_stands_on_a_board(shop: Path) -> None:
-    assert len(FISHER.strip().splitlines()) <= 20 + 1  # a blank line between methods
-    assert len(MEDIAN.strip().splitlines()) == 2
-    run = harness(shop, "run", "--suite", "mine.yaml", "--device", "cpu", "--json")
+    assert lines_of(FISHER) <= 20
+    assert lines_of(MEDIAN) == 2
+    run = harness(shop, "run", "--suite", "mine.yaml", "--device", "cpu", "--json", packages=shop / "site")
     assert run.returncode == 0, run.stderr
     board = (shop / "leaderboards" / "mine-v1.md").read_text().replace("*", "")
-    assert all(f"| {name} " in board for name in ("naive-merge", "merge.fisher", "merge.median", "weaverec.fisher"))
+    assert all(f"| {name} " in board for name in ("naive-merge", "naive-fisher", "merge.median", "weaverec.fisher"))
     folder = shop / "leaderboards" / "results" / "mine" / "v1" / "left-from-right"
     results = {path.name.removesuffix("-seed0.json"): json.loads(path.read_text()) for path in folder.glob("*.json")}
-    assert results["merge.fisher"]["settings"]["rule"] == {"batches": 2}
+    assert results["naive-fisher"]["settings"]["rule"] == {"batches": 2}
     assert "rule" not in results["merge.median"]["settings"]
     # The same components, trained once, and other merges of them.
     labels = {name: [record["label"] for record in result["training"]] for name, result in results.items()}
-    assert labels["merge.fisher"] == labels["merge.median"] == labels["naive-merge"]
+    assert labels["naive-fisher"] == labels["merge.median"] == labels["naive-merge"]
     assert labels["weaverec.fisher"] == ["LoRA on left, seed 0", "LoRA on left + right, seed 0"]
 
     # Its code and its parameters are part of what a result is known by.
     plan = ("run", "--suite", "mine.yaml", "--device", "cpu", "--dry-run", "--json")
-    assert json.loads(harness(shop, *plan).stdout)["missing"] == []
+    assert json.loads(harness(shop, *plan, packages=shop / "site").stdout)["missing"] == []
     code = shop / "site" / "my_rules.py"
     code.write_text(code.read_text().replace("gradient**2", "gradient.abs()"))
-    changed = json.loads(harness(shop, *plan).stdout)["missing"]
-    assert sorted(changed) == ["left-from-right/merge.fisher-seed0", "left-from-right/weaverec.fisher-seed0"]
+    changed = json.loads(harness(shop, *plan, packages=shop / "site").stdout)["missing"]
+    assert sorted(changed) == ["left-from-right/naive-fisher-seed0", "left-from-right/weaverec.fisher-seed0"]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("rule: {batches: 2}", "rule: {batches: 0}", "merge.fisher.rule.batches: found 0"),
+        ("rule: {batches: 2}", "rule: {batches: 0}", "rule.batches: found 0"),
         ("rule: {batches: 2}", "rule: {batch: 2}", "there is no such setting"),
         ("merge.fisher", "merge.fischer", "Did you mean 'fisher'?"),
     ],
 )
 def test_a_wrong_rule_or_parameter_is_named(shop: Path, old: str, new: str, message: str) -> None:
     (shop / "mine.yaml").write_text(SUITE.replace(old, new))
-    run = harness(shop, "run", "--suite", "mine.yaml", "--dry-run")
+    run = harness(shop, "run", "--suite", "mine.yaml", "--dry-run", packages=shop / "site")
     assert run.returncode == 2
     assert message in run.stderr

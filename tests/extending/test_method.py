@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.extending.commands import harness, lines_of_code
+from tests.extending.commands import harness
+from tests.extending.package import install, lines_of
 
 #: A whole method: an item's score is how often it followed the user's latest item, with popularity for ties.
 MY_METHOD = '''"""A first-order Markov chain."""
@@ -57,7 +58,7 @@ def ndcg(folder: Path, method: str) -> float:
 
 
 def test_a_method_takes_at_most_30_lines() -> None:
-    assert lines_of_code(MY_METHOD) <= 30
+    assert lines_of(MY_METHOD) <= 30
 
 
 def test_a_method_from_a_file_runs_at_once(folder: Path) -> None:
@@ -73,12 +74,8 @@ def test_a_method_from_a_file_runs_at_once(folder: Path) -> None:
     assert not list(folder.glob("__pycache__"))
 
 
-def test_a_method_from_a_package_is_found_by_its_entry_point(folder: Path) -> None:
-    metadata = folder / "site" / "my_package-1.0.dist-info"
-    metadata.mkdir(parents=True)
-    (folder / "my_method.py").rename(folder / "site" / "my_method.py")
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[cdsr_harness.methods]\nmy-chain = my_method:Chain\n")
-    run = harness(folder, *RUN, "--method", "my-chain", packages=folder / "site")
+def test_a_method_from_a_package_is_found_by_its_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, tmp_path / "site", "outside_chain", MY_METHOD, {"methods": "my-chain = outside_chain:Chain"})
+    run = harness(tmp_path, *RUN, "--method", "my-chain", packages=tmp_path / "site")
     assert run.returncode == 0, run.stderr
-    assert ndcg(folder, "my-chain") > ndcg(folder, "popularity")
+    assert ndcg(tmp_path, "my-chain") > ndcg(tmp_path, "popularity")

@@ -78,7 +78,7 @@ class Backbone:
             ) from error
         from transformers.models.auto import modeling_auto as known
 
-        # What fills in masked words reads both ways; BERT's kind can be made to write too, but was not trained so.
+        # Models that fill in masked words are encoders, although transformers can load some of them as decoders.
         if not config.get("is_encoder_decoder"):
             if kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
                 return False

@@ -58,7 +58,7 @@ class EntropyWeights:
         """The sum with these weights.
 
         Raises:
-            HarnessError: the model is asked as a ranker.
+            HarnessError: the head is a ranker.
         """
         weights = read_choice(context.artefacts.get_or_train(self.artefact(components, context)))
         return by_layer([component.task_vector for component in components], weights)
@@ -67,7 +67,7 @@ class EntropyWeights:
         """The artefact of the weights.
 
         Raises:
-            HarnessError: the model is asked as a ranker.
+            HarnessError: the head is a ranker.
         """
         head = context.head
         if not isinstance(head, RetrieverHead):

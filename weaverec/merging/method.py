@@ -43,7 +43,7 @@ class MergedModel:
     Attributes:
         mixes: the mixes of the components, for a target and its sources.
         rule: how their task vectors are merged.
-        head: how the model is trained and asked: as a retriever or as a ranker.
+        head: how the model is trained and scored: as a retriever or as a ranker.
         reference: the method that it is compared with: one component, of the target alone.
         depends_on: code that is found by a name in a string, such as a rule's entry point.
     """
@@ -61,7 +61,8 @@ class MergedModel:
         if not has_parameters(self.rule):
             return head
         values = {each.name: getattr(head, each.name) for each in fields(head)}
-        return _settings_type(type(head), type(self.rule))(**values, rule=self.rule)
+        kind: Any = type(head)
+        return _settings_type(kind, type(self.rule))(**values, rule=self.rule)
 
     @property
     def space(self) -> Space:
@@ -178,6 +179,6 @@ class MergedModel:
 
 
 @cache
-def _settings_type(head: type, rule: type) -> type:
+def _settings_type(head: Any, rule: Any) -> Any:
     """The settings of a head, with those of a rule as the field `rule`."""
     return make_dataclass("Settings", [("rule", rule, field(kw_only=True))], bases=(head,), frozen=True)

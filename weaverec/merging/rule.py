@@ -55,7 +55,7 @@ class Component:
 
 
 class Head(Protocol):
-    """How a language model is trained and asked: as a retriever or as a ranker."""
+    """How a language model is trained and scored: as a retriever or as a ranker."""
 
     @property
     def settings(self) -> Any:
@@ -123,7 +123,7 @@ class MergeContext:
 
     Attributes:
         data: training and validation events of all domains of the scenario; no test events.
-        head: how the model is trained and asked; its `settings` are those of the components' training.
+        head: how the model is trained and scored; its `settings` are those of the components' training.
         seed: for all random draws of the rule.
         device: `cpu` or `cuda`.
         artefacts: keeps what is expensive, such as a search; see `weaverec.merging.search.GridSearch`.

@@ -113,7 +113,7 @@ def detached(context: MergeContext, device: str = "cpu") -> MergeContext:
 
 
 class _NoArtefacts(Artefacts):
-    """Refuses artefacts that are asked for while another is made."""
+    """Refuses artefacts while another is made."""
 
     def get_or_train(self, artefact: Artefact) -> Path:
         raise HarnessError(

@@ -33,7 +33,7 @@ from weaverec.ranker.train import (
 
 @dataclass(frozen=True)
 class RankerHead:
-    """A decoder-only language model that is trained and asked as a ranker.
+    """A decoder-only language model that is trained and scored as a ranker.
 
     Attributes:
         settings: of training and prompts.
@@ -84,7 +84,7 @@ class RankerHead:
         """The artefact of a component trained on a mix of domains.
 
         Raises:
-            HarnessError: it would be trained to answer otherwise than it is asked.
+            HarnessError: its training answers are not of the form that is read.
         """
         settings = self.settings
         if settings.by_list and settings.answer == "target" and settings.prompt.answers > 1:

@@ -35,7 +35,7 @@ _CUTOFF = 10
 
 @dataclass(frozen=True)
 class RankerSettings(LoraSettings):
-    """How the ranker is trained and asked. The defaults are the WeaveRec authors', except for corrected mistakes.
+    """How the ranker is trained and scored. The defaults are the WeaveRec authors', except for corrected mistakes.
 
     Attributes:
         epochs: passes over the prompts at most; the suite's budget may allow fewer.
@@ -106,7 +106,7 @@ def ranker_component(
             "head": "ranker",
             "backbone": [backbone.name, backbone.digest],
             "domains": [domain.identity for domain in domains],
-            # How a component is asked does not change how it is trained.
+            # How answers are read does not change the training.
             "settings": asdict(replace(settings, by_list=False)),
             "retriever": finder.digest,
             "budget": budget.of_a_training,

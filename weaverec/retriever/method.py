@@ -22,7 +22,7 @@ from weaverec.retriever.train import ComponentSettings, component, training_loss
 
 @dataclass(frozen=True)
 class RetrieverHead:
-    """A language model that is trained and asked as a retriever.
+    """A language model that is trained and scored as a retriever.
 
     Attributes:
         settings: of training and encoding.

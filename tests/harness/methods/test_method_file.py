@@ -32,7 +32,7 @@ class Mine:
 
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
-    """Writes a file into the working directory. Its module is forgotten after the test."""
+    """Write a file into the working directory. Its module is forgotten after the test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(method_file, "_imported", {})
@@ -140,7 +140,7 @@ def test_files_of_one_name_in_two_folders(write) -> None:
 
 
 def test_what_a_file_imports_may_be_missing(write) -> None:
-    write("import a_package_that_nobody_has\n")
+    write("import a_package_that_is_missing\n")
     with pytest.raises(UnavailableError, match=r"my_method\.py cannot be imported: No module named"):
         make_method("my_method.py:Mine")
 

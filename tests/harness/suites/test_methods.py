@@ -37,7 +37,7 @@ POPULAR = {"name": "markov-popular", "method": "markov", "settings": {"prior": 1
 
 @pytest.fixture
 def load(tmp_path: Path) -> Callable[..., Suite]:
-    """Loads the suite `cdsr` under another name with some keys changed; `suite_plain.py` stands beside it."""
+    """Load the suite `cdsr` under another name with some keys changed; `suite_plain.py` stands beside it."""
     raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "suite_plain.py").write_text(METHOD)

@@ -170,7 +170,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dry_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[dict[str, Any]], tuple[int, str, str]]:
-    """Runs `harness run --dry-run` on a changed suite: exit code, standard output, standard error."""
+    """Run `harness run --dry-run` on a changed suite: exit code, standard output, standard error."""
     monkeypatch.chdir(folder)
 
     def run(changes: dict[str, Any]) -> tuple[int, str, str]:
