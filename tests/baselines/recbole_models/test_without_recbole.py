@@ -53,7 +53,7 @@ def harness(tmp_path: Path):
 def test_ls_names_missing_packages(harness) -> None:
     listed = json.loads(harness("ls", "--json").stdout)
     assert {"popularity", "weaverec"} <= set(listed["methods"])
-    assert listed["families"] == ["ranker.<name>"]
+    assert listed["families"] == ["merge.<name>", "ranker.<name>", "weaverec.<name>"]
     assert {"sasrec", "fdsa", "recbole.<name>"} <= set(listed["not_installed"])
     assert not set(listed["methods"]) & set(listed["not_installed"])
     lines = harness("ls").stdout.splitlines()

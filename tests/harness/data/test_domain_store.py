@@ -52,14 +52,14 @@ def test_any_text_round_trips(tmp_path_factory: pytest.TempPathFactory, events, 
         "item_columns": {"item": "i", "text": ["x"]},
     }
     store = Store(folder / "domains")
-    made = prepare_domain(store, make_source(options), "any", 1, folder).preparation
-    domain = load_domain(store, made.fingerprint, "any")
+    preparation = prepare_domain(store, make_source(options), "any", 1, folder).preparation
+    domain = load_domain(store, preparation.fingerprint, "any")
     assert set(domain.user_ids) == {u for u, _, _ in events}
     assert set(domain.catalogue.item_ids) == {i for _, i, _ in events}
     assert dict(zip(domain.catalogue.item_ids, domain.catalogue.texts, strict=True)) == {
         item: " ".join(text.split()) for item, text in texts.items()
     }
-    assert made.fingerprint == domain.fingerprint
+    assert preparation.fingerprint == domain.fingerprint
 
 
 def test_prepared_once_until_a_file_changes(tmp_path: Path) -> None:

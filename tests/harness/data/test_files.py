@@ -470,9 +470,11 @@ def sequences(folder: Path, **changes: object) -> dict:
 
 
 def test_users_without_held_out_events_are_train_only(tmp_path: Path) -> None:
-    made = prepare_domain(Store(tmp_path / "store"), make_source(sequences(tmp_path)), "toy", 1, tmp_path).preparation
-    domain = load_domain(Store(tmp_path / "store"), made.fingerprint, "toy")
-    assert made.noted == {"users without a validation or test event: used for training only": (2, "cyd")}
+    preparation = prepare_domain(
+        Store(tmp_path / "store"), make_source(sequences(tmp_path)), "toy", 1, tmp_path
+    ).preparation
+    domain = load_domain(Store(tmp_path / "store"), preparation.fingerprint, "toy")
+    assert preparation.noted == {"users without a validation or test event: used for training only": (2, "cyd")}
     assert [domain.user_ids[user] for user in domain.train_only] == ["cyd", "dan"]
     for split, kept in ((LeaveOneOut(), [2, 2, 4, 3]), (SelectedOnTest(), [3, 3, 4, 3])):
         training, test = split.training(domain), split.test(domain)

@@ -220,7 +220,7 @@ WHOLE: list[tuple[str, Callable[[Path], dict], str]] = [
     ("sequences: one index twice", lambda f: sequences(f, umap={"ann": 0, "bob": 0}), "share the index 0"),
     ("sequences: no such field", lambda f: {**sequences(f), "text": ["titel"]}, "Did you mean 'title'"),
     ("sequences: a file gone", lambda f: gone(sequences(f), f / "val.json"), "No file .*val.json"),
-    ("sequences: meta of nobody", lambda f: sequences(f, meta_data={}), "none of its 3 items is in the items file"),
+    ("sequences: no meta data", lambda f: sequences(f, meta_data={}), "none of its 3 items is in the items file"),
 ]  # fmt: skip
 
 

@@ -82,14 +82,14 @@ def test_both_splits_have_test_events(domains: dict[str, Domain], split: str) ->
     assert all(chosen.training(d).train.lengths.max() > 1 for d in domains.values())
 
 
-@pytest.mark.parametrize("assumed", ["target", "harmful", "nothing"])
-def test_known_ndcg_equals_measured_ndcg(assumed: str) -> None:
+@pytest.mark.parametrize("ranked_by", ["target", "harmful", "nothing"])
+def test_known_ndcg_equals_measured_ndcg(ranked_by: str) -> None:
     # Many targets, so that the interval is narrow.
     values, known = [], []
     for seed in range(6):
         target = domain("target", seed)
         test = LeaveOneOut().test(target)
-        assumed = uniform_transitions() if assumed == "nothing" else transition_matrix(assumed)
+        assumed = uniform_transitions() if ranked_by == "nothing" else transition_matrix(ranked_by)
         scorer = TransitionScorer(target, assumed)
         values.append(ndcg(rank_full(scorer, test, len(target.catalogue)), 10))
         known.append(known_ndcg([numbers(target, s) for s in test.histories.sequences], assumed))
@@ -122,8 +122,8 @@ def test_effects_of_helpful_harmful_and_neutral_sources(domains: dict[str, Domai
     assert floor < harmed.mean() < 0.5 * ceiling
 
 
-@pytest.mark.parametrize("assumed", ["target", "harmful", "nothing"])
-def test_known_ndcg_with_partly_and_wholly_used_topics(assumed: str) -> None:
+@pytest.mark.parametrize("ranked_by", ["target", "harmful", "nothing"])
+def test_known_ndcg_with_partly_and_wholly_used_topics(ranked_by: str) -> None:
     # Items of topics 0, 31 (its successor), 67 (its harmful successor) and 100: none, some, or all of them used.
     histories = [
         np.array(items)
@@ -138,7 +138,7 @@ def test_known_ndcg_with_partly_and_wholly_used_topics(assumed: str) -> None:
             [300, 1],
         )
     ]
-    assumed = uniform_transitions() if assumed == "nothing" else transition_matrix(assumed)
+    assumed = uniform_transitions() if ranked_by == "nothing" else transition_matrix(ranked_by)
     expected = [enumerated(history, assumed) for history in histories]
     np.testing.assert_allclose(known_ndcg(histories, assumed), expected, rtol=1e-12)
 
