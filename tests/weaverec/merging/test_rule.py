@@ -22,7 +22,7 @@ from weaverec.ranker.method import RankerHead
 from weaverec.retriever.method import RetrieverHead
 from weaverec.retriever.train import ComponentSettings, component
 
-SETTINGS = ComponentSettings(steps=8, batch=40, learning_rate=0.003)
+SETTINGS = ComponentSettings(steps=8, batch=40, learning_rate=0.0003)
 
 
 def context(tmp_path: Path) -> MergeContext:
