@@ -1,36 +1,115 @@
-"""What the README says is so: its table is the leaderboard's, its method runs."""
+"""README.md and leaderboards/README.md agree with the results, and stay short."""
 
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from harness.report.collect import collect
-from tests.harness.report.test_leaderboard import run_all
+import harness
+from harness.report.readme import with_overviews
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+FINDINGS = (ROOT / "leaderboards" / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_table_is_the_overview_of_the_leaderboard() -> None:
-    shown = README.partition("<!-- leaderboard: cdsr -->")[2].partition("<!-- end -->")[0].strip()
+@pytest.fixture(scope="module")
+def means() -> dict[str, pd.DataFrame]:
+    """Mean NDCG@10 over seeds, by suite: rows (candidates, slice, scenario), a column for each method."""
+    frames = {}
+    for suite in ("cdsr", "cdsr-amazon"):
+        frame = harness.read_results(ROOT / "leaderboards", suite)
+        frame = frame[(frame["version"] == 1) & (frame["metric"] == "ndcg@10")]
+        frames[suite] = frame.groupby(["candidates", "slice", "scenario", "method"])["value"].mean().unstack()
+    return frames
+
+
+def wins(frame: pd.DataFrame, rival: str) -> str:
+    """In how many scenarios WeaveRec is above another method."""
+    return f"{int((frame['weaverec'] > frame[rival]).sum())} of {len(frame)}"
+
+
+def table(heading: str) -> dict[str, list[str]]:
+    """The first table below a heading of the findings: first cell without backticks -> the others."""
+    text = re.split(r"^#+ ", FINDINGS.partition(f"# {heading}\n")[2], flags=re.MULTILINE)[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("| `")]
+    return {row[0].strip("`"): row[1:] for row in rows}
+
+
+def test_the_rows_are_those_of_the_board() -> None:
     board = (ROOT / "leaderboards" / "cdsr-v1.md").read_text(encoding="utf-8")
     overview = board.partition("## Overview")[2].partition("\n\n")[2].partition("\n\n")[0].strip()
-    assert shown
-    assert shown == overview
+    assert with_overviews(ROOT / "README.md", lambda suite: overview if suite == "cdsr" else None) == README
+    shown = README.partition("<!-- leaderboard: cdsr")[2].partition("<!-- end -->")[0]
+    assert len(re.findall(r"^\| (?!method|:-)", shown, re.MULTILINE)) == 5
+    # Rows are not wider than the table of all methods.
+    assert set(shown.splitlines()[1:]) <= set(overview.splitlines())
 
 
-def test_the_example_method_is_short_and_runs(toy) -> None:
-    code = re.search(r"```python\n(# my_method\.py\n.*?)```", README, re.DOTALL)[1]
-    assert len(code.splitlines()) <= 30
-    module: dict[str, type] = {}
-    exec(code, module)
-    toy.add("markov", module["Markov"])
-    results = collect(run_all(toy, methods=("markov", "popularity")), "toy", 1).results
-    assert {result.method for result in results} == {"markov", "popularity"}
+def test_wins_and_losses_are_those_of_the_results(means: dict[str, pd.DataFrame]) -> None:
+    rows = table("WeaveRec against its rivals")
+    assert {"target-only", "naive-merge", "joint"} <= rows.keys()
+    for rival, cells in rows.items():
+        expected = [
+            wins(means[suite].loc[candidates, "all"], rival)
+            for suite in ("cdsr", "cdsr-amazon")
+            for candidates in ("full", "sampled-30")
+        ]
+        assert cells == expected, rival
+    for suite, candidates, claim in (
+        ("cdsr", "full", "loses to `target-only` in six of six"),
+        ("cdsr", "sampled-30", "loses to `target-only` in six of six"),
+        ("cdsr-amazon", "full", "beats `target-only` in four of nine"),
+        ("cdsr-amazon", "sampled-30", "in none among 30"),
+    ):
+        words = {"four": "4", "none": "0"}
+        number = next((words[word] for word in words if word in claim), "0")
+        assert claim in " ".join(README.split())
+        assert wins(means[suite].loc[candidates, "all"], "target-only").startswith(number)
 
 
-@pytest.mark.parametrize("command", ["make run", "make test"])
-def test_the_two_commands_are_in_the_makefile(command: str) -> None:
-    assert command in README
-    assert f"\n{command.removeprefix('make ')}: install\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+def test_wins_on_head_and_tail_items_are_those_of_the_results(means: dict[str, pd.DataFrame]) -> None:
+    for name, cells in table("Head and tail").items():
+        assert cells == [wins(means[suite].loc["full", name], "target-only") for suite in ("cdsr", "cdsr-amazon")]
+
+
+def test_the_figures_of_both_candidate_sets_are_those_of_the_results(means: dict[str, pd.DataFrame]) -> None:
+    frame = means["cdsr-amazon"]
+    for target, cells in table("Thirty candidates reverse the order").items():
+        expected = []
+        for candidates in ("full", "sampled-30"):
+            scores = frame.loc[candidates, "all"].filter(like=f"{target}-from-", axis=0)[["sasrec", "target-only"]]
+            assert (scores.nunique() == 1).all()  # they use no source
+            row = scores.iloc[0]
+            expected += [f"**{score:.4f}**" if score == row.max() else f"{score:.4f}" for score in row]
+        assert cells == expected
+    difference = frame["sasrec"] - frame["target-only"]
+    assert (difference.loc["full", "all"] > 0).all()
+    assert (difference.loc["sampled-30", "all"] < 0).all()
+
+
+def test_figures_in_sentences_are_on_a_board() -> None:
+    """A gain with its interval, such as +.0012 ± .0010, is in a table of transfer."""
+    boards = "".join((ROOT / "leaderboards" / f"{name}-v1.md").read_text(encoding="utf-8") for name in ("cdsr", "cdsr-amazon"))
+    gains = re.findall(r"([+-])(\.\d{4}) ± (\.\d{4})", FINDINGS)
+    assert gains
+    assert all(f"{sign}0{gain} ± 0{interval}" in boards for sign, gain, interval in gains)
+
+
+@pytest.mark.parametrize(("text", "words"), [(README, 1000), (FINDINGS, 1100)])
+def test_pages_stay_short(text: str, words: int) -> None:
+    prose = re.sub(r"^```.*?^```$|^\|.*?$|^<!--.*?-->$", "", text, flags=re.DOTALL | re.MULTILINE)
+    assert len(prose.split()) <= words
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "leaderboards" / "README.md"]
+    for page in pages:
+        for link, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)", page.read_text(encoding="utf-8")):
+            target = page.parent / link if link else page
+            assert target.exists(), f"{page.name}: {link}"
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+                anchors = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+                assert anchor in anchors, f"{page.name}: {link}#{anchor}"

@@ -1,0 +1,209 @@
+"""Every command and snippet in README.md and docs/ runs; CONTRIBUTING.md describes how they are marked.
+
+A page's blocks are used in order, in a folder of its own that holds two small shops (`books`, `films`) and the committed
+results of one scenario.
+"""
+
+import re
+import shlex
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from harness.cli.app import app
+from harness.results.record import RunResult
+from harness.suites import load
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))
+TREES = ("README.md", "docs/architecture.md")
+
+#: Languages of blocks that are checked. Others are pictures, trees, formulas and output.
+CHECKED = ("python", "sh", "toml", "yaml")
+_BLOCK = re.compile(r"^```(?P<language>\w+)(?P<note>[^\n]*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE)
+_FILE = re.compile(r"# (\S+\.(?:py|toml|yaml))\n")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block of a page.
+
+    Attributes:
+        page: the page's path.
+        line: of its first line of text.
+        language: such as `python`.
+        note: `slow` or `parse`, for commands; else empty.
+        text: its lines.
+    """
+
+    page: str
+    line: int
+    language: str
+    note: str
+    text: str
+
+    @property
+    def file(self) -> str | None:
+        """The name in its first line, if the block is a whole file."""
+        match = _FILE.match(self.text)
+        return match[1] if match else None
+
+    @property
+    def commands(self) -> list[str]:
+        """The lines of a block of commands, without comments; a backslash continues a line."""
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [shlex.join(words) for line in lines if (words := shlex.split(line, comments=True))]
+
+
+def blocks_of(page: str) -> list[Block]:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [
+        Block(page, text.count("\n", 0, match.start()) + 2, match["language"], match["note"].strip(), match["text"])
+        for match in _BLOCK.finditer(text)
+        if match["language"] in CHECKED
+    ]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prepared data and trained artefacts, for all pages."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A page's working directory; modules from it are forgotten afterwards."""
+    for seed, name in enumerate(("books", "films")):
+        events, items = _shop(name, seed)
+        events.to_csv(tmp_path / f"{name}.csv", index=False)
+        items.to_csv(tmp_path / f"{name}-items.csv", index=False)
+    scenario = Path("leaderboards", "results", "cdsr", "v1", "drama-from-action")
+    shutil.copytree(ROOT / scenario, tmp_path / scenario)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("HARNESS_CACHE", str(cache))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
+    for variable in ("CDSR_DATA", "HARNESS_OUTPUT"):
+        monkeypatch.delenv(variable, raising=False)
+    yield tmp_path
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+def _shop(name: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Interactions and items of a small shop: 80 users with 8 to 14 events each, over two months, and 60 items."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(8, 15, 80)
+    events = pd.DataFrame(
+        {
+            "user_id": [f"u{user}" for user in np.repeat(np.arange(80), lengths)],
+            "item_id": [f"{name}{item}" for length in lengths for item in rng.permutation(60)[:length]],
+            "timestamp": 1_700_000_000 + rng.permutation(1500)[: lengths.sum()] * 3600,
+        }
+    )
+    items = pd.DataFrame({"item_id": [f"{name}{i}" for i in range(60)], "title": [f"{name} number {i}" for i in range(60)]})
+    return events, items
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_blocks_of_a_page_run(page: str, folder: Path) -> None:
+    run_page(page, folder, slow=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if any(block.note == "slow" for block in blocks_of(page))])
+def test_the_slow_blocks_of_a_page_run(page: str, folder: Path) -> None:
+    run_page(page, folder, slow=True)
+
+
+def run_page(page: str, folder: Path, slow: bool) -> None:
+    """Uses a page's blocks in order; slow ones are run or only parsed."""
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for block in blocks_of(page):
+        place = f"{page}, line {block.line}"
+        if block.file:
+            (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / block.file).write_text(block.text, encoding="utf-8")
+            if block.file == "pyproject.toml":
+                _install(folder, f"page_{block.line}", block.text)
+        elif block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / page), "exec"), names)
+        elif block.language == "sh":
+            run = block.note == "" or (block.note == "slow" and slow)
+            assert block.note in ("", "slow", "parse"), place
+            for command in block.commands:
+                _check_command(command, run, place)
+        else:
+            assert block.language == "yaml", f"{place}: the first line of a toml block names its file"
+            yaml.safe_load(block.text)
+
+
+def _install(folder: Path, name: str, pyproject: str) -> None:
+    """Makes the entry points of a pyproject.toml known, as pip does."""
+    groups = tomllib.loads(pyproject)["project"]["entry-points"]
+    metadata = folder / f"{name}-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    sections = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()) for group, entries in groups.items()]
+    (metadata / "entry_points.txt").write_text("\n".join(sections))
+
+
+def _check_command(command: str, run: bool, place: str) -> None:
+    program, *arguments = shlex.split(command)
+    if program == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        assert all(f"\n{target}:" in makefile for target in arguments), f"{place}: {command}"
+    elif program == "accelerate":
+        _parse(arguments[arguments.index("harness.cli") + 1 :], place)
+    elif program == "harness" and run:
+        result = CliRunner().invoke(app, [*arguments, *(["--jobs", "0"] if arguments[0] == "run" else [])])
+        assert result.exit_code == 0, f"{place}: {command}\n{result.output}\n{result.exception!r}"
+    elif program == "harness":
+        _parse(arguments, place)
+    elif program == "pytest":
+        assert all((ROOT / argument).exists() for argument in arguments if argument.startswith("tests")), place
+    else:
+        assert program in ("pip", "hf", "cd", "git"), f"{place}: {command}"
+
+
+def _parse(arguments: list[str], place: str) -> None:
+    """Checks a command's name, options and types, and does not run it."""
+    command: click.Command = typer.main.get_command(app)
+    context = None
+    while True:
+        try:
+            context = command.make_context(command.name or "harness", list(arguments), parent=context)
+        except click.ClickException as error:
+            pytest.fail(f"{place}: harness {shlex.join(arguments)}: {error.format_message()}")
+        if not isinstance(command, click.Group):
+            return
+        _, next_command, arguments = command.resolve_command(context, [*context._protected_args, *context.args])
+        assert next_command is not None
+        command = next_command
+
+
+# What tables say is what the code has.
+
+
+def tables(page: str) -> dict[str, dict[str, list[str]]]:
+    """Heading -> first cell, without backticks -> the other cells, of the tables of a page."""
+    sections = re.split(r"^#+ (.+)$", (ROOT / page).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    rows: dict[str, dict[str, list[str]]] = {}
+    for heading, text in zip(sections[1::2], sections[2::2], strict=True):
+        for line in [line for line in text.splitlines() if line.startswith("| `")]:
+            first, *others = [cell.strip() for cell in line.replace(r"\|", "¦").strip("|").split("|")]
+            rows.setdefault(heading, {})[first.strip("`")] = others
+    return rows
