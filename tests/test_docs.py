@@ -9,7 +9,7 @@ import shlex
 import shutil
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ import pandas as pd
 import pytest
 import typer
 import yaml
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from harness.cli.app import app
@@ -207,3 +209,90 @@ def tables(page: str) -> dict[str, dict[str, list[str]]]:
             first, *others = [cell.strip() for cell in line.replace(r"\|", "¦").strip("|").split("|")]
             rows.setdefault(heading, {})[first.strip("`")] = others
     return rows
+
+
+MODELS = {
+    "Suite": load._SuiteFile,
+    "Domains": load._DomainFile,
+    "Scenarios": load._ScenarioFile,
+    "Methods": MethodEntry,
+    "Budget": load._BudgetFile,
+    "Source `table`": Table,
+}
+
+
+@pytest.mark.parametrize("heading", MODELS)
+def test_the_keys_of_suite_files_are_described(heading: str) -> None:
+    model, described = MODELS[heading], tables("docs/suite-file.md")[heading]
+    assert described.keys() == model.model_fields.keys()
+    schema = model.model_json_schema()
+    for key, (type_, default, _) in described.items():
+        field = model.model_fields[key]
+        assert default == _default(field), key
+        assert type_ == _type(schema["properties"][key]), key
+
+
+def _default(field: FieldInfo) -> str:
+    """A default as YAML; `required`, or `none` for None."""
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if value is None:
+        return "none"
+    values = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    text = yaml.safe_dump(values, default_flow_style=True, sort_keys=False, width=1000).split("\n...")[0].strip()
+    return f"`{text}`" if text != "''" else '`""`'
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    """A JSON schema in words: `integer ≥ 1`, `list of text`."""
+    if "anyOf" in schema:
+        return ", or ".join(_type(other) for other in schema["anyOf"] if other != {"type": "null"})
+    if "const" in schema or "enum" in schema:
+        *first, last = [f"`{value}`" for value in schema.get("enum", [schema.get("const")])]
+        return f"{', '.join(first)} or {last}" if first else last
+    if schema.get("type") == "array":
+        return "list" if "$ref" in schema["items"] else f"list of {_type(schema['items'])}"
+    if schema.get("type") == "integer":
+        return f"integer ≥ {schema['minimum']}"
+    if schema.get("type") == "string":
+        kinds = {"path": "path", None: "text"}
+        patterns = {"[0-9a-f]{64}": "SHA-256", "A-Za-z": "name"}
+        named = [kind for pattern, kind in patterns.items() if pattern in schema.get("pattern", "")]
+        return named[0] if named else kinds[schema.get("format")]
+    return {"number": "number", "boolean": "true or false"}.get(schema.get("type", ""), "mapping")
+
+
+def test_the_options_of_sources_are_described() -> None:
+    described = tables("docs/suite-file.md")["Other sources"]
+    assert {*described, "table"} == set(source_names())
+    for name, (options,) in described.items():
+        fields = source_class(name).model_fields.keys() - {"source", "users"}
+        assert set(re.findall(r"`([^`]+)`", options)) == fields, name
+
+
+def test_the_fields_of_results_are_described() -> None:
+    described = tables("docs/results.md")
+    models = {
+        name: model
+        for name, model in vars(record).items()
+        if isinstance(model, type) and issubclass(model, record._Record) and not name.startswith("_")
+    }
+    del models["Tuning"]  # not a part of this page
+    assert described.keys() == models.keys()
+    for name, model in models.items():
+        assert described[name].keys() == model.model_fields.keys(), name
+
+
+@pytest.mark.parametrize("page", TREES)
+def test_the_folders_of_a_tree_exist(page: str) -> None:
+    """In a tree, two spaces lead one folder down."""
+    (tree,) = re.findall(r"^```\n(harness/.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    parents: list[str] = []
+    for line in tree.splitlines():
+        name = line.split()[0]
+        parents = [*parents[: (len(line) - len(line.lstrip())) // 2], name]
+        assert (ROOT / "".join(parents)).exists(), "".join(parents)
+    if page == "README.md":
+        rooms = {f"{path.name}/" for path in (ROOT / "harness").iterdir() if (path / "__init__.py").exists()}
+        assert rooms <= set(re.findall(r"^  (\w+/)", tree, re.MULTILINE))
