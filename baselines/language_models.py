@@ -1,11 +1,11 @@
-"""The baselines on WeaveRec's own backbone: the same training, with other mixes or other rules of merging."""
+"""The baselines on WeaveRec's backbone: the same training, with other mixes or other merging rules."""
 
-from harness.methods.api import Method
 from harness.tuning.space import Space
-from weaverec.merging.rules import dare as dare_rule
-from weaverec.merging.rules import magnitude_pruning, task_arithmetic
-from weaverec.merging.rules import ties as ties_rule
-from weaverec.retriever.method import Merged, Mix
+from weaverec.merging.adamerging import EntropyWeights
+from weaverec.merging.method import MergedModel
+from weaverec.merging.rule import Mix
+from weaverec.merging.rules import chosen_dare, chosen_magnitude_pruning, chosen_task_arithmetic, chosen_ties
+from weaverec.retriever.method import RetrieverHead
 
 
 def each_alone(target: str, sources: tuple[str, ...]) -> list[Mix]:
@@ -13,57 +13,69 @@ def each_alone(target: str, sources: tuple[str, ...]) -> list[Mix]:
     return [(target,), *((source,) for source in sources)]
 
 
-def zero_shot() -> Method:
-    """The base model as it is."""
-    return Merged(mixes=lambda _, __: [], space=Space.of_package("weaverec", "zero-shot"))
+def zero_shot() -> MergedModel:
+    """The base model without training."""
+    return MergedModel(lambda _, __: [], head=RetrieverHead(space=Space.of_package("weaverec", "zero-shot")))
 
 
-def target_only() -> Method:
+def target_only() -> MergedModel:
     """One component, on the target alone."""
-    return Merged(mixes=lambda target, _: [(target,)])
+    return MergedModel(lambda target, _: [(target,)])
 
 
-def source_only() -> Method:
-    """The mean of the sources' components, without the target's: how good a recommender for T the sources make."""
-    return Merged(mixes=lambda _, sources: [(source,) for source in sources])
+def source_only() -> MergedModel:
+    """The mean of the sources' components, without the target's: how well the sources alone recommend on the target."""
+    return MergedModel(lambda _, sources: [(source,) for source in sources])
 
 
-def joint() -> Method:
+def joint() -> MergedModel:
     """Naive joint training: one component on the union of the target and all sources.
 
     With one source this is WeaveRec's hybrid, and is trained once for both.
     """
-    return Merged(mixes=lambda target, sources: [(target, *sources)])
+    return MergedModel(lambda target, sources: [(target, *sources)])
 
 
-def naive_merge() -> Method:
+def naive_merge() -> MergedModel:
     """Naive merging: the mean of a component of the target and one of each source, each on its own domain."""
-    return Merged(mixes=each_alone)
+    return MergedModel(each_alone)
 
 
-def task_vectors() -> Method:
-    """Task arithmetic on the components of naive merging (Ilharco et al., ICLR 2023)."""
-    return Merged(mixes=each_alone, rule=task_arithmetic())
+def naive_merge_by_rule(rule: str) -> MergedModel:
+    """The components of naive merging merged by an installed rule: `merge.ties`, `merge.<your rule>`.
 
+    A rule's parameters are those of the suite's settings or its defaults; rules such as `chosen-ties` choose them on
+    validation, as the method `ties` does.
 
-def ties() -> Method:
-    """TIES on the components of naive merging (Yadav et al., NeurIPS 2023)."""
-    return Merged(mixes=each_alone, rule=ties_rule())
-
-
-def dare() -> Method:
-    """DARE on the components of naive merging (Yu et al., ICML 2024)."""
-    return Merged(mixes=each_alone, rule=dare_rule())
-
-
-def adamerging() -> Method:
-    """AdaMerging on the components of naive merging: weights by layer that make predictions the surest.
-
-    Yang et al., ICLR 2024; `weaverec.merging.search.chosen_by_entropy` says how it is done here.
+    Raises:
+        HarnessError: there is no such rule.
     """
-    return Merged(mixes=each_alone, rule=None)
+    return naive_merge().with_rule(rule)
 
 
-def pruned_merge() -> Method:
+def task_arithmetic() -> MergedModel:
+    """Task arithmetic on the components of naive merging (Ilharco et al., ICLR 2023)."""
+    return MergedModel(each_alone, chosen_task_arithmetic())
+
+
+def ties() -> MergedModel:
+    """TIES on the components of naive merging (Yadav et al., NeurIPS 2023)."""
+    return MergedModel(each_alone, chosen_ties())
+
+
+def dare() -> MergedModel:
+    """DARE on the components of naive merging (Yu et al., ICML 2024)."""
+    return MergedModel(each_alone, chosen_dare())
+
+
+def pruned_merge() -> MergedModel:
     """The mean of the components of naive merging, the small entries of each left out."""
-    return Merged(mixes=each_alone, rule=magnitude_pruning())
+    return MergedModel(each_alone, chosen_magnitude_pruning())
+
+
+def adamerging() -> MergedModel:
+    """AdaMerging on the components of naive merging: layer-wise weights that minimise prediction entropy.
+
+    Yang et al., ICLR 2024; see `weaverec.merging.adamerging`.
+    """
+    return MergedModel(each_alone, EntropyWeights())

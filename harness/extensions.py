@@ -1,4 +1,4 @@
-"""Extensions by entry point: metrics, candidate sets, slices and board columns, the harness's own and other packages'."""
+"""Extensions found by entry point: data sources, metrics, candidate sets, slices, board columns and merging rules."""
 
 import sys
 from functools import cache
@@ -7,6 +7,10 @@ from typing import Any
 
 from harness.errors import HarnessError, UnavailableError
 
+#: Prefix of the names of all groups of entry points.
+GROUP_PREFIX = "cdsr_harness."
+
+SOURCES = "cdsr_harness.sources"
 METRICS = "cdsr_harness.metrics"
 LIST_METRICS = "cdsr_harness.list_metrics"
 CANDIDATE_SETS = "cdsr_harness.candidate_sets"

@@ -14,7 +14,7 @@ from rich.console import Console
 import harness.methods.registry
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.records import RawDomain, no_read_progress
-from harness.data.sources import SOURCES, Source
+from harness.data.sources import Source
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
 from harness.run.suite import SuiteRun, run_suite
 from harness.run.workspace import Workspace, open_workspace
@@ -73,7 +73,6 @@ def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Do
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A suite over two toy domains; `add(name, factory)` adds a method in this process, `run(*names)` runs some."""
     seeds = {"left": 1, "right": 2}
-    monkeypatch.setitem(SOURCES, "toy", Toy)
     suite = Suite(
         name="toy",
         version=1,

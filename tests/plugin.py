@@ -1,4 +1,4 @@
-"""A stranger's package of quick methods, installed for sub-processes, and a small suite that runs them."""
+"""Another package's methods, installed for sub-processes, and a small suite that runs them."""
 
 import json
 import os
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-#: What each method does is in its name. `quick-a` and `quick-b` share their trainings.
+#: Methods named by what they do. `quick-a` and `quick-b` share their trainings.
 METHODS = """
 import dataclasses, json, os, signal, time
 from functools import partial
@@ -25,17 +25,17 @@ def note(kind, name):
         journal.write(json.dumps([kind, name]) + "\\n")
 
 
-def make(domain, seed, fails, folder, making):
+def make(domain, seed, fails, folder, context):
     name = f"{domain}-{seed}"
     note("begun", name)
-    kept = making.checkpoint.read()
-    done = kept[1]["done"] if kept else 0
-    weights = kept[0]["weights"] if kept else torch.zeros(4)
+    state = context.checkpoint.read()
+    done = state[1]["done"] if state else 0
+    weights = state[0]["weights"] if state else torch.zeros(4)
     for step in range(done, 4):
         time.sleep(float(os.environ.get("QUICK_SECONDS", "0")) / 4)
         weights = weights + (step + 1) * (seed + 1) * len(domain)
-        making.checkpoint.write({"weights": weights}, {"done": step + 1})
-        making.report(step + 1, 4)
+        context.checkpoint.write({"weights": weights}, {"done": step + 1})
+        context.report(step + 1, 4)
     if fails and "QUICK_MENDED" not in os.environ:
         raise FloatingPointError("the loss is [nan]\\nat step 3")
     np.save(folder / "weights.npy", weights.numpy())
@@ -77,8 +77,8 @@ class Quick:
 
 
 NAMES = ["quick-a", "quick-b", "popular", "raises", "nan", "dies", "doomed", "no-plan"]
-for each in NAMES:
-    globals()[each.replace("-", "_")] = partial(Quick, each)
+for name in NAMES:
+    globals()[name.replace("-", "_")] = partial(Quick, name)
 """
 
 SUITE = """
@@ -122,17 +122,17 @@ class Shop:
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        """Of a run of the suite."""
+        """Arguments of a run of the suite."""
         return ("run", "--suite", "small.yaml", "--device", "cpu", "--jobs", "2")
 
     def journal(self, kind: str) -> list[str]:
-        """The trainings that were begun, or made."""
-        lines = map(json.loads, self.journal_path.read_text().splitlines())
-        return [name for what, name in lines if what == kind]
+        """Names of the trainings that were begun, or made."""
+        entries = map(json.loads, self.journal_path.read_text().splitlines())
+        return [name for entry_kind, name in entries if entry_kind == kind]
 
 
 def install(site: Path, distribution: str, module: str, source: str) -> None:
-    """Installs a module whose NAMES are methods, as pip would."""
+    """Install a module whose NAMES are methods, as pip would."""
     names = source.partition("NAMES = [")[2].partition("]")[0].replace('"', "").split(", ")
     metadata = site / f"{module}-1.2.dist-info"
     metadata.mkdir(parents=True)

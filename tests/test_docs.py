@@ -25,8 +25,11 @@ from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
 from harness.cli.app import app
-from harness.results.record import RunResult
+from harness.data.sources import source_class, source_names
+from harness.data.sources.table import Table
+from harness.results import record
 from harness.suites import load
+from harness.suites.methods import MethodEntry
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md"))))

@@ -17,7 +17,7 @@ AUDIT = (ROOT / "docs" / "order-of-ties.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", ["leaderboards/README.md", "leaderboards/experiments/README.md"])
-def test_the_table_is_what_the_experiment_gives(path: str) -> None:
+def test_the_table_is_that_of_the_experiment(path: str) -> None:
     text = (ROOT / path).read_text(encoding="utf-8")
     assert f"<!-- order of ties -->\n{order_of_ties()}\n<!-- end -->" in text
 
@@ -25,9 +25,9 @@ def test_the_table_is_what_the_experiment_gives(path: str) -> None:
 @pytest.mark.data
 @pytest.mark.skipif("CDSR_DATA" not in os.environ, reason="CDSR_DATA names no folder of data sets")
 @pytest.mark.parametrize("name", re.findall(r"^\| ([a-z0-9-]+) +\|.*%", AUDIT, re.MULTILINE))
-def test_the_audit_is_what_preparing_finds(name: str, tmp_path: Path) -> None:
+def test_the_audit_is_that_of_the_prepared_domain(name: str, tmp_path: Path) -> None:
     source = load_dataset(name).source
     audit = prepare_domain(Store(tmp_path), source, name, 5, Path(os.environ["CDSR_DATA"])).preparation.ties
-    found = {cell.strip() for cell in tie_table({name: audit}).split("\n")[-1].split("|")}
+    cells = {cell.strip() for cell in tie_table({name: audit}).split("\n")[-1].split("|")}
     (row,) = re.findall(rf"^\| {name} +\|(.*)\|$", AUDIT, re.MULTILINE)
-    assert {cell.strip() for cell in row.split("|")} <= found
+    assert {cell.strip() for cell in row.split("|")} <= cells

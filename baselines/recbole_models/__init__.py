@@ -1,6 +1,6 @@
-"""RecBole's sequential models: classes and losses as they are, data and training loop ours.
+"""RecBole's sequential models: RecBole's classes and losses, with the harness's data and training loop.
 
-Importing this package, or a module of it, raises `UnavailableError` where RecBole is missing.
+Importing this package, or a module of it, raises `UnavailableError` if RecBole is not installed.
 """
 
 from importlib.util import find_spec
@@ -8,8 +8,7 @@ from importlib.util import find_spec
 from harness.data.sources.movielens import INSTALL_RECBOLE
 from harness.errors import UnavailableError
 
-#: RecBole, and what its models import of packages that nothing else here needs. They are looked for, not imported:
-#: RecBole takes seconds.
+#: RecBole, and packages that only its models import. They are looked up, not imported: RecBole takes seconds.
 _PACKAGES = ("recbole", "colorama", "colorlog", "texttable")
 
 if missing := ", ".join(name for name in _PACKAGES if find_spec(name) is None):

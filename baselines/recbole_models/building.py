@@ -1,4 +1,4 @@
-"""RecBole's models, built; and which way of training each takes."""
+"""Settings of RecBole's models, and how to build them from a corpus."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,16 +24,16 @@ class RecBoleSettings:
     Attributes:
         model: RecBole's name of the model.
         loss: `CE` (cross-entropy over the catalogue), `BPR` (RecBole's), `BCE` (binary cross-entropy of the item
-            and one negative, as in SASRec's paper), or None for the model's own default.
+            and one negative, as in SASRec's paper), or None for the model's default.
         parameters: entries of RecBole's own configuration that differ from its defaults.
-        max_length: the latest items that a state may depend on.
-        stride: how windows of longer sequences follow each other; see `windows_of`.
-        learning_rate: Adam's.
-        weight_decay: Adam's.
+        max_length: number of latest items that a state may depend on.
+        stride: distance between windows of a longer sequence; see `windows_of`.
+        learning_rate: of Adam.
+        weight_decay: of Adam.
         batch: prefixes a step.
-        schedule: `constant`, or `cosine`: the rate falls along a half cosine over the budget's epochs.
-        precision: what products with the whole catalogue are computed in while training: `float32`, or `bfloat16`
-            where torch has it in hardware; see `catalogue_softmax` and `product_type`.
+        schedule: of the learning rate over the budget's epochs: `constant`, or `cosine` for half a cosine.
+        precision: of products with the whole catalogue while training: `float32`, or `bfloat16` if the hardware
+            supports it; see `catalogue_softmax` and `product_type`.
     """
 
     model: str
@@ -50,12 +50,12 @@ class RecBoleSettings:
 
 @dataclass(frozen=True)
 class Built:
-    """A model with what RecBole gave it.
+    """A model with its dataset.
 
     Attributes:
         model: the model.
-        dataset: RecBole's dataset, with a sample of every prefix if those were asked for.
-        transform: what RecBole does to a batch before the model sees it, such as masking items.
+        dataset: RecBole's dataset, with a sample for every prefix if requested.
+        transform: RecBole's transform of a batch before it is passed to the model, such as masking items.
     """
 
     model: Any
@@ -64,21 +64,21 @@ class Built:
 
 
 def build(settings: RecBoleSettings, corpus: Corpus, prefixes: bool) -> Built:
-    """A fresh model, initialised from torch's current random state.
+    """Build a model, initialised from torch's current random state.
 
     Args:
-        settings: which model.
-        corpus: what it will be trained on; it decides the numbers of items, users and words.
-        prefixes: whether the dataset must hold RecBole's sample of every prefix.
+        settings: of the model.
+        corpus: the training data, which determines the numbers of items, users and words.
+        prefixes: whether the dataset must contain RecBole's sample of every prefix.
 
     Raises:
-        HarnessError: RecBole has no such model, cannot build it from sequences and texts alone, or it has no choice of
-            losses.
+        HarnessError: RecBole has no such model, cannot build it from sequences and texts alone, or the model does not
+            support the loss.
     """
     parameters = dict(settings.parameters)
     if settings.loss is not None:
         parameters["loss_type"] = "BPR" if settings.loss == "BCE" else settings.loss
-    # Models that look at their batches before they see one are told the size.
+    # Some models need the batch size before the first batch.
     parameters.setdefault("train_batch_size", settings.batch)
     try:
         with contained():
@@ -89,7 +89,7 @@ def build(settings: RecBoleSettings, corpus: Corpus, prefixes: bool) -> Built:
         config = make_config(settings.model, parameters, settings.max_length)
         dataset = make_dataset(config, corpus.sequences, corpus.texts, prefixes)
         with contained():
-            transform = construct_transform(config)  # first: it names fields that the model looks up
+            transform = construct_transform(config)  # first: it defines fields that the model looks up
             if hasattr(transform, "_neg_sample"):
                 transform._neg_sample = partial(_negative, transform._neg_sample)
             model = model_class(config, dataset)
@@ -97,8 +97,8 @@ def build(settings: RecBoleSettings, corpus: Corpus, prefixes: bool) -> Built:
         raise unusable(settings.model, error) from error
     if getattr(model, "train_stage", None) == "pretrain":
         raise HarnessError(
-            f"RecBole's {settings.model} is trained in two stages, and hands over between them by a pickle file.",
-            "FDSA reads item attributes too, and trains in one.",
+            f"RecBole's {settings.model} is trained in two stages that exchange a pickle file, which is not supported.",
+            "Use FDSA, which reads item attributes too and is trained in one stage.",
         )
     if settings.loss is not None and getattr(model, "loss_type", None) != parameters["loss_type"]:
         raise own_loss(settings.model)
@@ -108,15 +108,15 @@ def build(settings: RecBoleSettings, corpus: Corpus, prefixes: bool) -> Built:
 
 
 def _negative(draw: Callable[[Sequence[int], int], int], sample: Sequence[int], n_items: int) -> int:
-    """RecBole's draw of an item that a sample lacks; it would draw without end from a sample that lacks none.
+    """Draw an item that is not in a sample; RecBole's own function would loop forever if there is none.
 
     Args:
-        draw: RecBole's.
+        draw: RecBole's function.
         sample: items from 1 on, and 0 for padding.
-        n_items: with the padding.
+        n_items: including the padding item.
 
     Returns:
-        The item; padding where there is none, as BERT4Rec's cross-entropy does not read it.
+        The item; padding if there is none, which BERT4Rec's cross-entropy ignores.
     """
     return 0 if n_items <= len(sample) + 1 and len({*sample} - {0}) == n_items - 1 else draw(sample, n_items)
 
@@ -124,7 +124,7 @@ def _negative(draw: Callable[[Sequence[int], int], int], sample: Sequence[int], 
 class BinaryCrossEntropy(nn.Module):
     """−log σ(positive) − log(1 − σ(negative)), mean over prefixes (Kang and McAuley, ICDM 2018, equation 8).
 
-    RecBole's models with a pairwise loss call it with the two scores, float [n] each.
+    RecBole's models with a pairwise loss call it with both scores, float [n] each.
     """
 
     def forward(self, positive: torch.Tensor, negative: torch.Tensor) -> torch.Tensor:
@@ -145,16 +145,16 @@ def sequential_models() -> tuple[str, ...]:
 
 
 def own_loss(model: str) -> HarnessError:
-    """The error of a model that trains with a loss of its own, whatever it is told."""
-    return HarnessError(f"RecBole's {model} has a loss of its own.", "Leave its `loss` out of the settings.")
+    """The error of a model whose loss cannot be chosen."""
+    return HarnessError(f"RecBole's {model} has a loss of its own.", "Remove `loss` from its settings.")
 
 
 def unusable(model: str, error: Exception) -> HarnessError:
-    """The error of a model that RecBole lacks, or that fails at what every model here must do."""
+    """The error of a model that RecBole does not have, or that cannot be built or trained here."""
     if model not in sequential_models():
         return HarnessError.unknown("sequential model of RecBole", model, sequential_models())
     reason = (str(error).strip() or "no reason given").splitlines()[0]
     return HarnessError(
         f"RecBole's {model} cannot be trained on item sequences and texts alone ({type(error).__name__}: {reason}).",
-        "Choose another model, or give it the parameters it lacks.",
+        "Choose another model, or set the parameters it needs.",
     )

@@ -1,4 +1,4 @@
-"""What an ID model is trained on: the sequences of one domain, or of several in one catalogue."""
+"""Training data of ID models: the sequences of one domain, or of several domains in one catalogue."""
 
 from dataclasses import dataclass
 
@@ -14,8 +14,8 @@ class Part:
 
     Attributes:
         domain: the domain.
-        first_item: its item i is item first_item + i of the corpus.
-        first_user: the same of its users.
+        first_item: index of its first item in the corpus.
+        first_user: index of its first user in the corpus.
     """
 
     domain: DomainTraining
@@ -32,12 +32,12 @@ class Part:
 class Corpus:
     """Training sequences over one catalogue.
 
-    A user of two domains is two users here: without one clock for both domains, there is no order to merge by.
+    A user of two domains counts as two users: without a common clock, their sequences cannot be merged in order.
 
     Attributes:
-        parts: the domains, one after the other.
-        sequences: their training sequences, one after the other.
-        texts: their items' texts, one after the other.
+        parts: the domains.
+        sequences: the concatenated training sequences of the domains.
+        texts: the concatenated texts of their items.
     """
 
     parts: tuple[Part, ...]
@@ -46,7 +46,7 @@ class Corpus:
 
     @classmethod
     def of(cls, *domains: DomainTraining) -> "Corpus":
-        """The corpus of some domains."""
+        """Concatenate domains to a corpus."""
         parts: list[Part] = []
         n_items = n_users = 0
         for domain in domains:

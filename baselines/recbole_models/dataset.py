@@ -1,4 +1,4 @@
-"""RecBole's own dataset and configuration, filled from memory instead of from its files."""
+"""RecBole's own dataset and configuration, filled from memory instead of from files."""
 
 import io
 import logging
@@ -19,14 +19,14 @@ import torch
 from baselines.recbole_models.numpy_names import numpy_1_names
 from harness.data.domain import Sequences
 
-#: The item attribute that RecBole's models with features read unless told otherwise; here, the words of the text.
+#: The item attribute that RecBole's feature-based models read by default; here, the words of the text.
 WORDS = "class"
-_MOST_WORDS = 12
+_MAX_WORDS = 12
 
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Undoes what RecBole does to the whole process.
+    """Undo RecBole's changes to the whole process.
 
     Its `Config` reads the command line and hides the GPU; importing its models (sine.py) turns on autograd's
     anomaly detection, which slows down every training in the process; it logs, prints and warns; it reads names that
@@ -51,8 +51,8 @@ def contained() -> Iterator[None]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """RecBole draws from Python's, numpy's and torch's global generators: seeds all, and puts the first two back."""
-    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is what RecBole draws from
+    """Seed the global generators of Python, numpy and torch, which RecBole uses; restore the first two afterwards."""
+    python, legacy = random.getstate(), np.random.get_state()  # noqa: NPY002 - RecBole uses it
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)
@@ -64,13 +64,13 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def make_config(model: str, parameters: Mapping[str, Any], max_length: int) -> Any:
-    """RecBole's `Config` of a model: its defaults, and the parameters given.
+    """RecBole's `Config` of a model: its defaults, overridden by parameters.
 
     Raises:
         ValueError: RecBole has no such model.
     """
     with contained():
-        from recbole.config import Config  # recbole.quick_start is never imported: it pulls in an old ray
+        from recbole.config import Config  # not recbole.quick_start, which imports an old ray
 
         return Config(
             model=model,
@@ -78,7 +78,7 @@ def make_config(model: str, parameters: Mapping[str, Any], max_length: int) -> A
             config_dict={
                 **parameters,
                 "MAX_ITEM_LIST_LENGTH": max_length,
-                "train_neg_sample_args": None,  # negatives are drawn in `paths`
+                "train_neg_sample_args": None,  # negatives are drawn in `training_paths`
                 "use_gpu": False,  # the caller moves the model
                 "data_path": "no data is read",
             },
@@ -86,29 +86,29 @@ def make_config(model: str, parameters: Mapping[str, Any], max_length: int) -> A
 
 
 def make_dataset(config: Any, sequences: Sequences, texts: Sequence[str], prefixes: bool) -> Any:
-    """RecBole's `SequentialDataset` of some training sequences.
+    """RecBole's `SequentialDataset` of training sequences.
 
     Args:
         config: RecBole's.
-        sequences: n_users sequences; item i becomes RecBole's i + 1, as 0 is its padding, and user u becomes u + 1.
-        texts: the items' texts, whose words become the item attribute `class`.
-        prefixes: whether to make RecBole's sample of every prefix, which takes time and memory.
+        sequences: n_users sequences; item i becomes RecBole's i + 1, as 0 is padding, and user u becomes u + 1.
+        texts: the items' texts; their words become the item attribute `class`.
+        prefixes: whether to create RecBole's sample of every prefix, which takes time and memory.
     """
     with contained():
         from recbole.data.dataset import Dataset, SequentialDataset
         from recbole.utils import FeatureSource, FeatureType
 
         class InMemory(SequentialDataset):  # type: ignore[misc]
-            """Loads from the arguments above."""
+            """Loads the sequences and texts."""
 
             def _load_data(self, _: str, __: str) -> None:
-                places = np.arange(len(sequences.items)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
+                positions = np.arange(len(sequences.items)) - np.repeat(sequences.offsets[:-1], sequences.lengths)
                 self.inter_feat = pd.DataFrame(
                     {
                         self.uid_field: sequences.users + 1,
                         self.iid_field: sequences.items + 1,
-                        # Places, not instants: RecBole sorts by them, and would shuffle ties.
-                        self.time_field: places.astype(np.float64),
+                        # Positions instead of timestamps: RecBole sorts by them, and would shuffle ties.
+                        self.time_field: positions.astype(np.float64),
                     }
                 )
                 words, vocabulary = _words(texts)
@@ -119,7 +119,7 @@ def make_dataset(config: Any, sequences: Sequences, texts: Sequence[str], prefix
                     (self.uid_field, FeatureType.TOKEN, FeatureSource.USER_ID, 1),
                     (self.iid_field, FeatureType.TOKEN, FeatureSource.ITEM_ID, 1),
                     (self.time_field, FeatureType.FLOAT, FeatureSource.INTERACTION, 1),
-                    (WORDS, FeatureType.TOKEN_SEQ, FeatureSource.ITEM, _MOST_WORDS),
+                    (WORDS, FeatureType.TOKEN_SEQ, FeatureSource.ITEM, _MAX_WORDS),
                 ):
                     self.set_field_property(field, kind, source, length)
                 for field, count in tokens.items():
@@ -128,7 +128,7 @@ def make_dataset(config: Any, sequences: Sequences, texts: Sequence[str], prefix
                     self.field2token_id[field] = {name: index for index, name in enumerate(names)}
 
             def _remap_ID_all(self) -> None:  # noqa: N802 - RecBole's name
-                """Ids are dense already."""
+                """Do nothing: ids are dense already."""
 
             def _change_feat_format(self) -> None:
                 if prefixes:
@@ -142,10 +142,13 @@ def make_dataset(config: Any, sequences: Sequences, texts: Sequence[str], prefix
 
 
 def _words(texts: Sequence[str]) -> tuple[list[Any], list[str]]:
-    """The first words of each text that another text has too, as numbers from 1 on."""
-    found = [list(dict.fromkeys(re.findall(r"[a-z0-9]+", text.lower()))) for text in texts]
-    counts = Counter(word for words in found for word in words)
+    """The first words of each text that occur in another text too, as indices from 1; and the vocabulary."""
+    words_of_texts = [list(dict.fromkeys(re.findall(r"[a-z0-9]+", text.lower()))) for text in texts]
+    counts = Counter(word for words in words_of_texts for word in words)
     vocabulary = sorted(word for word, count in counts.items() if count > 1)
-    number = {word: index for index, word in enumerate(vocabulary, 1)}
-    rows = [np.array([number[w] for w in words if w in number][:_MOST_WORDS], dtype=np.int64) for words in found]
+    indices = {word: index for index, word in enumerate(vocabulary, 1)}
+    rows = [
+        np.array([indices[word] for word in words if word in indices][:_MAX_WORDS], dtype=np.int64)
+        for words in words_of_texts
+    ]
     return rows, vocabulary

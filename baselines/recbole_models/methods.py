@@ -1,4 +1,4 @@
-"""RecBole's sequential models as methods: by item id, on the target alone or on all domains in one catalogue."""
+"""RecBole's sequential models as methods: ID-based, on the target alone or on all domains in one catalogue."""
 
 import importlib.util
 from collections.abc import Mapping
@@ -9,8 +9,8 @@ from typing import Any
 from baselines.recbole_models.building import Loss, RecBoleSettings, sequential_models
 from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.parameters import check_parameters
-from baselines.recbole_models.paths import check_negatives
 from baselines.recbole_models.training import load_scorer, train_model
+from baselines.recbole_models.training_paths import check_negatives
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.api import FitContext, Scorer
 from harness.methods.artefact import Artefact
@@ -25,10 +25,10 @@ class RecBoleMethod:
     """One of RecBole's sequential models.
 
     Attributes:
-        settings: which model, and how it is trained.
-        space: what the tuner may choose.
-        joint: train on the target and all sources in one catalogue (naive joint training), and score the target alone.
-        reference: the method of the same model on the target alone.
+        settings: of the model and its training.
+        space: settings that can be tuned.
+        joint: whether it is trained on the target and all sources in one catalogue (naive joint training).
+        reference: the method with the same model on the target alone.
     """
 
     settings: RecBoleSettings
@@ -41,17 +41,17 @@ class RecBoleMethod:
         return (target, *sources) if self.joint else (target,)
 
     def tuned(self, chosen: Mapping[str, Any]) -> "RecBoleMethod":
-        """The same method with settings from its space."""
+        """A copy of the method with other settings from its space."""
         settings = with_settings(self.settings, chosen)
         check_parameters(settings)
         return replace(self, settings=settings)
 
     def check_data(self, data: TrainingData) -> None:
-        """Asks for items that each user lacks, where the loss draws negatives."""
+        """Check that negatives can be drawn for every user, if the loss needs them."""
         check_negatives(self.settings, self._corpus(data))
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> list[Artefact]:
-        """The trained model. One corpus serves each of its domains as the target."""
+        """The trained model; the same one serves each domain of its corpus as the target."""
         corpus = self._corpus(data)
         domains = [part.domain for part in corpus.parts]
         return [
@@ -69,7 +69,7 @@ class RecBoleMethod:
         ]
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
-        """Trains the model if it was never trained, and loads its best weights."""
+        """Train the model unless it is in the store, and load its best weights."""
         (artefact,) = self.artefacts(data, context.budget, context.seed)
         folder = context.artefacts.get_or_train(artefact)
         corpus = self._corpus(data)
@@ -78,18 +78,18 @@ class RecBoleMethod:
 
     def _corpus(self, data: TrainingData) -> Corpus:
         names = self.learns_from(data.target, data.sources)
-        # In an order of their own, so that one model serves whichever of its domains is the target.
+        # Sorted, so that one model serves whichever of its domains is the target.
         return Corpus.of(*sorted((data.domains[name] for name in names), key=lambda domain: domain.identity))
 
 
 def _method(space: str, model: str, loss: Loss | None = None, joint_with: str | None = None) -> RecBoleMethod:
-    """A method as the first trial of its tuning would have it."""
-    # find_spec looks without importing: recbole takes seconds to import.
+    """A method with the settings of the first trial of its tuning."""
+    # find_spec does not import recbole, which takes seconds.
     if importlib.util.find_spec("recbole") is None:
         raise UnavailableError("RecBole is not installed.", "Install it: make install.")
-    found = Space.of_package("baselines", space)
-    settings = with_settings(RecBoleSettings(model, loss), found.first())
-    return RecBoleMethod(settings, found, joint_with is not None, joint_with)
+    search_space = Space.of_package("baselines", space)
+    settings = with_settings(RecBoleSettings(model, loss), search_space.first())
+    return RecBoleMethod(settings, search_space, joint_with is not None, joint_with)
 
 
 def sasrec() -> RecBoleMethod:
@@ -123,7 +123,7 @@ def bert4rec() -> RecBoleMethod:
 
 
 def fdsa() -> RecBoleMethod:
-    """FDSA, which reads items' attributes beside their ids: here, words (Zhang et al., IJCAI 2019)."""
+    """FDSA, which reads item attributes besides ids: here, words of the texts (Zhang et al., IJCAI 2019)."""
     return _method("sasrec", "FDSA")
 
 

@@ -1,21 +1,21 @@
-"""RecBole 1.2.1 reads names that numpy 2 no longer has."""
+"""Names that RecBole 1.2.1 needs and numpy 2 removed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
-#: What RecBole's `Config` reads, and numpy 2.0 removed.
+#: Names that RecBole's `Config` reads and numpy 2.0 removed.
 _READ = {"float_": np.float64, "complex_": np.complex128, "unicode_": np.str_}
 
-#: What RecBole's `Config` sets, for RecBole's other modules to read.
+#: Names that RecBole's `Config` sets for RecBole's other modules.
 _SET = ("bool", "int", "float", "complex", "object", "str", "long", "unicode")
 
 
 @contextmanager
 def numpy_1_names() -> Iterator[None]:
-    """Gives numpy the names that RecBole reads, and afterwards takes away those and what RecBole set."""
-    # Not hasattr: numpy 1.26 answers that with a warning.
+    """Add the names that RecBole reads to numpy; afterwards remove them and those that RecBole set."""
+    # Not hasattr, which warns in numpy 1.26.
     names = vars(np)
     before = {name: names[name] for name in (*_READ, *_SET) if name in names}
     for name, value in _READ.items():

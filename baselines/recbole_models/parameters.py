@@ -1,4 +1,4 @@
-"""What RecBole's models take: the entries of RecBole's own configuration files, with their defaults."""
+"""Check parameters of RecBole's models against the defaults in RecBole's own configuration files."""
 
 import importlib.util
 import json
@@ -15,11 +15,11 @@ from harness.tuning.space import read_number
 
 
 def check_parameters(settings: RecBoleSettings) -> None:
-    """Checks what no single setting's type can say. RecBole takes any entry, and reads those that it knows.
+    """Check the settings that their types cannot check. RecBole itself ignores unknown entries.
 
     Raises:
-        HarnessError: a stride that leaves targets out, an entry that the model does not know, or a value of another
-            kind than its default; the message starts with the setting.
+        HarnessError: a stride that leaves out targets, an entry that the model does not have, or a value of another
+            type than its default; the message starts with the setting.
     """
     if settings.stride > settings.max_length:
         raise HarnessError(
@@ -31,26 +31,26 @@ def check_parameters(settings: RecBoleSettings) -> None:
             unknown = HarnessError.unknown("parameter", name, known)
             raise HarnessError(f"parameters.{name}: RecBole's {settings.model} has no such parameter.", unknown.hint)
         default = known[name]
-        if None not in (default, value) and _kind(value) is not _kind(default):
+        if None not in (default, value) and _type_of(value) is not _type_of(default):
             raise HarnessError(
                 f"parameters.{name}: found {json.dumps(value)}.",
-                f"It should be of the kind of RecBole's default, {json.dumps(default)}.",
+                f"It should have the type of RecBole's default, {json.dumps(default)}.",
             )
 
 
-def _kind(value: Any) -> type:
-    # A number may be written with or without a fraction; `True` is none.
+def _type_of(value: Any) -> type:
+    # Numbers may be written with or without a fraction; `True` is not a number.
     return float if isinstance(value, int) and not isinstance(value, bool) else type(value)
 
 
 @cache
 def _defaults(model: str) -> Mapping[str, Any]:
-    """RecBole's entries by name. Its files are read without importing it, which takes seconds."""
+    """RecBole's entries and defaults. Its files are read without importing it, which takes seconds."""
     spec = importlib.util.find_spec("recbole")
     folder = Path(next(iter(spec.submodule_search_locations or ()))) / "properties" if spec else Path()
-    found: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
     for path in (folder / "overall.yaml", folder / "dataset" / "sample.yaml", folder / "model" / f"{model}.yaml"):
         if path.is_file():
             entries = yaml.safe_load(path.read_bytes()) or {}
-            found.update({name: read_number(value) for name, value in entries.items()})
-    return found
+            defaults.update({name: read_number(value) for name, value in entries.items()})
+    return defaults

@@ -1,4 +1,4 @@
-"""Scores of RecBole's sequential models."""
+"""Score items with RecBole's sequential models."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import torch
 from baselines.recbole_models.building import Built
 from baselines.recbole_models.corpus import Part
 from baselines.recbole_models.dataset import contained
-from baselines.recbole_models.paths import Path, trim
+from baselines.recbole_models.training_paths import TrainingPath, trim
 from harness.data.domain import Ints, Sequences
 from harness.methods.api import Floats32, gather_candidates
 from harness.protocol.split import Histories
@@ -24,31 +24,31 @@ class RecBoleScorer:
     Attributes:
         built: the trained model.
         part: the domain that is scored, in the model's corpus.
-        max_length: the latest items of a history that the model reads.
-        path: a model whose training can do without padding is scored without it.
+        max_length: number of latest items of a history that the model reads.
+        path: how the model was trained; models that can be trained without padding are scored without it.
     """
 
     built: Built
     part: Part
     max_length: int
-    path: Path
+    path: TrainingPath
 
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
         """Scores: float32 [n_users, n_candidates]."""
-        own = slice(self.part.first_item + 1, self.part.first_item + 1 + self.part.n_items)
-        whole = np.empty((len(histories), self.part.n_items), dtype=np.float32)
-        # Users with histories of like length go together, so that little padding is computed.
+        domain_items = slice(self.part.first_item + 1, self.part.first_item + 1 + self.part.n_items)
+        scores = np.empty((len(histories), self.part.n_items), dtype=np.float32)
+        # Histories of similar length are batched together, so that little padding is computed.
         lengths = histories.sequences.lengths
         order = np.argsort(lengths, kind="stable")
-        # Empty ones go alone: attention without any item is spread over the padding, however wide that is.
-        empty = int((lengths == 0).sum())
-        for rows in np.split(order, range(empty, len(order), _BATCH)):
+        # Empty histories are a batch of their own: their attention would depend on the amount of padding.
+        n_empty = int((lengths == 0).sum())
+        for rows in np.split(order, range(n_empty, len(order), _BATCH)):
             if not len(rows):
                 continue
-            whole[rows] = self._block(histories, rows)[:, own].cpu().numpy()
-        return gather_candidates(whole, candidates)
+            scores[rows] = self._score_batch(histories, rows)[:, domain_items].cpu().numpy()
+        return gather_candidates(scores, candidates)
 
-    def _block(self, histories: Histories, rows: Ints) -> torch.Tensor:
+    def _score_batch(self, histories: Histories, rows: Ints) -> torch.Tensor:
         from recbole.data import Interaction
 
         model = self.built.model.eval()
@@ -61,23 +61,23 @@ class RecBoleScorer:
         interaction = Interaction({name: torch.from_numpy(value) for name, value in fields.items()})
         with torch.no_grad(), contained():
             interaction = self.built.transform(self.built.dataset, interaction)
-            if self.path is not Path.WHOLE:
+            if self.path is not TrainingPath.WHOLE:
                 interaction = trim(interaction)
             scores: torch.Tensor = model.full_sort_predict(interaction.to(next(model.parameters()).device))
         return scores.view(len(rows), -1)
 
 
 def last_items(histories: Sequences, max_length: int) -> tuple[Ints, Ints]:
-    """Histories as RecBole's models read them.
+    """The latest items of histories, as inputs of RecBole's models.
 
     Returns:
-        The latest max_length items of each, left-aligned, item i written as i + 1 and padding as 0:
-        int64 [n_users, max_length]; and how many they are: int64 [n_users], at least 1. An empty history reads
-        as one padding item.
+        The latest max_length items of each history, left-aligned, with item i as i + 1 and padding as 0:
+        int64 [n_users, max_length]; and their number: int64 [n_users], at least 1. An empty history becomes one padding
+        item.
     """
     lengths = np.minimum(histories.lengths, max_length)
-    places = np.arange(max_length)
-    flat = (histories.offsets[1:] - lengths)[:, None] + places
-    inside = places < lengths[:, None]
+    positions = np.arange(max_length)
+    flat = (histories.offsets[1:] - lengths)[:, None] + positions
+    inside = positions < lengths[:, None]
     items = np.append(histories.items, 0)[np.where(inside, flat, 0)]
     return np.where(inside, items + 1, 0), np.maximum(lengths, 1)

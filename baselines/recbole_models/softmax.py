@@ -1,9 +1,9 @@
-"""Softmax cross-entropy over a whole catalogue, without holding the whole score matrix.
+"""Softmax cross-entropy over a whole catalogue, without the whole score matrix in memory.
 
-RecBole's models multiply their states by all item embeddings and hand the product to `cross_entropy`. For 2,000
-prefixes and 12,000 items that is 100 MB, written and read several times, and most of a training step. Inside
-`catalogue_softmax` the product is kept as its two factors, and loss and gradients are computed in blocks of rows
-that stay in the processor's cache: the same figures, up to the order of sums. The models' code is not touched.
+RecBole's models multiply their states by all item embeddings and pass the product to `cross_entropy`. For 2,000
+prefixes and 12,000 items that is 100 MB, written and read several times, which takes most of a training step. Inside
+`catalogue_softmax` the product is kept as its two factors, and loss and gradients are computed in blocks of rows that
+fit into the processor's cache: the same values, up to the order of sums. The models' code is unchanged.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +16,14 @@ from torch.overrides import TorchFunctionMode
 
 from harness.training.device import has_bfloat16
 
-#: Scores of a block: 8 MB of float32 on a CPU, 512 MB on a GPU.
+#: Number of scores in a block: 8 MB of float32 on a CPU, 512 MB on a GPU.
 _CPU_BLOCK, _GPU_BLOCK = 2**21, 2**27
 
 _PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
 
 
 class Scores:
-    """States times item embeddings, times a scale, plus a bias an item: multiplied out only when it must be."""
+    """States times item embeddings, times a scale, plus a bias for each item; multiplied out only when needed."""
 
     def __init__(
         self,
@@ -36,33 +36,33 @@ class Scores:
         self._states, self._items, self._precision, self._bias, self._scale = states, items, precision, bias, scale
 
     def __add__(self, bias: Tensor) -> Any:
-        """Takes a bias an item (float [n_items]) into the factors; anything else multiplies out."""
+        """Keep a bias for each item (float [n_items]) as a factor; anything else multiplies out."""
         if self._bias is None and isinstance(bias, Tensor) and bias.shape == self._items.shape[:1]:
             return Scores(self._states, self._items, self._precision, bias, self._scale)
         return self.whole() + bias
 
     def __truediv__(self, divisor: Any) -> Any:
-        """Takes a number into the factors; anything else multiplies out."""
+        """Keep a number as a factor; anything else multiplies out."""
         if self._bias is None and isinstance(divisor, int | float):
             return Scores(self._states, self._items, self._precision, None, self._scale / divisor)
         return self.whole() / divisor
 
     def view(self, *shape: int) -> Any:
-        """[..., n_items] as [rows, n_items] keeps the factors; any other shape multiplies out."""
+        """Reshape [..., n_items] to [rows, n_items] without multiplying out; any other shape multiplies out."""
         if len(shape) == 2 and shape[1] == len(self._items):
             states = self._states.reshape(-1, self._states.shape[-1])
             return Scores(states, self._items, self._precision, self._bias, self._scale)
         return self.whole().view(*shape)
 
     def whole(self) -> Tensor:
-        """The scores themselves: float [..., n_items]."""
-        scores = F.linear(self._states, self._items)  # not one of the products that are intercepted
+        """The scores, multiplied out: float [..., n_items]."""
+        scores = F.linear(self._states, self._items)  # not one of the intercepted products
         if self._scale != 1.0:
             scores = scores * self._scale
         return scores if self._bias is None else scores + self._bias
 
     def cross_entropy(self, targets: Tensor, reduction: str = "mean") -> Tensor:
-        """The loss of `torch.nn.functional.cross_entropy` for float [n, n_items] and int64 [n] targets."""
+        """The loss of `torch.nn.functional.cross_entropy` for scores float [n, n_items] and targets int64 [n]."""
         states = self._states if self._scale == 1.0 else self._states * self._scale
         function = _MeanCrossEntropy if reduction == "mean" else _CrossEntropy
         losses: Tensor = function.apply(  # type: ignore[no-untyped-call]
@@ -73,7 +73,7 @@ class Scores:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.whole(), name)
 
-    # Python looks operators up on the class.
+    # Python looks up operators on the class, not by __getattr__.
     def __mul__(self, other: Any) -> Any:
         return self.whole() * other
 
@@ -90,27 +90,27 @@ class Scores:
     def __torch_function__(
         cls, function: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        """What torch calls when scores are an argument of one of its functions."""
+        """Called by torch when scores are an argument of one of its functions."""
         if function is F.cross_entropy:
-            given = dict(zip(("input", "target"), args, strict=False)) | {
-                # What the module CrossEntropyLoss passes by default says nothing.
+            arguments = dict(zip(("input", "target"), args, strict=False)) | {
+                # Without the defaults that the module CrossEntropyLoss passes.
                 name: value
                 for name, value in (kwargs or {}).items()
                 if (name, value) not in (("ignore_index", -100), ("label_smoothing", 0.0)) and value is not None
             }
-            scores, targets = given.pop("input"), given.pop("target")
-            plain = given.keys() <= {"reduction"} and given.get("reduction") in (None, "mean", "none")
-            if plain and scores._states.dim() == 2 and targets.dim() == 1:
-                return scores.cross_entropy(targets, given.get("reduction", "mean"))
+            scores, targets = arguments.pop("input"), arguments.pop("target")
+            supported = arguments.keys() <= {"reduction"} and arguments.get("reduction") in (None, "mean", "none")
+            if supported and scores._states.dim() == 2 and targets.dim() == 1:
+                return scores.cross_entropy(targets, arguments.get("reduction", "mean"))
         return function(*map(_whole, args), **{name: _whole(value) for name, value in (kwargs or {}).items()})
 
 
 class catalogue_softmax(TorchFunctionMode):  # noqa: N801 - used as a function: `with catalogue_softmax(n_items):`
-    """While entered, products with a matrix of at least `n_items` columns are kept as factors.
+    """Context manager inside which products with a matrix of at least `n_items` columns are kept as factors.
 
     Args:
         n_items: columns of a product with a whole catalogue.
-        precision: what their matrix products are computed in; sums, exponentials and losses are always float32.
+        precision: of the matrix products; sums, exponentials and losses are always float32.
     """
 
     def __init__(self, n_items: int, precision: torch.dtype = torch.float32) -> None:
@@ -125,7 +125,7 @@ class catalogue_softmax(TorchFunctionMode):  # noqa: N801 - used as a function: 
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Intercepts the product; everything else goes its way."""
+        """Intercept products with a whole catalogue; call any other function unchanged."""
         if function in _PRODUCTS and not kwargs and len(args) == 2:
             states, items = args
             if isinstance(items, Tensor) and items.dim() == 2 and items.shape[1] >= self._n_items:
@@ -134,12 +134,14 @@ class catalogue_softmax(TorchFunctionMode):  # noqa: N801 - used as a function: 
 
 
 def product_type(precision: str, device: str) -> torch.dtype:
-    """What products are computed in where `precision` is asked for.
+    """The dtype of products on a device; bfloat16 becomes float32 where it would be emulated, which is slow.
 
-    bfloat16 becomes float32 on a device that would have to emulate it, which takes many times as long.
+    Args:
+        precision: `float32` or `bfloat16`.
+        device: `cpu` or `cuda`.
     """
-    wanted: torch.dtype = getattr(torch, precision)
-    return wanted if wanted is not torch.bfloat16 or has_bfloat16(device) else torch.float32
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype if dtype is not torch.bfloat16 or has_bfloat16(device) else torch.float32
 
 
 def _whole(value: Any) -> Any:
@@ -147,7 +149,7 @@ def _whole(value: Any) -> Any:
 
 
 class _MeanCrossEntropy(torch.autograd.Function):
-    """The mean loss over rows: float []. Its slope is known up to a factor, so it is taken in the forward pass."""
+    """The mean loss over rows: float []. Its gradients are known up to a factor, and computed in the forward pass."""
 
     @staticmethod
     def forward(
@@ -155,20 +157,21 @@ class _MeanCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         blocks = _Blocks(states, items, bias, precision)
         weight = states.new_tensor(1 / len(states))
-        losses = [blocks.add_slopes(rows, targets[rows], weight) for rows in blocks.rows]
-        ctx.save_for_backward(*blocks.slopes)
+        losses = [blocks.add_gradients(rows, targets[rows], weight) for rows in blocks.rows]
+        ctx.save_for_backward(*blocks.gradients)
         return torch.cat(losses).mean()
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
-        return *(None if slope is None else slope * upstream[0] for slope in ctx.saved_tensors), None, None
+        gradients = (None if gradient is None else gradient * upstream[0] for gradient in ctx.saved_tensors)
+        return *gradients, None, None
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """A loss for each row: float [n]. Scores are computed a second time in the backward pass.
+    """The loss of each row: float [n]. Scores are computed again in the backward pass.
 
-    RecBole's item 0 is padding. Models that ask for the loss of each row weigh such rows by 0 (most rows of BERT4Rec
-    are such), so theirs is not computed: it is 0 here. A model that does count them is refused in the backward pass.
+    RecBole's item 0 is padding. Models that use the loss of each row weight padding rows by 0 (most rows of BERT4Rec),
+    so their loss is not computed: it is 0 here. If a model does count them, the backward pass raises an error.
     """
 
     @staticmethod
@@ -178,9 +181,10 @@ class _CrossEntropy(torch.autograd.Function):
         ctx.save_for_backward(states, items, bias, targets)
         ctx.precision = precision
         counted = targets != 0
-        blocks, wanted = _Blocks(states[counted], items, bias, precision), targets[counted]
+        blocks, counted_targets = _Blocks(states[counted], items, bias, precision), targets[counted]
+        block_losses = (blocks.losses(rows, counted_targets[rows]) for rows in blocks.rows)
         losses = states.new_zeros(len(states))
-        losses[counted] = torch.cat([states.new_zeros(0), *(blocks.losses(rows, wanted[rows]) for rows in blocks.rows)])
+        losses[counted] = torch.cat([states.new_zeros(0), *block_losses])
         return losses
 
     @staticmethod
@@ -190,25 +194,22 @@ class _CrossEntropy(torch.autograd.Function):
         counted = weights != 0
         if (targets[counted] == 0).any():
             raise RuntimeError("this model counts the loss of padding, which blockwise cross-entropy leaves out")
-        blocks, wanted, weights = (
-            _Blocks(states[counted], items, bias, ctx.precision),
-            targets[counted],
-            weights[counted],
-        )
+        blocks = _Blocks(states[counted], items, bias, ctx.precision)
+        counted_targets, weights = targets[counted], weights[counted]
         for rows in blocks.rows:
-            blocks.add_slopes(rows, wanted[rows], weights[rows, None])
-        for_states, *others = blocks.slopes
-        return states.new_zeros(states.shape).masked_scatter(counted[:, None], for_states), *others, None, None
+            blocks.add_gradients(rows, counted_targets[rows], weights[rows, None])
+        of_states, *others = blocks.gradients
+        return states.new_zeros(states.shape).masked_scatter(counted[:, None], of_states), *others, None, None
 
 
 class _Blocks:
-    """Scores block by block, and the gradients of a weighted sum of losses summed up over the blocks."""
+    """Computes scores block by block, and accumulates the gradients of a weighted sum of losses."""
 
     def __init__(self, states: Tensor, items: Tensor, bias: Tensor | None, precision: torch.dtype) -> None:
         self._bias = bias
-        # Scores and their exponentials are held in this precision; whatever is summed up over them is not.
+        # Scores and their exponentials have this precision, sums over them do not.
         self._states, self._items = states.to(precision), items.to(precision)
-        self.slopes = (
+        self.gradients = (
             torch.zeros_like(states),
             torch.zeros_like(items),
             bias if bias is None else torch.zeros_like(bias),
@@ -220,24 +221,24 @@ class _Blocks:
         """The losses of some rows: float [n]."""
         return self._exponentials(rows, targets)[2]
 
-    def add_slopes(self, rows: slice, targets: Tensor, weights: Tensor) -> Tensor:
-        """Adds some rows' gradients with their weights; gives the rows' losses: float [n]."""
+    def add_gradients(self, rows: slice, targets: Tensor, weights: Tensor) -> Tensor:
+        """Add the weighted gradients of some rows; returns the rows' losses: float [n]."""
         exponentials, total, losses = self._exponentials(rows, targets)
         # d loss / d score = probability - [item is the target]. Probabilities are exponentials over their total; the
-        # total goes to the other factor of each product, so that the whole block is not gone through once more.
+        # other factor of each product is divided by the total, which saves a pass over the whole block.
         share = weights / total[:, None]
-        for_states, for_items, for_bias = self.slopes
-        precision, whole = self._items.dtype, for_items.dtype
-        states, targeted = self._states[rows].to(whole), self._items[targets].to(whole)
-        # Scaled by the mean share, so that small numbers keep more of themselves in a low precision.
+        of_states, of_items, of_bias = self.gradients
+        precision, full = self._items.dtype, of_items.dtype
+        states, target_items = self._states[rows].to(full), self._items[targets].to(full)
+        # Scaled by the mean share, as small numbers lose digits in a low precision.
         scale = share.abs().mean()
-        for_states[rows] = torch.mm(exponentials, self._items).to(whole) * share - targeted * weights
+        of_states[rows] = torch.mm(exponentials, self._items).to(full) * share - target_items * weights
         products = torch.mm(exponentials.T, (states * (share / scale)).to(precision))
-        for_items.add_(products, alpha=float(scale))
-        for_items.index_add_(0, targets, states * -weights)
-        if for_bias is not None:
-            for_bias += torch.mv(exponentials.T.to(whole), share[:, 0])
-            for_bias.index_add_(0, targets, -weights.expand(len(targets), 1)[:, 0])
+        of_items.add_(products, alpha=float(scale))
+        of_items.index_add_(0, targets, states * -weights)
+        if of_bias is not None:
+            of_bias += torch.mv(exponentials.T.to(full), share[:, 0])
+            of_bias.index_add_(0, targets, -weights.expand(len(targets), 1)[:, 0])
         return losses
 
     def _exponentials(self, rows: slice, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -247,7 +248,7 @@ class _Blocks:
             scores += self._bias.to(scores.dtype)
         highest = scores.amax(dim=1, keepdim=True)
         scores -= highest
-        wanted = scores.gather(1, targets[:, None])[:, 0].to(self.slopes[0].dtype)
+        target_scores = scores.gather(1, targets[:, None])[:, 0].to(self.gradients[0].dtype)
         exponentials = scores.exp_()
-        total = exponentials.sum(dim=1, dtype=self.slopes[0].dtype)
-        return exponentials, total, total.log() - wanted
+        total = exponentials.sum(dim=1, dtype=self.gradients[0].dtype)
+        return exponentials, total, total.log() - target_scores

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import cache, data, inspect, run, tune
+from harness.cli import cache, data, extend, inspect, run, tune
 from harness.errors import HarnessError, one_line
 from harness.methods.plugins import plugin_behind
 
@@ -36,6 +36,8 @@ app.command("leaderboard")(run.leaderboard)
 app.command("ls")(run.list_all)
 app.command("export")(inspect.export)
 app.command("diagnose")(inspect.diagnose)
+app.command("check-method")(extend.check_method)
+app.command("new")(extend.new)
 app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
 
@@ -68,7 +70,7 @@ def main() -> None:
         if debug:
             raise
         plugin = plugin_behind(error)
-        whose = f"The plug-in {plugin} failed" if plugin else "A bug"
+        whose = f"{plugin} failed" if plugin else "A bug"
         hint = "Report it to its authors, with what --debug prints" if plugin else "Report it, with what --debug prints"
         print(one_line(f"harness: {whose}: {type(error).__name__}: {error}. {hint}."), file=sys.stderr)
         sys.exit(1)

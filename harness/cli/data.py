@@ -1,4 +1,4 @@
-"""Commands about data sets: what there is, getting it, preparing it, and showing that it is the right one."""
+"""The `harness data` commands: list, fetch, prepare, describe and verify data sets."""
 
 import json
 import time
@@ -27,7 +27,7 @@ OfSuite = Annotated[
     str | None,
     typer.Option("--suite", help="All domains of a suite, by its name or file.", autocompletion=complete_suites),
 ]
-KCore = Annotated[int, typer.Option(help="Least interactions of every user and item that stays.", min=1)]
+KCore = Annotated[int, typer.Option(help="Least interactions of every remaining user and item.", min=1)]
 
 
 class Rule(StrEnum):
@@ -38,13 +38,13 @@ class Rule(StrEnum):
 
 
 Ties = Annotated[
-    Rule, typer.Option(help="Order of a named data set's events at one instant: hashed, or as its file has them.")
+    Rule, typer.Option(help="Order of a named data set's events with equal timestamps: hashed, or as in its file.")
 ]
 
 
 @app.command("list")
 def list_datasets(data_dir: DataDir = DATA, as_json: Json = False) -> None:
-    """List the data sets that are known by name, and which are here.
+    """List all named data sets, and which of them are in the data folder.
 
     Example: `harness data list --data-dir ~/data`
     """
@@ -52,29 +52,29 @@ def list_datasets(data_dir: DataDir = DATA, as_json: Json = False) -> None:
 
     from harness.datasets import dataset_names, load_dataset
 
-    known = [load_dataset(name) for name in dataset_names()]
+    datasets = [load_dataset(name) for name in dataset_names()]
     if as_json:
         listed = [
             {
                 "name": d.name,
                 "title": d.title,
-                "here": _is_here(d, data_dir),
+                "here": _is_available(d, data_dir),
                 "source": d.source.model_dump(mode="json", exclude_none=True),
                 "files": [asdict(file) for file in d.files],
                 "page": d.page,
                 "licence": d.licence,
             }
-            for d in known
+            for d in datasets
         ]
         typer.echo(json.dumps(listed, indent=1))
         return
-    rows = [[d.name, "yes" if _is_here(d, data_dir) else _way_to(d), d.title] for d in known]
-    typer.echo(tabulate(rows, ["data set", f"in {data_dir}", "what it is"]))
+    rows = [[d.name, "yes" if _is_available(d, data_dir) else _how_to_get(d), d.title] for d in datasets]
+    typer.echo(tabulate(rows, ["data set", f"in {data_dir}", "title"]))
 
 
 @app.command()
 def fetch(names: Names = None, suite: OfSuite = None, data_dir: DataDir = DATA, as_json: Json = False) -> None:
-    """Download data sets from their publishers; what is here already is checked, what was cut off goes on.
+    """Download data sets from their publishers; check existing files and resume interrupted downloads.
 
     Example: `harness data fetch movielens-1m-ratings`
     """
@@ -82,11 +82,10 @@ def fetch(names: Names = None, suite: OfSuite = None, data_dir: DataDir = DATA, 
     from harness.run.progress import make_console, show_progress
 
     console = make_console(stderr=True)
-    chosen = _datasets(names, suite)
     fetched = []
-    for dataset in chosen:
+    for dataset in _datasets(names, suite):
         if not dataset.files:
-            typer.echo(f"{dataset.name}: {_way_to(dataset)}; see {dataset.page}", err=as_json)
+            typer.echo(f"{dataset.name}: {_how_to_get(dataset)}; see {dataset.page}", err=as_json)
             continue
         console.print(f"{dataset.name}: {dataset.licence} ({dataset.page})")
         with show_progress(console) as progress:
@@ -96,10 +95,10 @@ def fetch(names: Names = None, suite: OfSuite = None, data_dir: DataDir = DATA, 
 
             for file in download(dataset.files, data_dir / dataset.folder, report):
                 fetched.append({"dataset": dataset.name, **asdict(file)})
-                how = "was here" if file.already else "fetched"
+                state = "exists" if file.already else "fetched"
                 trust = ", first use: its hash is recorded and will be checked from now on" if file.first_use else ""
                 if not as_json:
-                    typer.echo(f"  {file.name}: {how}, {file.size:,} bytes, SHA-256 {file.sha256}{trust}")
+                    typer.echo(f"  {file.name}: {state}, {file.size:,} bytes, SHA-256 {file.sha256}{trust}")
     if as_json:
         typer.echo(json.dumps(fetched, indent=1))
 
@@ -114,7 +113,7 @@ def prepare(
     cache_dir: CacheDir = CACHE,
     as_json: Json = False,
 ) -> None:
-    """Prepare domains: drop what cannot be used (and say so), take the k-core, order, store by fingerprint.
+    """Prepare domains: drop (and report) unusable rows, take the k-core, sort by time, store by fingerprint.
 
     Example: `harness data prepare amazon2014-beauty --data-dir ~/data`
     """
@@ -125,25 +124,25 @@ def prepare(
 
     console = make_console(stderr=True)
     store = Store(cache_dir / "store")
-    made = []
+    rows = []
     for spec in _specs(names, suite, k_core, ties):
         started = time.perf_counter()
         with show_progress(console) as progress:
             prepared = prepare_domains([spec], store, data_dir, progress, quiet=True)[spec.name]
         seconds = time.perf_counter() - started
-        m = prepared.preparation
-        made.append({"name": spec.name, "seconds": round(seconds, 2), "fresh": prepared.fresh, **m.as_json()})
+        p = prepared.preparation
+        rows.append({"name": spec.name, "seconds": round(seconds, 2), "fresh": prepared.fresh, **p.as_json()})
         if as_json:
             continue
-        typer.echo(f"{spec.name}: {m.users:,} users, {m.items:,} items, {m.interactions:,} interactions")
-        typer.echo(f"  fingerprint {m.fingerprint}")
-        core = f"{m.read:,} interactions read, {spec.k_core}-core in {m.rounds} rounds"
+        typer.echo(f"{spec.name}: {p.users:,} users, {p.items:,} items, {p.interactions:,} interactions")
+        typer.echo(f"  fingerprint {p.fingerprint}")
+        core = f"{p.read:,} interactions read, {spec.k_core}-core in {p.rounds} rounds"
         typer.echo(f"  {core}, {seconds:.1f} s{'' if prepared.fresh else ', prepared before from the same files'}")
-        for line in m.lines():
+        for line in p.lines():
             typer.echo(f"  {line}")
-        typer.echo(tie_table({spec.name: m.ties}))
+        typer.echo(tie_table({spec.name: p.ties}))
     if as_json:
-        typer.echo(json.dumps(made, indent=1))
+        typer.echo(json.dumps(rows, indent=1))
 
 
 @app.command()
@@ -157,13 +156,12 @@ def describe(
     cache_dir: CacheDir = CACHE,
     as_json: Json = False,
 ) -> None:
-    """Print the table that papers print, and what the domains share.
+    """Print dataset statistics and domain overlap.
 
     Example: `harness data describe --suite cdsr --plot lengths.png`
     """
     from harness.data.domain_store import load_domain
-    from harness.data.statistics import describe as describe_domain
-    from harness.data.statistics import shared
+    from harness.data.statistics import domain_overlaps, domain_statistics
     from harness.report.data import check_plot, description_table, plot_distributions, shared_table
     from harness.report.ties import tie_table, tie_warnings
     from harness.run.progress import make_console, show_progress
@@ -179,23 +177,23 @@ def describe(
         prepared = prepare_domains(specs, store, data_dir, progress)
     audits = {name: domain.preparation.ties for name, domain in prepared.items()}
     domains = [load_domain(store, domain.preparation.fingerprint, name) for name, domain in prepared.items()]
-    described = [describe_domain(domain) for domain in domains]
-    pairs = shared(domains, {spec.name: spec.source.users for spec in specs})
+    statistics = [domain_statistics(domain) for domain in domains]
+    overlaps = domain_overlaps(domains, {spec.name: spec.source.users for spec in specs})
     if plot is not None:
         plot_distributions(domains, plot)
     if as_json:
-        rows = [asdict(row) | {"ties": asdict(audits[row.name])} for row in described]
-        typer.echo(json.dumps({"domains": rows, "shared": list(map(asdict, pairs))}, indent=1))
+        rows = [asdict(row) | {"ties": asdict(audits[row.name])} for row in statistics]
+        typer.echo(json.dumps({"domains": rows, "shared": list(map(asdict, overlaps))}, indent=1))
         return
-    typer.echo(description_table(described))
-    if pairs:
-        typer.echo("\n" + shared_table(pairs))
+    typer.echo(description_table(statistics))
+    if overlaps:
+        typer.echo("\n" + shared_table(overlaps))
     typer.echo("\n" + tie_table(audits))
     for line in tie_warnings(audits):
         typer.echo(line)
-    typer.echo("\nText tokens are words and punctuation marks. A dash: ids of the two cannot be compared.")
+    typer.echo("\nText tokens are words and punctuation marks. A dash: the ids of the two domains cannot be compared.")
     if plot is None:
-        typer.echo("Add --plot FILE.png to draw how long histories are and how popular items.")
+        typer.echo("Add --plot FILE.png to plot the lengths of histories and the popularity of items.")
 
 
 @app.command()
@@ -207,10 +205,10 @@ def verify(
     data_dir: DataDir = DATA,
     as_json: Json = False,
 ) -> None:
-    """Check that fetched files are unchanged and that domains have the content that suites were made with.
+    """Check that fetched files are unchanged and that domains have the content pinned in suites.
 
-    Everything is prepared anew from its files, sampled candidates are drawn anew, and all of it is hashed. Exits with
-    1 if anything differs from what is pinned.
+    Domains are prepared from their files, sampled candidates are drawn, and all of them are hashed. Exits with 1 if a
+    hash differs from a pinned one.
 
     Example: `harness data verify --suite cdsr-amazon --data-dir ~/data`
     """
@@ -224,11 +222,11 @@ def verify(
     from harness.storage.store import Store
     from harness.suites import load_suite
 
-    found: list[dict[str, str]] = []
+    checks: list[dict[str, str]] = []
     for folder in dict.fromkeys(data_dir / d.folder for d in _datasets(names, suite) if d.files):
         if (folder / RECORD).is_file():
-            found += [
-                _finding(f"file {folder / c.name}", c.state, "its hash when fetched") for c in verify_files(folder)
+            checks += [
+                _check(f"file {folder / c.name}", c.state, "its hash when fetched") for c in verify_files(folder)
             ]
     specs = [replace(spec, fingerprint=None) for spec in _specs(names, suite, k_core, ties)]
     console = make_console(stderr=True)
@@ -238,39 +236,40 @@ def verify(
             prepared = prepare_domains(specs, store, data_dir, progress)
         fingerprints = {name: domain.preparation.fingerprint for name, domain in prepared.items()}
         for spec, pinned in zip(specs, _specs(names, suite, k_core, ties), strict=True):
-            found.append(_compared(f"domain {spec.name}", fingerprints[spec.name], _pins(pinned)))
+            checks.append(_compare(f"domain {spec.name}", fingerprints[spec.name], _pins(pinned)))
         for scenario in load_suite(suite).scenarios if suite else ():
-            drawn = candidate_digests(Workspace(load_suite(suite or ""), store, "cpu", fingerprints), scenario)
+            digests = candidate_digests(Workspace(load_suite(suite or ""), store, "cpu", fingerprints), scenario)
             pins = dict(scenario.pins)
-            found += [
-                _compared(f"{kind} of {scenario.name}", sha256, {"its suite": pins[kind]} if kind in pins else {})
-                for kind, sha256 in drawn.items()
+            checks += [
+                _compare(f"{kind} of {scenario.name}", sha256, {"its suite": pins[kind]} if kind in pins else {})
+                for kind, sha256 in digests.items()
             ]
     if as_json:
-        typer.echo(json.dumps(found, indent=1))
+        typer.echo(json.dumps(checks, indent=1))
     else:
-        for line in found:
-            typer.echo(f"{line['what']}: {line['is']} ({line['by']}){' ' + line['sha256'] if line['sha256'] else ''}")
-    if any(line["is"] not in ("ok", "not pinned") for line in found):
+        for check in checks:
+            sha256 = f" {check['sha256']}" if check["sha256"] else ""
+            typer.echo(f"{check['what']}: {check['is']} ({check['by']}){sha256}")
+    if any(check["is"] not in ("ok", "not pinned") for check in checks):
         raise typer.Exit(1)
 
 
-def _finding(what: str, state: str, by: str, sha256: str = "") -> dict[str, str]:
+def _check(what: str, state: str, by: str, sha256: str = "") -> dict[str, str]:
     return {"what": what, "is": state, "by": by, "sha256": sha256}
 
 
-def _compared(what: str, sha256: str, pins: dict[str, str]) -> dict[str, str]:
-    """What was found against what is pinned, by whom."""
+def _compare(what: str, sha256: str, pins: dict[str, str]) -> dict[str, str]:
+    """Compare a hash with the pinned ones, by the name of the suite that pins them."""
     if not pins:
-        return _finding(what, "not pinned", "nothing to compare with", sha256)
+        return _check(what, "not pinned", "nothing to compare with", sha256)
     differing = sorted(by for by, pin in pins.items() if pin != sha256)
     if differing:
-        return _finding(what, "different", f"pinned by {', '.join(differing)}", sha256)
-    return _finding(what, "ok", f"pinned by {', '.join(sorted(pins))}", sha256)
+        return _check(what, "different", f"pinned by {', '.join(differing)}", sha256)
+    return _check(what, "ok", f"pinned by {', '.join(sorted(pins))}", sha256)
 
 
 def _pins(spec: "DomainSpec") -> dict[str, str]:
-    """Fingerprints that the harness's own suites, and the domain's own, pin for the same source and core."""
+    """Fingerprints pinned by the domain's own suite and by built-in suites for the same source, core and ties."""
     from harness.suites import load_suite, suite_names, suite_versions
 
     pins = {"its suite": spec.fingerprint} if spec.fingerprint else {}
@@ -289,7 +288,7 @@ def _specs(names: list[str] | None, suite: str | None, k_core: int, ties: Rule) 
     from harness.protocol.scenario import DomainSpec
     from harness.suites import load_suite
 
-    _one_of(names, suite)
+    _check_selection(names, suite)
     if suite:
         return list(load_suite(suite).domains)
     order = TieOrder(ties.value)
@@ -299,12 +298,12 @@ def _specs(names: list[str] | None, suite: str | None, k_core: int, ties: Rule) 
 def _datasets(names: list[str] | None, suite: str | None) -> "list[Dataset]":
     from harness.datasets import load_dataset
 
-    _one_of(names, suite)
+    _check_selection(names, suite)
     return [load_dataset(name) for name in names] if names else _datasets_of(suite)
 
 
 def _datasets_of(suite: str | None) -> "list[Dataset]":
-    """The data sets that a suite's domains are."""
+    """The named data sets among a suite's domains."""
     from harness.datasets import dataset_names, load_dataset
     from harness.suites import load_suite
 
@@ -312,14 +311,16 @@ def _datasets_of(suite: str | None) -> "list[Dataset]":
     return [d for d in map(load_dataset, dataset_names()) if d.source in sources]
 
 
-def _one_of(names: list[str] | None, suite: str | None) -> None:
+def _check_selection(names: list[str] | None, suite: str | None) -> None:
     if bool(names) == bool(suite):
-        raise HarnessError("Which data?", "Name data sets (see: harness data list), or a suite with --suite; not both.")
+        raise HarnessError(
+            "Name either data sets or a suite.", "Pass names (see: harness data list), or --suite; not both."
+        )
 
 
-def _is_here(dataset: "Dataset", data_dir: Path) -> bool:
+def _is_available(dataset: "Dataset", data_dir: Path) -> bool:
     return all(path.is_file() for path in dataset.source.files(data_dir))
 
 
-def _way_to(dataset: "Dataset") -> str:
+def _how_to_get(dataset: "Dataset") -> str:
     return "fetch" if dataset.files else "by hand"

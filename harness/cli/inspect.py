@@ -52,7 +52,7 @@ def export(
 
     console = make_console(stderr=False)
     with show_progress(console) as progress:
-        workspace, chosen = _open(suite, scenario, cache_dir, data_dir, device, progress)
+        workspace, chosen, method = _open(suite, scenario, method, cache_dir, data_dir, device, progress)
         export(workspace, chosen, method, seed, folder, partial(progress.step, f"{method} on {scenario}"))
     console.print(f"Model: {folder}")
 
@@ -81,7 +81,7 @@ def diagnose(
 
     console = make_console(stderr=as_json)
     with show_progress(console) as progress:
-        workspace, chosen = _open(suite, scenario, cache_dir, data_dir, device, progress)
+        workspace, chosen, method = _open(suite, scenario, method, cache_dir, data_dir, device, progress)
         tables = diagnose(workspace, chosen, method, seed, partial(progress.step, f"{method} on {scenario}"))
     loaded = workspace.suite
     path = output_dir / "diagnostics" / f"{loaded.name}-v{loaded.version}" / f"{scenario}-{method}-seed{seed}.md"
@@ -98,13 +98,14 @@ def diagnose(
 
 
 def _open(
-    suite: str, scenario: str, cache_dir: Path, data_dir: Path, device: str, progress: "Progress"
-) -> "tuple[Workspace, Scenario]":
+    suite: str, scenario: str, method: str, cache_dir: Path, data_dir: Path, device: str, progress: "Progress"
+) -> "tuple[Workspace, Scenario, str]":
+    from harness.run.methods import select_methods
     from harness.run.workspace import open_workspace
     from harness.suites import load_suite, pick_scenarios
     from harness.training.device import pick_device
 
-    loaded = load_suite(suite)
+    loaded, (name,) = select_methods(load_suite(suite), [method])
     (chosen,) = pick_scenarios(loaded, [scenario])
     workspace = open_workspace(
         loaded,
@@ -114,4 +115,4 @@ def _open(
         domains=chosen.domains,
         progress=progress,
     )
-    return workspace, chosen
+    return workspace, chosen, name

@@ -46,7 +46,11 @@ SuiteName = Annotated[
     str, typer.Option(help="Name of a suite, or path of a .yaml file.", autocompletion=complete_suites)
 ]
 Methods = Annotated[
-    list[str] | None, typer.Option(help="Only this method (may be repeated).", autocompletion=complete_methods)
+    list[str] | None,
+    typer.Option(
+        help="Only this method (may be repeated): its name, or a file and a name in it, as in ./my_method.py:Markov.",
+        autocompletion=complete_methods,
+    ),
 ]
 Scenarios = Annotated[list[str] | None, typer.Option(help="Only this scenario (may be repeated).")]
 Seeds = Annotated[list[int] | None, typer.Option(help="Only this seed (may be repeated).", min=0)]

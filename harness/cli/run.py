@@ -136,6 +136,7 @@ def plan(
     """
     from tabulate import tabulate
 
+    from harness.run.methods import select_methods
     from harness.run.plan import check_plan, make_plan
     from harness.run.progress import make_console, show_progress
     from harness.run.workspace import open_workspace
@@ -143,11 +144,12 @@ def plan(
     from harness.training.device import flops_per_second, pick_device
 
     console = make_console(stderr=as_json)
-    loaded, used = load_suite(suite), pick_device(device)
+    loaded, methods = select_methods(load_suite(suite), method)
+    used = pick_device(device)
     scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
     with show_progress(console) as progress:
         workspace = open_workspace(loaded, cache_dir=cache_dir, data_dir=data_dir, device=used, progress=progress)
-    made = make_plan(workspace, scenarios, method or loaded.methods, seed or loaded.seeds)
+    made = make_plan(workspace, scenarios, methods, seed or loaded.seeds)
     for line in () if as_json else (f"{loaded.id}: {loaded.title}", *made.lines()):
         console.print(one_line(line))
     # Under two splits, two trainings have one label.

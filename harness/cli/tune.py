@@ -58,7 +58,7 @@ def tune(
     """Tune methods."""
     from harness.run.execute import default_jobs
     from harness.run.execute import tune as carry_out
-    from harness.run.methods import unavailable
+    from harness.run.methods import select_methods, unavailable
     from harness.run.progress import make_console, show_progress
     from harness.run.tune import check_tuning, tuning_tasks
     from harness.run.workspace import open_workspace, remove_unfinished
@@ -69,7 +69,7 @@ def tune(
 
     started = time.perf_counter()
     console = make_console(stderr=as_json)
-    loaded = load_suite(suite)
+    loaded, names = select_methods(load_suite(suite), method)
     budget = loaded.budget
     if budget.trials == 1:
         raise HarnessError(
@@ -77,7 +77,6 @@ def tune(
             "Give a suite of your own more trials.",
         )
     scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
-    names = method or loaded.methods
     reasons = {name: reason for name in names if (reason := unavailable(loaded, name))}
     tasks = tuning_tasks(loaded, scenarios, [name for name in names if name not in reasons])
     missing = [task for task in tasks if again or read_tuning(task.path) is None]

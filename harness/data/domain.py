@@ -1,4 +1,4 @@
-"""The array-backed types every later step reads: catalogue, sequences, domain."""
+"""Array-backed types of prepared data: `Catalogue`, `Sequences`, `Domain`."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,10 +15,10 @@ Ints = NDArray[np.int64]
 
 
 def _frozen(array: NDArray[np.generic], dtype: type[np.generic] = np.int64) -> NDArray[np.generic]:
-    """A read-only copy that shares no memory, so that no view leads back to more than it shows."""
-    own = np.array(array, dtype=dtype, copy=True)
-    own.flags.writeable = False
-    return own
+    """A read-only copy. It shares no memory, so that no held-out event can be reached through `base`."""
+    copy = np.array(array, dtype=dtype, copy=True)
+    copy.flags.writeable = False
+    return copy
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ class Sequences:
         for name in ("offsets", "items", "timestamps"):
             object.__setattr__(self, name, _frozen(getattr(self, name)))
         if self.offsets[0] != 0 or self.offsets[-1] != len(self.items) or (np.diff(self.offsets) < 0).any():
-            raise ValueError("offsets must rise from 0 to the number of interactions")
+            raise ValueError("offsets must increase from 0 to the number of interactions")
         if len(self.items) != len(self.timestamps):
-            raise ValueError("items and timestamps must have one length")
+            raise ValueError("items and timestamps must have the same length")
 
     @classmethod
     def of(cls, items: Iterable[Sequence[int] | Ints]) -> Self:
-        """Some users' items, oldest first, without instants: timestamps are places 0, 1, 2, ..."""
-        each = [np.asarray(own, dtype=np.int64) for own in items]
+        """Users' items, oldest first, without timestamps: positions 0, 1, 2, ... stand for them."""
+        sequences = [np.asarray(sequence, dtype=np.int64) for sequence in items]
         return cls(
-            np.cumsum([0, *map(len, each)]),
-            np.concatenate([np.zeros(0, dtype=np.int64), *each]),
-            np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(own)) for own in each)]),
+            np.cumsum([0, *map(len, sequences)]),
+            np.concatenate([np.zeros(0, dtype=np.int64), *sequences]),
+            np.concatenate([np.zeros(0, dtype=np.int64), *(np.arange(len(sequence)) for sequence in sequences)]),
         )
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class Sequences:
 
     @property
     def lengths(self) -> Ints:
-        """Interactions a user: int64 [n_users]."""
+        """Number of interactions of each user: int64 [n_users]."""
         return np.diff(self.offsets)
 
     @property
@@ -74,10 +74,10 @@ class Sequences:
         """The user of each interaction: int64 [n_interactions]."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
-    def where(self, kept: NDArray[np.bool_]) -> Self:
-        """The same users with only the interactions where `kept` (bool [n_interactions]) holds."""
-        lengths = np.bincount(self.users[kept], minlength=len(self))
-        return type(self)(np.concatenate([[0], np.cumsum(lengths)]), self.items[kept], self.timestamps[kept])
+    def where(self, mask: NDArray[np.bool_]) -> Self:
+        """The same users with only the interactions where a mask (bool [n_interactions]) holds."""
+        lengths = np.bincount(self.users[mask], minlength=len(self))
+        return type(self)(np.concatenate([[0], np.cumsum(lengths)]), self.items[mask], self.timestamps[mask])
 
     def without_last(self, n: int) -> Self:
         """The same users, each without the last n interactions."""
@@ -85,21 +85,21 @@ class Sequences:
 
     @property
     def from_end(self) -> Ints:
-        """How many interactions of the same user come after each: int64 [n_interactions]."""
+        """Number of later interactions of the same user, for each interaction: int64 [n_interactions]."""
         return self.offsets[1:][self.users] - 1 - np.arange(len(self.items))
 
     def select(self, users: Ints) -> Self:
         """The sequences of some users (int64 [n]), in that order."""
         lengths = self.lengths[users]
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        # Position of each kept interaction: its user's start, plus its place within the user.
+        # Index of each selected interaction: its user's offset plus its position within the user.
         flat = np.repeat(self.offsets[users] - offsets[:-1], lengths) + np.arange(offsets[-1])
         return type(self)(offsets, self.items[flat], self.timestamps[flat])
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A domain's items: original ids and texts, both in the order of the dense item index."""
+    """A domain's items: original ids and texts, both in order of the dense item index."""
 
     item_ids: tuple[str, ...]
     texts: tuple[str, ...]
@@ -115,33 +115,35 @@ class Catalogue:
 
 
 class Fingerprint:
-    """SHA-256 over a domain's content, taken piece by piece."""
+    """SHA-256 of a domain's content, updated piece by piece."""
 
     def __init__(self) -> None:
         self._sha = hashlib.sha256()
 
     def strings(self, strings: Iterable[str]) -> None:
-        """Takes a list of strings."""
+        """Add a list of strings."""
         for string in strings:
-            raw = string.encode()
-            # The length in front keeps ("ab", "c") and ("a", "bc") apart.
-            self._sha.update(len(raw).to_bytes(8, "little") + raw)
+            encoded = string.encode()
+            # The length tells ("ab", "c") from ("a", "bc").
+            self._sha.update(len(encoded).to_bytes(8, "little") + encoded)
         self._sha.update(b"\xff")
 
     def integers(self, array: NDArray[np.integer[Any]]) -> None:
-        """Takes an array, or the next part of one."""
+        """Add an array, or the next part of one."""
         self._sha.update(np.ascontiguousarray(array, dtype="<i8").tobytes())
 
     def train_only(self, users: Iterable[int]) -> None:
-        """Takes the users of whom nothing is held out, if there are any."""
-        if marked := list(users):
+        """Add the indices of users without held-out events; without such users, the digest stays the same."""
+        if indices := list(users):
             self.strings(["train only"])
-            self.integers(np.array(marked))
+            self.integers(np.array(indices))
 
     def hexdigest(self, unit: str) -> str:
-        """The fingerprint of all that was taken; `unit` is of the timestamps that were, `untimed` where they are none.
+        """The digest of everything added.
 
-        Whole seconds add nothing, so that a domain of such has the fingerprint it had before there were other units.
+        Args:
+            unit: of the timestamps that were added, or `untimed`. Seconds do not change the digest, so that domains
+                published before other units were supported keep their fingerprints.
         """
         sha = self._sha.copy()
         if unit != "s":
@@ -151,15 +153,15 @@ class Fingerprint:
 
 @dataclass(frozen=True)
 class Domain:
-    """One domain, prepared: dense indices inside, original ids at the border only.
+    """A prepared domain. Users and items are dense indices; their original ids are kept for results.
 
     Attributes:
         name: its name in suites and results.
         catalogue: its items.
-        user_ids: original ids, in the order of the dense user index.
-        interactions: each user's, in time order.
-        timed: whether timestamps are instants; if not, they are each user's places 0, 1, 2, ...
-        train_only: dense indices of users of whom nothing is held out, as the source holds nothing out; rising.
+        user_ids: original ids, in order of the dense user index.
+        interactions: of each user, in time order.
+        timed: whether timestamps are instants; if not, they are positions 0, 1, 2, ... within each user.
+        train_only: dense indices of users without held-out events in a source that has its own split, ascending.
     """
 
     name: str
@@ -171,19 +173,20 @@ class Domain:
 
     @property
     def tested(self) -> Ints:
-        """Users of whom events can be held out: three or more events, and not train only; int64 [n], rising."""
+        """Users whose events can be held out, with three or more events and not train-only: int64 [n], ascending."""
         return np.setdiff1d(np.flatnonzero(self.interactions.lengths >= 3), self.train_only)
 
     def without_last(self, n: int) -> Sequences:
-        """The interactions of all users without the last n of each, but with all of who is train only."""
+        """The interactions of all users without the last n of each; train-only users keep all."""
         events = self.interactions
         return events.where((events.from_end >= n) | np.isin(events.users, self.train_only))
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) over the content: ids, texts, and every interaction in order; not over the name.
+        """SHA-256 (hex) of the content: ids, texts, and every interaction in order; not of the name.
 
-        Timestamps count in the coarsest of s, ms, us and ns in which all are whole, which is named if it is not s.
+        Timestamps are hashed in the coarsest of s, ms, us and ns in which all are whole, together with the unit if it
+        is not s.
         """
         sha = Fingerprint()
         for strings in (self.user_ids, self.catalogue.item_ids, self.catalogue.texts):

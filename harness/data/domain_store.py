@@ -5,12 +5,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from harness.data.domain import Catalogue, Domain, Sequences
+from harness.data.domain import Domain
+from harness.data.domain_files import read_domain
 from harness.data.prepare import Preparation, prepare_into
 from harness.data.records import ReadProgress, no_read_progress
 from harness.data.sources import Source
@@ -18,7 +17,7 @@ from harness.data.streams import missing_file
 from harness.data.ties import HASHED, TieOrder
 from harness.errors import HarnessError
 from harness.storage.code_identity import code_digest
-from harness.storage.files import check_writable, digest, temporary_folder, told_if_full
+from harness.storage.files import check_writable, digest, disk_full_errors, temporary_folder
 from harness.storage.store import Store
 
 #: Kinds in the store: a domain by its fingerprint, and what a preparation gave by what it started from.
@@ -72,7 +71,7 @@ def prepare_domain(
     with store.locked(PREPARATION, key, f"preparing {name}"):
         if known := _read_preparation(store, key):  # another command prepared it meanwhile
             return PreparedDomain(known, fresh=False)
-        with told_if_full(store.root), temporary_folder(store.root / DOMAIN / name) as scratch:
+        with disk_full_errors(store.root), temporary_folder(store.root / DOMAIN / name) as scratch:
             preparation = prepare_into(scratch, source.open(name, folder, report), k_core, report, ties)
             if not store.has(DOMAIN, preparation.fingerprint):
                 notes = {"label": name, "timed": preparation.timed}
@@ -99,32 +98,6 @@ def load_domain(store: Store, fingerprint: str, name: str) -> Domain:
     if domain.fingerprint != fingerprint:
         raise HarnessError(f"Prepared domain {stored.folder} does not match its fingerprint.", hint)
     return domain
-
-
-def read_domain(folder: Path, name: str, timed: bool) -> Domain:
-    """Read the Parquet files that `prepare_into` wrote, without checking them.
-
-    Raises:
-        OSError, KeyError, ValueError, pa.ArrowException: a file is missing or incomplete.
-    """
-    people = pq.read_table(folder / "users.parquet")
-    users = people["user_id"].to_pylist()
-    marks = people["train_only"].to_numpy() if "train_only" in people.column_names else np.zeros(len(users), bool)
-    catalogue = pq.read_table(folder / "catalogue.parquet")
-    events = pq.read_table(folder / "interactions.parquet")
-    lengths = np.bincount(events["user"].to_numpy(), minlength=len(users))
-    return Domain(
-        name=name,
-        catalogue=Catalogue(tuple(catalogue["item_id"].to_pylist()), tuple(catalogue["text"].to_pylist())),
-        user_ids=tuple(users),
-        interactions=Sequences(
-            np.concatenate([[0], np.cumsum(lengths)]),
-            events["item"].to_numpy(),
-            events["timestamp"].to_numpy(),
-        ),
-        timed=timed,
-        train_only=tuple(np.flatnonzero(marks).tolist()),
-    )
 
 
 def _origin(source: Source, k_core: int, ties: TieOrder, folder: Path) -> str:

@@ -1,7 +1,7 @@
-"""Raw interactions -> Domain: deduplication, k-core, order in time, dense indices. Out of core, by DuckDB.
+"""Prepare a domain from raw interactions: deduplication, k-core, time order, dense indices. Out of core, with DuckDB.
 
-What does not fit into memory goes to a scratch folder, so a dump may be larger than memory; only ids of items that
-stay, and their texts, are held as a whole.
+DuckDB spills to a scratch folder, so a dump may be larger than memory. Only the ids and texts of items that remain are
+held in memory.
 """
 
 import tempfile
@@ -18,30 +18,32 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from harness.data.domain import Domain, Fingerprint
-from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress, shortened
-from harness.data.ties import HASHED, TIE_KEY_SQL, Counts, ItemOrder, TieAudit, TieOrder, audit_of, count
+from harness.data.domain_files import CATALOGUE, INTERACTIONS, USERS, read_domain
+from harness.data.records import RawDomain, ReadProgress, no_read_progress, shortened
+from harness.data.ties import HASHED, TIE_KEY_SQL, Counts, ItemOrder, TieAudit, TieOrder, audit_of_counts, count_order
 from harness.data.times import NANOSECONDS, coarsest_unit
 from harness.errors import HarnessError
 from harness.storage.files import DISK_FULL
 
-#: What DuckDB may take before it uses the disk.
-_MEMORY = "2GB"
-_BATCH = 2**20
+#: Memory that DuckDB may use before it spills to disk.
+_MEMORY_LIMIT = "2GB"
+#: Rows read from Parquet at once.
+_BATCH_SIZE = 2**20
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What preparing a domain made and met.
+    """An account of how a domain was prepared.
 
     Attributes:
         fingerprint: of the content.
         timed: whether timestamps are instants.
-        read: interactions read, after unusable rows were dropped.
+        read: number of interactions read, without unusable rows.
         duplicates: exact duplicate rows among them.
-        users, items, interactions: what is left by the k-core.
-        rounds: passes until the k-core's fixed point.
-        dropped: reason -> [rows, the first of them].
-        noted: oddity -> [how often, the first].
+        users, items, interactions: numbers that remain after the k-core.
+        rounds: passes until the fixed point of the k-core.
+        dropped: reason -> [number of rows, the first of them].
+        noted: oddity -> [number of rows or items, the first of them].
         ties: the audit of the order of ties.
     """
 
@@ -58,7 +60,7 @@ class Preparation:
     ties: TieAudit
 
     def lines(self) -> list[str]:
-        """For people: what was lost on the way, and what is odd."""
+        """Lines for users: dropped rows, oddities, and warnings about the order of ties."""
         lines = [
             f"dropped {count:,} rows: {reason} (first: {first})" for reason, (count, first) in self.dropped.items()
         ]
@@ -68,90 +70,87 @@ class Preparation:
         return lines + [f"order of ties: {warning}" for warning in self.ties.warnings()]
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The fields as JSON values."""
         return asdict(self)
 
 
 def prepare_into(
     folder: Path, raw: RawDomain, k_core: int = 5, report: ReadProgress = no_read_progress, ties: TieOrder = HASHED
 ) -> Preparation:
-    """Prepares one domain as the protocol says, into Parquet files that `harness.data.domain_store` reads.
+    """Prepare a domain by the protocol, into Parquet files that `harness.data.domain_files` reads.
 
-    Exact duplicate rows go (repeat interactions at another time stay); then the k-core; then a sort by time, in which
-    ties are ordered by a keyed hash or as the input has them. Users and items are numbered in the order of their ids'
-    UTF-8 bytes.
+    Exact duplicate rows are removed (repeated interactions at another time stay); then the k-core is taken; then
+    events are sorted by time, with ties ordered by a keyed hash or as in the input. Users and items are numbered in
+    the order of their ids' UTF-8 bytes.
 
     Args:
         folder: an empty folder.
-        raw: what a source reads.
-        k_core: least number of interactions of every user and item that stays.
-        report: told how far it is.
-        ties: how events of one user at one instant are ordered.
+        raw: the records of a source.
+        k_core: least number of interactions of every remaining user and item.
+        report: called with the progress.
+        ties: how events of one user with equal timestamps are ordered.
 
     Raises:
-        HarnessError: nothing is left, the source's files are unusable, or the disk is full.
+        HarnessError: no interaction remains, the source's files are unusable, or the disk is full.
     """
     with _database(folder) as db:
-        read = _read(db, raw)
+        n_read = _read(db, raw)
         report("removing duplicates", 0, None)
-        events = _number(db, raw.timed)
-        rounds = _to_core(db, k_core, report)
-        left = _count(db, "core")
-        if left == 0:
+        n_distinct = _number_ids(db, raw.timed)
+        rounds = _take_core(db, k_core, report)
+        n_left = _count(db, "core")
+        if n_left == 0:
             raise HarnessError(
-                f"Domain {raw.name!r}: no interaction is left by the {k_core}-core of {events:,} interactions.",
+                f"Domain {raw.name!r}: no interaction is left by the {k_core}-core of {n_distinct:,} interactions.",
                 "Lower k_core, or check the source.",
             )
         report("sorting", 0, None)
-        users, items, audit = _write(db, folder, ties, raw.timed)
-    train_only = _mark_train_only(folder / "users.parquet", raw)
+        n_users, items, audit = _write(db, folder, ties, raw.timed)
+    train_only = _mark_train_only(folder / USERS, raw)
     _write_catalogue(folder, raw, items, report)
-    report("taking the fingerprint", 0, None)
-    fingerprint = _fingerprint(folder, users, raw.timed, train_only)
-    findings: Findings = raw.findings
+    report("computing the fingerprint", 0, None)
+    fingerprint = _fingerprint(folder, n_users, raw.timed, train_only)
     return Preparation(
         fingerprint=fingerprint,
         timed=raw.timed,
-        read=read,
-        duplicates=read - events,
-        users=users,
+        read=n_read,
+        duplicates=n_read - n_distinct,
+        users=n_users,
         items=len(items),
-        interactions=left,
+        interactions=n_left,
         rounds=rounds,
-        dropped={reason: (f.count, f.first) for reason, f in findings.dropped.items()},
-        noted={oddity: (f.count, f.first) for oddity, f in findings.noted.items()},
+        dropped={reason: (f.count, f.first) for reason, f in raw.findings.dropped.items()},
+        noted={oddity: (f.count, f.first) for oddity, f in raw.findings.noted.items()},
         ties=audit,
     )
 
 
 def prepare(raw: RawDomain, k_core: int = 5, ties: TieOrder = HASHED) -> Domain:
-    """Prepares one domain in memory's reach, and gives it back.
+    """Prepare a domain that fits into memory, without storing it.
 
     Raises:
         HarnessError: see `prepare_into`.
     """
-    from harness.data.domain_store import read_domain
-
     with tempfile.TemporaryDirectory(prefix="prepare-") as folder:
-        made = prepare_into(Path(folder), raw, k_core, ties=ties)
-        return read_domain(Path(folder), raw.name, made.timed)
+        preparation = prepare_into(Path(folder), raw, k_core, ties=ties)
+        return read_domain(Path(folder), raw.name, preparation.timed)
 
 
 @contextmanager
 def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database on disk in a scratch folder beside the output, gone afterwards."""
+    """A database on disk in a scratch folder inside the output folder, removed afterwards."""
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=folder) as scratch:
         config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": _MEMORY,
+            "memory_limit": _MEMORY_LIMIT,
             "temp_directory": str(Path(scratch, "spill")),
-            "autoinstall_known_extensions": "false",  # they would be looked for on the network
+            "autoinstall_known_extensions": "false",  # would look for them on the network
             "autoload_known_extensions": "false",
         }
         try:
             with duckdb.connect(str(Path(scratch, "prepare.duckdb")), config=config) as db:
                 yield db
         except duckdb.Error as error:
-            # A full disk comes as an IOException, a TransactionException or a FatalException, by where it is met.
+            # A full disk raises an IOException, a TransactionException or a FatalException, depending on the operation.
             full = any(words in str(error) for words in DISK_FULL)
             if not full and not isinstance(error, duckdb.IOException | duckdb.OutOfMemoryException):
                 raise
@@ -162,21 +161,22 @@ def _database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def _read(db: duckdb.DuckDBPyConnection, raw: RawDomain) -> int:
-    db.execute("CREATE TABLE raw (user_id VARCHAR, item_id VARCHAR, timestamp BIGINT, place BIGINT)")
-    read = 0
+    """Load the interactions into the table `raw`; returns their number."""
+    db.execute("CREATE TABLE raw (user_id VARCHAR, item_id VARCHAR, timestamp BIGINT, file_row BIGINT)")
+    n_read = 0
     for chunk in raw.interactions:
-        places = pa.array(np.arange(read, read + len(chunk)))
-        db.register("chunk", chunk.append_column("place", places))
+        rows = pa.array(np.arange(n_read, n_read + len(chunk)))
+        db.register("chunk", chunk.append_column("file_row", rows))
         db.execute("INSERT INTO raw SELECT * FROM chunk")
         db.unregister("chunk")
-        read += len(chunk)
-    return read
+        n_read += len(chunk)
+    return n_read
 
 
-def _number(db: duckdb.DuckDBPyConnection, timed: bool) -> int:
-    """Ids become integers in the order of their text; of equal rows the first stays.
+def _number_ids(db: duckdb.DuckDBPyConnection, timed: bool) -> int:
+    """Replace ids by integers in the order of their text, in the table `core`; of equal rows the first stays.
 
-    Without instants, timestamps become each user's places 0, 1, 2, ...
+    Without instants, timestamps become positions 0, 1, 2, ... within each user. Returns the number of distinct rows.
     """
     for kind in ("user", "item"):
         db.execute(
@@ -186,10 +186,10 @@ def _number(db: duckdb.DuckDBPyConnection, timed: bool) -> int:
     if not timed:
         db.execute(
             "CREATE OR REPLACE TABLE raw AS SELECT user_id, item_id, "
-            "row_number() OVER (PARTITION BY user_id ORDER BY timestamp, place) - 1 AS timestamp, place FROM raw"
+            "row_number() OVER (PARTITION BY user_id ORDER BY timestamp, file_row) - 1 AS timestamp, file_row FROM raw"
         )
     db.execute(
-        'CREATE TABLE core AS SELECT u.number AS "user", i.number AS item, timestamp, min(place) AS place '
+        'CREATE TABLE core AS SELECT u.number AS "user", i.number AS item, timestamp, min(file_row) AS file_row '
         "FROM raw JOIN users u ON raw.user_id = u.id JOIN items i ON raw.item_id = i.id "
         "GROUP BY u.number, i.number, timestamp"
     )
@@ -197,10 +197,10 @@ def _number(db: duckdb.DuckDBPyConnection, timed: bool) -> int:
     return _count(db, "core")
 
 
-def _to_core(db: duckdb.DuckDBPyConnection, k: int, report: ReadProgress) -> int:
-    """Drops users and items with fewer than k rows, repeatedly, until none is left to drop.
+def _take_core(db: duckdb.DuckDBPyConnection, k: int, report: ReadProgress) -> int:
+    """Drop users and items with fewer than k rows repeatedly, until there are none; returns the number of rounds.
 
-    The fixed point does not depend on the order of dropping, so both kinds go at once.
+    The fixed point does not depend on the order of dropping, so users and items are dropped together.
     """
     before, rounds = _count(db, "core"), 0
     while before and k > 1:
@@ -222,42 +222,46 @@ def _to_core(db: duckdb.DuckDBPyConnection, k: int, report: ReadProgress) -> int
 
 
 def _write(db: duckdb.DuckDBPyConnection, folder: Path, ties: TieOrder, timed: bool) -> tuple[int, list[str], TieAudit]:
-    """Numbers who stayed anew, without gaps and in the same order, writes users and interactions, and audits these."""
+    """Renumber the remaining users and items without gaps, in the same order; write and audit users and interactions.
+
+    Returns:
+        The number of users, the items' ids, and the audit of the order of ties.
+    """
     for kind in ("user", "item"):
         db.execute(
             f'CREATE TABLE {kind}s_left AS SELECT id, number, (row_number() OVER (ORDER BY number) - 1) AS "index" '  # noqa: S608
             f'FROM {kind}s WHERE number IN (SELECT "{kind}" FROM core)'
         )
-    db.execute(_copy('SELECT id AS user_id FROM users_left ORDER BY "index"', folder / "users.parquet"))
+    db.execute(_copy('SELECT id AS user_id FROM users_left ORDER BY "index"', folder / USERS))
     items = [item for (item,) in db.execute('SELECT id FROM items_left ORDER BY "index"').fetchall()]
     db.execute('CREATE TEMP TABLE instants AS SELECT "user", timestamp FROM core GROUP BY ALL HAVING count(*) > 1')
-    tied, key = "", "place"
+    join, key = "", "file_row"
     if ties.rule == "hashed":
         _hash_ties(db, ties.seed)
-        tied, key = 'LEFT JOIN tied USING ("user", item, timestamp)', "tie_key, item"
+        join, key = 'LEFT JOIN tied USING ("user", item, timestamp)', "tie_key, item"
     ids = ItemOrder.of(items)
     counts: list[Counts] = []
     schema = pa.schema([(name, pa.int64()) for name in ("user", "item", "timestamp")])
-    with pq.ParquetWriter(folder / "interactions.parquet", schema) as writer:
-        for events in _in_order(db, folder, tied, key):
+    with pq.ParquetWriter(folder / INTERACTIONS, schema) as writer:
+        for events in _sorted_events(db, folder, join, key):
             writer.write_table(events.select(schema.names).cast(schema))
             counts.append(_count_order(events, ids, timed))
-    ties_in_file = _in_order(db, folder, 'SEMI JOIN instants USING ("user", timestamp)', "place")
-    in_file = [_count_order(events, ids, timed) for events in ties_in_file]
-    return _count(db, "users_left"), items, audit_of(counts, in_file, ids, timed, ties)
+    ties_in_file = _sorted_events(db, folder, 'SEMI JOIN instants USING ("user", timestamp)', "file_row")
+    file_counts = [_count_order(events, ids, timed) for events in ties_in_file]
+    return _count(db, "users_left"), items, audit_of_counts(counts, file_counts, ids, timed, ties)
 
 
-def _in_order(db: duckdb.DuckDBPyConnection, folder: Path, join: str, key: str) -> Iterator[pa.Table]:
-    """The events of `core` in the order of time, and of `key` within ties; each user's in one of the tables."""
+def _sorted_events(db: duckdb.DuckDBPyConnection, folder: Path, join: str, key: str) -> Iterator[pa.Table]:
+    """The events of `core` by user and time, ties by `key`; all events of a user are in one table."""
     path = folder / "ordered.parquet"
     query = (
-        'SELECT u."index" AS "user", i."index" AS item, timestamp, place '  # noqa: S608 - our own tables
+        'SELECT u."index" AS "user", i."index" AS item, timestamp, file_row '  # noqa: S608 - our own tables
         f'FROM core {join} JOIN users_left u ON core."user" = u.number JOIN items_left i ON core.item = i.number '
         f'ORDER BY u."index", timestamp, {key}'
     )
     db.execute(_copy(query, path))
     rest: pa.Table | None = None
-    for batch in pq.ParquetFile(path).iter_batches(_BATCH):
+    for batch in pq.ParquetFile(path).iter_batches(_BATCH_SIZE):
         table = pa.Table.from_batches([batch])
         table = table if rest is None else pa.concat_tables([rest, table])
         users = table["user"].to_numpy()
@@ -271,16 +275,16 @@ def _in_order(db: duckdb.DuckDBPyConnection, folder: Path, join: str, key: str) 
 
 
 def _count_order(events: pa.Table, ids: ItemOrder, timed: bool) -> Counts:
-    users, items, times, places = (events[name].to_numpy() for name in ("user", "item", "timestamp", "place"))
-    return count(users, items, times, ids, timed, places)
+    users, items, times, file_rows = (events[name].to_numpy() for name in ("user", "item", "timestamp", "file_row"))
+    return count_order(users, items, times, ids, timed, file_rows)
 
 
 def _hash_ties(db: duckdb.DuckDBPyConnection, seed: int) -> None:
-    """Makes the table `tied`: a key to sort by for each event that shares its instant with another of its user."""
+    """Create the table `tied`: a sort key for each event that shares its instant with another one of its user."""
     db.execute(
         "CREATE TEMP TABLE tied AS "  # noqa: S608 - our own expression
         'WITH pairs AS (SELECT DISTINCT "user", item FROM core SEMI JOIN instants USING ("user", timestamp)), '
-        # An occurrence is counted over all events of a user with an item, tied or not.
+        # Occurrences are counted over all events of a user with an item, tied or not.
         'counted AS (SELECT "user", item, timestamp, '
         'row_number() OVER (PARTITION BY "user", item ORDER BY timestamp) AS occurrence '
         'FROM core SEMI JOIN pairs USING ("user", item)) '
@@ -293,14 +297,14 @@ def _hash_ties(db: duckdb.DuckDBPyConnection, seed: int) -> None:
 
 
 def _mark_train_only(path: Path, raw: RawDomain) -> list[int]:
-    """Marks the users of whom nothing is held out in the users' file, if there are any; gives their indices."""
+    """Mark the users without held-out events in the users' file, if there are any; returns their indices."""
     users = pq.read_table(path)
-    marks = pc.is_in(users["user_id"], pa.array(sorted(raw.train_only), pa.string()))
-    indices: list[int] = pc.indices_nonzero(marks).to_pylist()
+    mask = pc.is_in(users["user_id"], pa.array(sorted(raw.train_only), pa.string()))
+    indices: list[int] = pc.indices_nonzero(mask).to_pylist()
     if indices:
-        pq.write_table(users.append_column("train_only", marks), path)
+        pq.write_table(users.append_column("train_only", mask), path)
         raw.findings.note(
-            "users without a validation or test event: they only train",
+            "users without a validation or test event: used for training only",
             len(indices),
             shortened(users["user_id"][indices[0]].as_py()),
         )
@@ -308,55 +312,55 @@ def _mark_train_only(path: Path, raw: RawDomain) -> list[int]:
 
 
 def _write_catalogue(folder: Path, raw: RawDomain, items: list[str], report: ReadProgress) -> None:
-    """The items that stayed, each with the source's text for it; of several, with the first by its UTF-8 bytes."""
+    """Write the remaining items with their texts; of several texts for one item, the first by its UTF-8 bytes."""
     report("reading the items' texts", 0, None)
     texts: dict[str, str] = {}
-    wanted = frozenset(items)
-    for chunk in raw.items(wanted) if raw.has_text else ():
+    remaining = frozenset(items)
+    for chunk in raw.items(remaining) if raw.has_text else ():
         for item, text in zip(chunk["item_id"].to_pylist(), chunk["text"].to_pylist(), strict=True):
-            if item not in wanted:
+            if item not in remaining:
                 continue
             if item in texts:
-                raw.findings.note("items described twice; the text that sorts first stands", 1, shortened(item))
-            if text and (not texts.get(item) or text < texts[item]):  # whichever line comes first
+                raw.findings.note("items described twice; the text that sorts first is used", 1, shortened(item))
+            if text and (not texts.get(item) or text < texts[item]):  # independent of the order of lines
                 texts[item] = text
             texts.setdefault(item, "")
-    silent_ones = [item for item in items if not texts.get(item)]
+    without_text = [item for item in items if not texts.get(item)]
     if raw.has_text and not texts:
         raise HarnessError(
             f"Domain {raw.name!r}: none of its {len(items):,} items is in the items file, the first is {items[0]!r}.",
             "Check that the items file belongs to the interactions, and the columns that are named.",
         )
-    if silent_ones:
+    if without_text:
         raw.findings.note(
-            "items without text: a language model sees an empty text", len(silent_ones), shortened(silent_ones[0])
+            "items without text: a language model sees an empty text", len(without_text), shortened(without_text[0])
         )
     table = pa.table({"item_id": pa.array(items), "text": pa.array([texts.get(item, "") for item in items])})
-    pq.write_table(table, folder / "catalogue.parquet")
+    pq.write_table(table, folder / CATALOGUE)
 
 
-def _fingerprint(folder: Path, users: int, timed: bool, train_only: list[int]) -> str:
-    """The fingerprint of a prepared domain without holding it in memory; equals `Domain.fingerprint`."""
+def _fingerprint(folder: Path, n_users: int, timed: bool, train_only: list[int]) -> str:
+    """The fingerprint of a prepared domain, without loading it; equals `Domain.fingerprint`."""
     unit = "untimed"
     if timed:
-        units = {coarsest_unit(part.to_numpy()) for part in _batches(folder / "interactions.parquet", "timestamp")}
+        units = {coarsest_unit(part.to_numpy()) for part in _batches(folder / INTERACTIONS, "timestamp")}
         unit = min(units, key=NANOSECONDS.__getitem__)
     sha = Fingerprint()
-    for file, column in (("users", "user_id"), ("catalogue", "item_id"), ("catalogue", "text")):
-        sha.strings(text for part in _batches(folder / f"{file}.parquet", column) for text in part.to_pylist())
-    lengths = np.zeros(users, dtype=np.int64)
-    for part in _batches(folder / "interactions.parquet", "user"):
-        lengths += np.bincount(part.to_numpy(), minlength=users)
+    for file, column in ((USERS, "user_id"), (CATALOGUE, "item_id"), (CATALOGUE, "text")):
+        sha.strings(text for part in _batches(folder / file, column) for text in part.to_pylist())
+    lengths = np.zeros(n_users, dtype=np.int64)
+    for part in _batches(folder / INTERACTIONS, "user"):
+        lengths += np.bincount(part.to_numpy(), minlength=n_users)
     sha.integers(np.concatenate([[0], np.cumsum(lengths)]))
     for column, factor in (("item", 1), ("timestamp", NANOSECONDS.get(unit, 1))):
-        for part in _batches(folder / "interactions.parquet", column):
+        for part in _batches(folder / INTERACTIONS, column):
             sha.integers(part.to_numpy() // factor)
     sha.train_only(train_only)
     return sha.hexdigest(unit)
 
 
 def _batches(path: Path, column: str) -> Iterator[pa.Array]:
-    for batch in pq.ParquetFile(path).iter_batches(_BATCH, columns=[column]):
+    for batch in pq.ParquetFile(path).iter_batches(_BATCH_SIZE, columns=[column]):
         yield batch.column(0)
 
 

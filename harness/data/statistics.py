@@ -1,4 +1,4 @@
-"""What papers print about their data: sizes, lengths, density, texts, and what domains share."""
+"""Dataset statistics as papers print them: sizes, lengths, density, texts, and the overlap of domains."""
 
 import re
 from collections import Counter
@@ -10,23 +10,23 @@ import numpy as np
 
 from harness.data.domain import Domain, Ints
 
-_WORD = re.compile(r"\w+|[^\w\s]")
+_TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class Description:
-    """One domain in figures.
+class DomainStatistics:
+    """Statistics of one domain.
 
     Attributes:
         name: of the domain.
         fingerprint: of its content.
-        users, items, interactions: how many.
+        users, items, interactions: numbers of them.
         mean_length, median_length: interactions a user.
         density: interactions / (users x items).
         mean_tokens: words and punctuation marks an item text.
         without_text: items whose text is empty.
-        duplicate_texts: items whose text another item has too (empty ones aside).
-        first, last: Unix seconds of the first and last interaction, rounded down; None where there are no timestamps.
+        duplicate_texts: items that share their text with another item, without empty texts.
+        first, last: Unix seconds of the first and last interaction, rounded down; None without timestamps.
     """
 
     name: str
@@ -45,14 +45,14 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Shared:
-    """What two domains have in common.
+class DomainOverlap:
+    """The overlap of two domains.
 
     Attributes:
         left, right: the domains' names.
-        users: people in both; None where user ids cannot be compared.
-        items: item ids in both; None where ids cannot be compared.
-        texts: distinct item texts in both (empty ones aside).
+        users: users in both; None if user ids cannot be compared.
+        items: item ids in both; None if ids cannot be compared.
+        texts: distinct item texts in both, without the empty text.
     """
 
     left: str
@@ -62,12 +62,12 @@ class Shared:
     texts: int
 
 
-def describe(domain: Domain) -> Description:
-    """One domain in figures."""
+def domain_statistics(domain: Domain) -> DomainStatistics:
+    """Compute the statistics of a domain."""
     events, texts = domain.interactions, domain.catalogue.texts
     counts = Counter(text for text in texts if text)
     users, items = len(domain.user_ids), len(domain.catalogue)
-    return Description(
+    return DomainStatistics(
         name=domain.name,
         fingerprint=domain.fingerprint,
         users=users,
@@ -76,7 +76,7 @@ def describe(domain: Domain) -> Description:
         mean_length=float(events.lengths.mean()),
         median_length=float(np.median(events.lengths)),
         density=len(events.items) / (users * items),
-        mean_tokens=float(np.mean([len(_WORD.findall(text)) for text in texts])),
+        mean_tokens=float(np.mean([len(_TOKEN.findall(text)) for text in texts])),
         without_text=sum(not text for text in texts),
         duplicate_texts=sum(count for count in counts.values() if count > 1),
         first=int(events.timestamps.min() // 10**9) if domain.timed else None,
@@ -84,34 +84,34 @@ def describe(domain: Domain) -> Description:
     )
 
 
-def shared(domains: Sequence[Domain], users: Mapping[str, str | None]) -> list[Shared]:
-    """What each two of some domains share.
+def domain_overlaps(domains: Sequence[Domain], id_spaces: Mapping[str, str | None]) -> list[DomainOverlap]:
+    """Compute the overlap of each pair of domains.
 
     Args:
         domains: at least one.
-        users: by domain name, whose user ids its ids are; ids of users and items are compared where it is equal.
+        id_spaces: `Source.users` by domain name; ids of users and items are compared where it is equal and not None.
     """
-    found = []
+    overlaps = []
     for left, right in combinations(domains, 2):
-        same = users[left.name] is not None and users[left.name] == users[right.name]
+        comparable = id_spaces[left.name] is not None and id_spaces[left.name] == id_spaces[right.name]
         texts = ({text for text in domain.catalogue.texts if text} for domain in (left, right))
-        found.append(
-            Shared(
+        overlaps.append(
+            DomainOverlap(
                 left.name,
                 right.name,
-                len(set(left.user_ids) & set(right.user_ids)) if same else None,
-                len(set(left.catalogue.item_ids) & set(right.catalogue.item_ids)) if same else None,
+                len(set(left.user_ids) & set(right.user_ids)) if comparable else None,
+                len(set(left.catalogue.item_ids) & set(right.catalogue.item_ids)) if comparable else None,
                 len(set.intersection(*texts)),
             )
         )
-    return found
+    return overlaps
 
 
 def lengths(domain: Domain) -> Ints:
-    """Interactions of each user, rising: int64 [n_users]."""
+    """Number of interactions of each user, ascending: int64 [n_users]."""
     return np.sort(domain.interactions.lengths)
 
 
 def popularity(domain: Domain) -> Ints:
-    """Interactions of each item, falling: int64 [n_items]."""
+    """Number of interactions of each item, descending: int64 [n_items]."""
     return -np.sort(-np.bincount(domain.interactions.items, minlength=len(domain.catalogue)))

@@ -1,4 +1,4 @@
-"""The bytes of raw files: decompressed as their first bytes say, as UTF-8, in blocks of whole lines."""
+"""Open raw files: decompress them, decode them to UTF-8, and split them into blocks of whole lines."""
 
 import bz2
 import codecs
@@ -18,10 +18,10 @@ import pyarrow as pa
 
 from harness.errors import HarnessError
 
-#: A line may not be longer, in bytes: a file without line ends would fill the memory.
-_LONGEST = 2**25
+#: Longest line allowed, in bytes: a file without line ends would fill the memory.
+_MAX_LINE = 2**25
 #: Bytes read at once.
-_STEP = 2**23
+_BLOCK_SIZE = 2**23
 
 _COMPRESSED = {
     b"\x1f\x8b": "gzip",
@@ -32,8 +32,8 @@ _COMPRESSED = {
     b"\x28\xb5\x2f\xfd": "zstd",
 }
 _SUFFIXES = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zip": "zip", ".zst": "zstd", ".zstd": "zstd"}
-#: What people have that no reader here is for.
-_OTHERS = {
+#: First bytes of formats that are not supported.
+_UNSUPPORTED = {
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
     b"Rar!\x1a\x07": "a RAR archive",
     b"\x1f\x9d": "a file of compress (.Z)",
@@ -47,23 +47,23 @@ _OTHERS = {
     b"\xd0\xcf\x11\xe0": "an Excel file",
     b"\x93NUMPY": "a NumPy array",
 }
-_TAR = 257  # where a tar archive says that it is one
-#: The longest first: UTF-32's begins as UTF-16's does.
-_MARKS = {
+_TAR_MAGIC_OFFSET = 257
+#: The longest first: the mark of UTF-32 starts with that of UTF-16.
+_BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-#: Codecs for other ends than files of text.
+#: Python's text codecs that are not encodings of files.
 _NOT_FOR_FILES = {"idna", "punycode", "undefined", "raw-unicode-escape", "unicode-escape", "mbcs", "oem"}
 
 
 def check_encoding(name: str) -> str:
-    """The encoding's name as Python writes it.
+    """Return Python's canonical name of a text encoding.
 
     Raises:
-        HarnessError: no encoding of text has this name.
+        HarnessError: no text encoding has this name.
     """
     try:
         info = codecs.lookup(name)
@@ -80,38 +80,41 @@ def check_encoding(name: str) -> str:
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
-    """The bytes of a file, decompressed if it is gzip, bzip2, xz, zstd or a zip archive of one file, and a function
-    that tells how much of the file has been read.
+    """Open a file for reading; decompress gzip, bzip2, xz, zstd, and zip archives of one file.
+
+    Yields:
+        The decompressed bytes, and a function that returns how many bytes of the file itself have been read.
 
     Raises:
-        HarnessError: no such file, broken, no archive of one file, or not compressed though its name says so.
+        HarnessError: the file is missing, broken, an archive of several files, or not compressed despite its name.
     """
     try:
         raw = path.open("rb")
     except OSError as error:
         raise missing_file(path) from error
-    with raw, readable(path):
-        kind = _kind(raw.read(8))
+    with raw, read_errors(path):
+        compression = _compression(raw.read(8))
         raw.seek(0)
-        promised = _SUFFIXES.get(path.suffix)
-        if promised and kind is None and path.stat().st_size:
-            raise HarnessError(f"{path} is not {promised}.", "Fetch the file again, or name it for what it is.")
-        yield _decompressed(raw, kind, path), raw.tell
+        named = _SUFFIXES.get(path.suffix)
+        if named and compression is None and path.stat().st_size:
+            raise HarnessError(f"{path} is not {named}.", "Fetch the file again, or correct the suffix of its name.")
+        yield _decompressed(raw, compression, path), raw.tell
 
 
 def text_blocks(path: Path, encoding: str = "utf-8") -> Iterator[tuple[bytes, int]]:
-    r"""The text of a file as UTF-8, in blocks of whole lines that end in "\n", with the bytes of the file read so far.
+    r"""Read a file as UTF-8, in blocks of whole lines that end in "\n", with the bytes of the file read so far.
 
-    A mark at the start of the file that says UTF-16 or UTF-32 overrides UTF-8, and is left out. Lines may end in
-    "\n", "\r\n", "\r\r\n" or, where there is no "\n", in "\r"; any other "\r" is a space. What is not of the encoding
-    becomes bytes that are no UTF-8, so that it costs its line and not the file.
+    A byte order mark of UTF-16 or UTF-32 overrides UTF-8, and is left out. Lines may end in "\n", "\r\n", "\r\r\n" or,
+    in files without "\n", in "\r"; any other "\r" becomes a space. Bytes that are not of the encoding become bytes
+    that are not UTF-8, so that their line is dropped and not the whole file.
 
     Raises:
-        HarnessError: no such file, broken, a line of over 32 MB, or text of a multi-byte encoding that breaks off.
+        HarnessError: the file is missing or broken, has a line of over 32 MB, or ends within a multi-byte character.
     """
     with open_bytes(path) as (file, position):
-        data = file.read(_STEP)
-        decode = _decoder(_of_text(data, path), encoding)
+        data = file.read(_BLOCK_SIZE)
+        _check_text(data, path)
+        decode = _decoder(data, encoding)
         rest, number, only_cr = b"", 1, False
         while True:
             text = rest + decode(data, not data)
@@ -122,33 +125,34 @@ def text_blocks(path: Path, encoding: str = "utf-8") -> Iterator[tuple[bytes, in
                 text = text.replace(b"\r", b"\n")
             if not data:
                 if text := text.rstrip(b"\r"):
-                    yield _plain_lines(text if text.endswith(b"\n") else text + b"\n"), position()
+                    yield _normalise_line_ends(text if text.endswith(b"\n") else text + b"\n"), position()
                 return
             end = text.rfind(b"\n") + 1
             rest = text[end:]
-            if len(rest) > _LONGEST:
+            if len(rest) > _MAX_LINE:
                 row = number + text.count(b"\n")
-                raise HarnessError(f"{path} row {row}: the line is longer than 32 MB.", "Check what the file is.")
+                raise HarnessError(f"{path} row {row}: the line is longer than 32 MB.", "Check the file's format.")
             if end:
-                block = _plain_lines(text[:end])
+                block = _normalise_line_ends(text[:end])
                 number += block.count(b"\n")
                 yield block, position()
-            data = file.read(_STEP)
+            data = file.read(_BLOCK_SIZE)
 
 
 def read_document(path: Path) -> bytes:
-    """The whole text of a file as UTF-8, decompressed as `open_bytes` does.
+    """Read a whole file as UTF-8, decompressed as by `open_bytes`.
 
     Raises:
-        HarnessError: no such file, broken, or not of the encoding that its first bytes say.
+        HarnessError: the file is missing, broken, or not of the encoding of its byte order mark.
     """
     with open_bytes(path) as (file, _):
         data = file.read()
-        return _decoder(_of_text(data, path), "utf-8")(data, True).removeprefix(codecs.BOM_UTF8)
+        _check_text(data, path)
+        return _decoder(data, "utf-8")(data, True).removeprefix(codecs.BOM_UTF8)
 
 
 def missing_file(path: Path) -> HarnessError:
-    """The error that a file of a data set is not there."""
+    """The error of a missing file of a data set."""
     return HarnessError(
         f"No file {path}.",
         "Fetch it, or name its folder: --data-dir or CDSR_DATA for data sets, data_dir in the suite for other files.",
@@ -156,13 +160,13 @@ def missing_file(path: Path) -> HarnessError:
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[None]:
-    """Turns what libraries raise on a broken file into a line for people."""
+def read_errors(path: Path) -> Iterator[None]:
+    """Turn the exceptions that libraries raise on a broken file into a `HarnessError`."""
     try:
         yield
     except EOFError as error:
         raise HarnessError(
-            f"{path} is cut short: its compressed stream has no end.", "Fetch the file again."
+            f"{path} is truncated: its compressed stream has no end.", "Fetch the file again."
         ) from error
     except UnicodeDecodeError as error:
         raise HarnessError(f"{path}: byte {error.start} is not {error.encoding}.", "Name the encoding.") from error
@@ -171,59 +175,61 @@ def readable(path: Path) -> Iterator[None]:
         raise HarnessError(f"{path} cannot be read: {reason}.", "Fetch the file again, or check its format.") from error
 
 
-def _kind(start: bytes) -> str | None:
+def _compression(start: bytes) -> str | None:
     return next((kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)), None)
 
 
-def _of_text(start: bytes, path: Path) -> bytes:
-    """The same bytes, if they may be of a text.
+def _check_text(start: bytes, path: Path) -> None:
+    """Refuse files that are not text, by their first bytes.
 
     Raises:
-        HarnessError: they are of something else.
+        HarnessError: the bytes are those of another format.
     """
-    what = next((what for magic, what in _OTHERS.items() if start.startswith(magic)), None)
-    if start[_TAR : _TAR + 5] == b"ustar":
-        what = "a tar archive"
-    if (kind := _kind(start)) is not None and kind != "bzip2":  # a text may begin with BZh
-        what = f"a {kind} file inside another compressed file"
-    if what:
-        raise HarnessError(f"{path} is {what}, which is not read here.", "Unpack or convert it to text or Parquet.")
-    return start
+    kind = next((kind for magic, kind in _UNSUPPORTED.items() if start.startswith(magic)), None)
+    if start[_TAR_MAGIC_OFFSET : _TAR_MAGIC_OFFSET + 5] == b"ustar":
+        kind = "a tar archive"
+    if (compression := _compression(start)) is not None and compression != "bzip2":  # a text may start with BZh
+        kind = f"a {compression} file inside another compressed file"
+    if kind:
+        raise HarnessError(f"{path} is {kind}, which is not supported.", "Unpack or convert it to text or Parquet.")
 
 
-def _decompressed(raw: BinaryIO, kind: str | None, path: Path) -> BinaryIO:
-    if kind == "gzip":
+def _decompressed(raw: BinaryIO, compression: str | None, path: Path) -> BinaryIO:
+    if compression == "gzip":
         return gzip.open(raw)  # type: ignore[return-value]
-    if kind == "bzip2":
-        return io.BufferedReader(_Decompressed(raw, bz2.BZ2Decompressor), _STEP)
-    if kind == "xz":
-        return io.BufferedReader(_Decompressed(raw, lzma.LZMADecompressor), _STEP)
-    if kind == "zstd":
+    if compression == "bzip2":
+        return io.BufferedReader(_DecompressedStreams(raw, bz2.BZ2Decompressor), _BLOCK_SIZE)
+    if compression == "xz":
+        return io.BufferedReader(_DecompressedStreams(raw, lzma.LZMADecompressor), _BLOCK_SIZE)
+    if compression == "zstd":
         return pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd")  # type: ignore[no-any-return]
-    if kind == "zip":
-        return _only_member(zipfile.ZipFile(raw), path)
+    if compression == "zip":
+        return _single_member(zipfile.ZipFile(raw), path)
     return raw
 
 
-def _only_member(archive: zipfile.ZipFile, path: Path) -> BinaryIO:
+def _single_member(archive: zipfile.ZipFile, path: Path) -> BinaryIO:
     members = [m for m in archive.infolist() if not m.is_dir() and not m.filename.startswith("__MACOSX/")]
     if len(members) != 1:
         names = ", ".join(repr(member.filename[:40]) for member in members[:3]) or "none"
         raise HarnessError(
-            f"{path} is a zip archive of {len(members)} files ({names}), not of one.", "Unpack it, and name the file."
+            f"{path} is a zip archive of {len(members)} files ({names}), not of one.", "Unpack it and name the file."
         )
     try:
         return archive.open(members[0])  # type: ignore[return-value]
-    except (RuntimeError, NotImplementedError) as error:  # encrypted, or packed in a way that zipfile does not know
+    except (RuntimeError, NotImplementedError) as error:  # encrypted, or of a compression unknown to zipfile
         raise HarnessError(f"{path} cannot be unpacked: {str(error)[:120]}.", "Unpack it yourself.") from error
 
 
-class _Decompressed(io.RawIOBase):
-    """One or more compressed streams, one after the other. The standard library's files pass over what follows the
-    last whole stream; here it is an error, as it may be rows."""
+class _DecompressedStreams(io.RawIOBase):
+    """One or more concatenated compressed streams.
 
-    def __init__(self, raw: BinaryIO, new: Callable[[], Any]) -> None:
-        self._raw, self._new, self._stream = raw, new, new()
+    The standard library's files ignore trailing bytes after the last stream; here they are an error, as they may be
+    rows.
+    """
+
+    def __init__(self, raw: BinaryIO, new_decompressor: Callable[[], Any]) -> None:
+        self._raw, self._new_decompressor, self._decompressor = raw, new_decompressor, new_decompressor()
 
     def readable(self) -> bool:
         return True
@@ -231,27 +237,27 @@ class _Decompressed(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         while True:
             data = b""
-            if self._stream.eof:
+            if self._decompressor.eof:
                 # xz pads streams with zeros.
-                data = (self._stream.unused_data or self._raw.read(_STEP)).lstrip(b"\0")
+                data = (self._decompressor.unused_data or self._raw.read(_BLOCK_SIZE)).lstrip(b"\0")
                 if not data:
                     return 0
-                self._stream = self._new()
-            elif self._stream.needs_input and not (data := self._raw.read(2**16)):
+                self._decompressor = self._new_decompressor()
+            elif self._decompressor.needs_input and not (data := self._raw.read(2**16)):
                 raise EOFError
-            if part := self._stream.decompress(data, len(buffer)):
+            if part := self._decompressor.decompress(data, len(buffer)):
                 buffer[: len(part)] = part
                 return len(part)
 
 
 def _decoder(start: bytes, encoding: str) -> Callable[[bytes, bool], bytes]:
-    """From bytes of the encoding, and whether they are the last, to UTF-8."""
+    """A function that decodes bytes of the encoding to UTF-8; its second argument is whether they are the last."""
     name = check_encoding(encoding)
     if name == "utf-8":
-        name = next((marked for mark, marked in _MARKS.items() if start.startswith(mark)), name)
+        name = next((marked for mark, marked in _BYTE_ORDER_MARKS.items() if start.startswith(mark)), name)
     if name in ("utf-8", "utf-8-sig"):
         return lambda data, _: data
-    # Both leave lone surrogates for what cannot be decoded, which are no UTF-8.
+    # Both turn undecodable bytes into lone surrogates, which are not valid in UTF-8.
     errors = "surrogatepass" if name.startswith(("utf-16", "utf-32")) else "surrogateescape"
     decoder = codecs.getincrementaldecoder(name)(errors)
     return lambda data, last: decoder.decode(data, last).encode("utf-8", "surrogatepass")
@@ -261,7 +267,7 @@ _CR_BEFORE = re.compile(rb"\r+\n")
 _CR_AFTER = re.compile(rb"(\A|\n)\r+")
 
 
-def _plain_lines(block: bytes) -> bytes:
+def _normalise_line_ends(block: bytes) -> bytes:
     if b"\r" not in block:
         return block
     block = block.replace(b"\r\n", b"\n")

@@ -1,14 +1,15 @@
-"""Generated domains in which transfer helps, harms or does nothing by known amounts.
+"""Generated domains between which transfer helps, harms or has no effect, by known amounts.
 
-Items have topics, which their texts name: "copper kettle 2". A user goes from topic to topic by a first-order Markov
-law: from topic a to next(a) with probability `strength`, else to any topic alike; the item is any of the topic's that
-the user has not had. The *target* is small, too small to learn its law well. Its sources are larger:
+Items have topics, which their texts name: "copper kettle 2". A user moves from topic to topic in a first-order Markov
+chain: from topic a to next(a) with probability `STRENGTH`, otherwise to a uniformly drawn topic; the item is a
+uniformly drawn one of the topic that the user has not had. The *target* is too small to learn its transitions well.
+Its sources are larger:
 
-- *helpful*: other items of the same topics, the same law.
-- *harmful*: other items of the same topics, a law that contradicts it: no topic is followed by the same one.
-- *neutral*: other topics, of which no word occurs in the target.
+- *helpful*: other items of the same topics, the same transitions.
+- *harmful*: other items of the same topics, contradicting transitions: every topic has another successor.
+- *neutral*: other topics, whose words do not occur in the target.
 
-So what a method can gain and lose is known: see `known_ndcg`. Domains share no users and lie in the same two years.
+So the effect of transfer is known: see `known_ndcg`. The domains share no users and cover the same two years.
 """
 
 from dataclasses import dataclass
@@ -84,14 +85,14 @@ _FIRST_SECOND, _SECONDS = 1_546_300_800, 63_072_000  # two years from 2019 on
 
 @dataclass(frozen=True)
 class PlantedPart:
-    """How one planted domain is made.
+    """Parameters of one generated domain.
 
     Attributes:
-        users: how many.
-        shortest, longest: events a user, all lengths alike likely.
-        shift: from topic a the law leads to topic (a + shift) modulo the number of topics.
-        first_number: of its items' numbers, which keep the texts of two domains apart.
-        other_topics: whether its topics are none of the target's.
+        users: number of users.
+        shortest, longest: events a user, uniformly distributed.
+        shift: the successor of topic a is topic (a + shift) modulo the number of topics.
+        first_number: first number in its items' texts, so that texts of two domains differ.
+        other_topics: whether its topics are different from the target's.
     """
 
     users: int
@@ -114,11 +115,11 @@ PARTS = {
 
 
 def planted_tables(part: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """One planted domain, the same on any machine.
+    """Generate one domain, the same on every machine.
 
     Args:
         part: one of `PARTS`.
-        seed: of all its draws.
+        seed: of the random generator.
 
     Returns:
         Interactions (user_id, item_id, timestamp in Unix seconds) and items (item_id, text).
@@ -128,67 +129,67 @@ def planted_tables(part: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
     """
     if part not in PARTS:
         raise HarnessError.unknown("planted domain", part, PARTS)
-    made = PARTS[part]
-    # Of numpy's generator only doubles are drawn: their stream is promised never to change.
+    parameters = PARTS[part]
+    # Only doubles are drawn: numpy guarantees that their stream never changes.
     rng = np.random.Generator(np.random.PCG64([seed, sorted(PARTS).index(part)]))
     users, items, times = [], [], []
-    for user in range(made.users):
-        sequence = _sequence(made, rng)
+    for user in range(parameters.users):
+        sequence = _sequence(parameters, rng)
         users += [f"{part}-{user}"] * len(sequence)
         items += sequence
         times += sorted((_FIRST_SECOND + _SECONDS * rng.random(len(sequence))).astype(np.int64).tolist())
-    # One visitor for each item, who has nothing else: too short for any split, but the catalogue is whole with them.
+    # One extra user for each item, with this event alone: too short for any split, but it completes the catalogue.
     for item in range(TOPICS * ITEMS_PER_TOPIC):
         users.append(f"{part}-visitor-{item}")
         items.append(item)
         times.append(_FIRST_SECOND)
     interactions = pd.DataFrame({"user_id": users, "item_id": [f"{part}-{item}" for item in items], "timestamp": times})
-    texts = [_text(made, item) for item in range(TOPICS * ITEMS_PER_TOPIC)]
+    texts = [_text(parameters, item) for item in range(TOPICS * ITEMS_PER_TOPIC)]
     catalogue = pd.DataFrame({"item_id": [f"{part}-{item}" for item in range(len(texts))], "text": texts})
     return interactions, catalogue
 
 
 def topic_of(item: int) -> int:
-    """The topic of an item by its number in its domain."""
+    """The topic of an item, by the item's number in its domain."""
     return item // ITEMS_PER_TOPIC
 
 
-def law(part: str) -> Floats:
-    """Transition probabilities of a part: float64 [TOPICS, TOPICS], rows sum to 1."""
-    uniform = np.full((TOPICS, TOPICS), (1 - STRENGTH) / TOPICS)
-    uniform[np.arange(TOPICS), (np.arange(TOPICS) + PARTS[part].shift) % TOPICS] += STRENGTH
-    return uniform
+def transition_matrix(part: str) -> Floats:
+    """Transition probabilities between a part's topics: float64 [TOPICS, TOPICS], rows sum to 1."""
+    probabilities = np.full((TOPICS, TOPICS), (1 - STRENGTH) / TOPICS)
+    probabilities[np.arange(TOPICS), (np.arange(TOPICS) + PARTS[part].shift) % TOPICS] += STRENGTH
+    return probabilities
 
 
-def uniform_law() -> Floats:
-    """What somebody believes who knows nothing: float64 [TOPICS, TOPICS]."""
+def uniform_transitions() -> Floats:
+    """Transition probabilities without any knowledge: float64 [TOPICS, TOPICS]."""
     return np.full((TOPICS, TOPICS), 1 / TOPICS)
 
 
-def known_ndcg(histories: list[Ints], believed: Floats, k: int = 10) -> Floats:
-    """Expected NDCG@k of the next item of target users, for somebody who ranks by a law they believe in.
+def known_ndcg(histories: list[Ints], assumed: Floats, k: int = 10) -> Floats:
+    """Expected NDCG@k of the next item of target users, for a ranking by assumed transition probabilities.
 
-    Exact, not simulated: for each topic, the probability under the target's law that the next item is of it, times
-    the mean gain of the ranks that its items tie for. Candidates are the items outside the history.
+    Exact, not simulated: the sum over topics of the probability, under the target's transitions, that the next item is
+    of the topic, times the mean gain of the tied ranks of its items. Candidates are the items outside the history.
 
     Args:
         histories: item numbers of each user so far, oldest first.
-        believed: float64 [TOPICS, TOPICS].
+        assumed: float64 [TOPICS, TOPICS].
         k: cutoff.
 
     Returns:
         float64 [n_users].
     """
     gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
-    truth = law("target")
+    truth = transition_matrix("target")
     expected = []
     for history in histories:
         last = topic_of(int(history[-1]))
         left = ITEMS_PER_TOPIC - np.bincount(np.asarray(history) // ITEMS_PER_TOPIC, minlength=TOPICS)
-        # A topic of which nothing is left is never drawn.
+        # A topic without remaining items is never drawn.
         probability = np.where(left > 0, truth[last], 0)
         probability = probability / probability.sum()
-        score = np.where(left > 0, believed[last] / np.maximum(left, 1), -1).round(12)
+        score = np.where(left > 0, assumed[last] / np.maximum(left, 1), -1).round(12)
         above = np.array([left[score > s].sum() for s in score])
         tied = np.array([left[score == s].sum() for s in score])
         gain = gains[np.minimum(above + tied, k)] - gains[np.minimum(above, k)]
@@ -196,9 +197,9 @@ def known_ndcg(histories: list[Ints], believed: Floats, k: int = 10) -> Floats:
     return np.array(expected)
 
 
-def _sequence(made: PlantedPart, rng: np.random.Generator) -> list[int]:
+def _sequence(parameters: PlantedPart, rng: np.random.Generator) -> list[int]:
     """One user's items, oldest first."""
-    length = made.shortest + int(rng.random() * (made.longest - made.shortest + 1))
+    length = parameters.shortest + int(rng.random() * (parameters.longest - parameters.shortest + 1))
     topic = int(rng.random() * TOPICS)
     sequence: list[int] = []
     while len(sequence) < length:
@@ -207,12 +208,12 @@ def _sequence(made: PlantedPart, rng: np.random.Generator) -> list[int]:
         if left:
             sequence.append(left[int(rng.random() * len(left))])
             last = topic
-        # Drawn again from the last topic if this one is used up.
-        topic = (last + made.shift) % TOPICS if rng.random() < STRENGTH else int(rng.random() * TOPICS)
+        # If the topic has no items left, the next topic is drawn again from the same last topic.
+        topic = (last + parameters.shift) % TOPICS if rng.random() < STRENGTH else int(rng.random() * TOPICS)
     return sequence
 
 
-def _text(made: PlantedPart, item: int) -> str:
-    kinds, things = (_OTHER_KINDS, _OTHER_THINGS) if made.other_topics else (_KINDS, _THINGS)
+def _text(parameters: PlantedPart, item: int) -> str:
+    kinds, things = (_OTHER_KINDS, _OTHER_THINGS) if parameters.other_topics else (_KINDS, _THINGS)
     kind, thing = divmod(topic_of(item), len(things))
-    return f"{kinds[kind]} {things[thing]} {made.first_number + item % ITEMS_PER_TOPIC}"
+    return f"{kinds[kind]} {things[thing]} {parameters.first_number + item % ITEMS_PER_TOPIC}"

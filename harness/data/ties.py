@@ -1,7 +1,7 @@
-"""The order of events of one user at one instant, and an audit of it.
+"""Order a user's events with equal timestamps (ties), and audit that order.
 
-Files of the field are often sorted by item within a day. An order that follows the file then makes consecutive ids a
-sequential pattern, and decides for many users which item is predicted.
+Published files are often sorted by item within a day. Keeping the order of such a file turns consecutive ids into a
+sequential pattern, and decides for many users which item is the test item.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,11 +13,11 @@ import numpy as np
 
 from harness.data.domain import Domain, Ints
 
-#: `hashed`: by a keyed hash of the event. `file`: as the file has them, for logs whose lines are in true order.
+#: `hashed`: by a keyed hash of the event. `file`: in the order of the file, for logs whose lines are in true order.
 TieRule = Literal["hashed", "file"]
 
-#: A share is far from what chance gives if it differs by more than this, and by more standard errors than these.
-_FAR, _STANDARD_ERRORS = 0.05, 4
+#: A share is far from chance if it differs by more than this, and by more than this many standard errors.
+_MIN_DIFFERENCE, _STANDARD_ERRORS = 0.05, 4
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class TieOrder:
 
     Attributes:
         rule: see `TieRule`.
-        seed: key of the hash; another seed is another order, as good as any.
+        seed: key of the hash; each seed gives another random order.
     """
 
     rule: TieRule = "hashed"
@@ -36,20 +36,20 @@ class TieOrder:
         return "file" if self.rule == "file" else f"hashed, seed {self.seed}"
 
 
-#: The order that holds unless another is named.
+#: The default order.
 HASHED = TieOrder()
 
 
 def tie_key(seed: int, user_id: str, item_id: str, occurrence: int) -> str:
-    """What a tied event is sorted by: the first 16 hex digits of SHA-256, the same on every machine.
+    """Sort key of a tied event: the first 16 hex digits of SHA-256, the same on every machine.
 
-    It depends on nothing but the event: not on its place in the file, nor on how its ids compare with others.
-    Lengths (in bytes) stand before the ids, so that no two events share a message.
+    It depends on the event alone: not on its row in the file, nor on how its ids compare with others. The ids' lengths
+    (in bytes) are hashed too, so that no two events share a message.
 
     Args:
-        seed: the key.
+        seed: key of the hash.
         user_id, item_id: original ids.
-        occurrence: how many-th time this user had this item, from 1.
+        occurrence: number of this event among the user's events with this item, from 1.
     """
     user, item = user_id.encode(), item_id.encode()
     message = b"%d:%d:%b:%d:%b:%d" % (seed, len(user), user, len(item), item, occurrence)
@@ -65,31 +65,33 @@ TIE_KEY_SQL = (
 
 @dataclass(frozen=True)
 class Rising:
-    """How often the later of two neighbouring events of a user has the greater value: half the time by chance.
+    """How often the later of two consecutive events of a user has the greater value: half the time by chance.
 
     Attributes:
-        share: of the pairs; None where there are none.
-        pairs: neighbours with different values.
+        share: of the pairs; None if there are no pairs.
+        pairs: number of consecutive events with different values.
     """
 
     share: float | None
     pairs: int
 
     @property
-    def far(self) -> bool:
-        """Whether chance would hardly give this. The standard error is that of independent pairs, which is more than
-        neighbours in a random order have."""
+    def is_significant(self) -> bool:
+        """Whether the share is far from chance.
+
+        The standard error is that of independent pairs, which is larger than that of a random order.
+        """
         return self.share is not None and _is_far(self.share, 0.5, (0.25 / self.pairs) ** 0.5)
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """What rises from an event of a user to the next.
+    """How often values increase from one event of a user to the next.
 
     Attributes:
-        ids: item ids by their text.
-        numbers: item ids as integers; None where not all are.
-        places: places in the file; None where they are not known.
+        ids: item ids, compared as text.
+        numbers: item ids, compared as integers; None unless all are integers.
+        places: rows in the file; None if unknown.
     """
 
     ids: Rising
@@ -97,12 +99,12 @@ class Neighbours:
     places: Rising | None = None
 
     def of(self, kind: str) -> Rising | None:
-        """Ids as `text` or as `numbers`, or `places`; None where it is not known."""
+        """The values by kind: ids as `text` or as `numbers`, or `places`; None if unknown."""
         return {"text": self.ids, "numbers": self.numbers, "places": self.places}[kind]
 
     @property
-    def telling(self) -> tuple[str, Rising]:
-        """Ids as text or as numbers, whichever is further from chance, and which it is."""
+    def furthest_from_chance(self) -> tuple[str, Rising]:
+        """Ids as `text` or as `numbers`, whichever is further from chance, with its kind."""
         if self.numbers is None or _distance(self.numbers) <= _distance(self.ids):
             return "text", self.ids
         return "numbers", self.numbers
@@ -110,7 +112,7 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Extremes:
-    """How often a user's last item has the largest, or the smallest, id of all the user's items."""
+    """Share of users whose last item has the largest, or the smallest, id of all their items."""
 
     largest: float
     smallest: float
@@ -118,22 +120,22 @@ class Extremes:
 
 @dataclass(frozen=True)
 class TieAudit:
-    """What is behind the order of a domain's events. Shares are of 1; None where there is nothing to take them of.
+    """An audit of the order of a domain's events. Shares are between 0 and 1; None of zero events or users.
 
     Attributes:
-        order: how ties are ordered; None where there are no timestamps.
-        events: how many.
-        tied: share of events that have the timestamp of another event of their user.
-        tied_with_previous: share of events, users' first aside, that have the timestamp of the one before.
-        users: those with at least three events, of whom leave-one-out holds events out.
-        validation_tied, test_tied: share of these users whose validation or test event is tied with another: the order
-            of ties decided that it is this one.
-        within: neighbours within ties, in the domain's order; None where there are no timestamps.
-        outside: neighbours that are not tied; all of them where there are no timestamps.
-        file_within: neighbours within ties, in the order of the file; None where it is not known.
-        last_ids, last_numbers: where there are no timestamps, whose id the users' last items have, by text and, if all
-            ids are integers, as such.
-        last_chance: what chance gives for either extreme: the mean of 1 / (a user's distinct items).
+        order: how ties are ordered; None without timestamps.
+        events: number of events.
+        tied: share of events with the timestamp of another event of their user.
+        tied_with_previous: share of events with the timestamp of the user's previous event, without first events.
+        users: number of users with at least three events, for whom leave-one-out holds events out.
+        validation_tied, test_tied: share of these users whose validation or test event is tied with another event, so
+            that the order of ties selects it.
+        within: consecutive events within ties, in the domain's order; None without timestamps.
+        outside: consecutive events that are not tied; all of them without timestamps.
+        file_within: consecutive events within ties, in the order of the file; None if unknown.
+        last_ids, last_numbers: without timestamps, how often the last item has an extreme id, compared as text and, if
+            all ids are integers, as integers.
+        last_chance: the share expected by chance for either extreme: the mean of 1 / (a user's distinct items).
     """
 
     order: str | None
@@ -152,30 +154,31 @@ class TieAudit:
 
     @property
     def id_kind(self) -> str:
-        """Whether ids are compared as `text` or as `numbers`: what is further from chance."""
-        return (self.file_within or self.within or self.outside).telling[0]
+        """Whether ids are compared as `text` or as `numbers`: whichever is further from chance."""
+        return (self.file_within or self.within or self.outside).furthest_from_chance[0]
 
     def warnings(self) -> list[str]:
-        """What a reader of a figure must know: one sentence each, none where all is as chance has it."""
-        return self._of_ties() if self.order is not None else self._of_sequences()
+        """One sentence for each way in which the order of events is far from chance."""
+        return self._tie_warnings() if self.order is not None else self._sequence_warnings()
 
-    def _of_ties(self) -> list[str]:
-        if self.within is not None and self.within.telling[1].far:
+    def _tie_warnings(self) -> list[str]:
+        if self.within is not None and self.within.furthest_from_chance[1].is_significant:
             return [
                 f"within ties, {_rise(self.within)}: the order of ties is the file's, and decides the test event of "
                 f"{_percent(self.test_tied)} of users. Say ties: hashed, unless the lines are in true order."
             ]
-        if self.within is not None and self.file_within is not None and self.file_within.telling[1].far:
-            here = self.within.of(self.id_kind)
+        file_within = self.file_within
+        if self.within is not None and file_within is not None and file_within.furthest_from_chance[1].is_significant:
+            rising = self.within.of(self.id_kind)
             return [
-                f"within ties of the file, {_rise(self.file_within)}: its lines are in no random order there. Here "
-                f"ties are {self.order}: {_percent(here.share if here else None)}."
+                f"within ties of the file, {_rise(file_within)}: its lines are in no random order there. Here "
+                f"ties are {self.order}: {_percent(rising.share if rising else None)}."
             ]
         return []
 
-    def _of_sequences(self) -> list[str]:
+    def _sequence_warnings(self) -> list[str]:
         lines = []
-        if self.outside.telling[1].far:
+        if self.outside.furthest_from_chance[1].is_significant:
             lines.append(f"there are no timestamps, and {_rise(self.outside)}.")
         chance = self.last_chance or 0.0
         for kind, last in (("text", self.last_ids), ("numbers", self.last_numbers)):
@@ -190,21 +193,21 @@ class TieAudit:
 
 
 def _rise(neighbours: Neighbours) -> str:
-    kind, rising = neighbours.telling
+    kind, rising = neighbours.furthest_from_chance
     return f"item ids rise in {_percent(rising.share)} of {rising.pairs:,} neighbours (as {kind}; 50 % by chance)"
 
 
 def tie_audit(domain: Domain, ties: TieOrder = HASHED) -> TieAudit:
-    """Audits a prepared domain. What its file looks like is known only while it is prepared.
+    """Audit a prepared domain. The order of its file is known only while it is being prepared.
 
     Args:
         domain: the domain.
-        ties: how its ties were ordered, where it has timestamps.
+        ties: how its ties were ordered, if it has timestamps.
     """
     events = domain.interactions
     ids = ItemOrder.of(domain.catalogue.item_ids)
-    counts = count(events.users, events.items, events.timestamps, ids, domain.timed)
-    return audit_of([counts], [counts] * (ties.rule == "file"), ids, domain.timed, ties)
+    counts = count_order(events.users, events.items, events.timestamps, ids, domain.timed)
+    return audit_of_counts([counts], [counts] * (ties.rule == "file"), ids, domain.timed, ties)
 
 
 @dataclass(frozen=True)
@@ -212,8 +215,8 @@ class ItemOrder:
     """How item ids compare.
 
     Attributes:
-        text: int64 [n_items], rank of each id among all by its UTF-8 bytes.
-        numbers: int64 [n_items], each id as an integer; None where not all are.
+        text: int64 [n_items], rank of each id by its UTF-8 bytes.
+        numbers: int64 [n_items], each id as an integer; None unless all are integers.
     """
 
     text: Ints
@@ -221,27 +224,29 @@ class ItemOrder:
 
     @classmethod
     def of(cls, item_ids: Sequence[str]) -> "ItemOrder":
-        """The order of some ids."""
+        """The order of the given ids."""
         text = np.empty(len(item_ids), dtype=np.int64)
         text[sorted(range(len(item_ids)), key=item_ids.__getitem__)] = np.arange(len(item_ids))
-        whole = all(item.isascii() and item.isdecimal() and len(item) <= 18 for item in item_ids)
-        return cls(text, np.array(list(map(int, item_ids)), dtype=np.int64) if whole else None)
+        integers = all(item.isascii() and item.isdecimal() and len(item) <= 18 for item in item_ids)
+        return cls(text, np.array(list(map(int, item_ids)), dtype=np.int64) if integers else None)
 
 
-#: Sums that an audit is made of, by name.
+#: The sums behind an audit, by name.
 Counts = dict[str, float]
 
 
-def count(users: Ints, items: Ints, times: Ints, ids: ItemOrder, timed: bool, places: Ints | None = None) -> Counts:
-    """Counts what an audit is made of; counts of some users and of others add up.
+def count_order(
+    users: Ints, items: Ints, times: Ints, ids: ItemOrder, timed: bool, places: Ints | None = None
+) -> Counts:
+    """Compute the sums behind an audit; those of disjoint sets of users add up.
 
     Args:
-        users: int64 [n], all events of some users, one user after the other.
+        users: int64 [n], all events of some users, grouped by user.
         items: int64 [n], dense item indices, oldest first within a user.
         times: int64 [n], timestamps.
         ids: how item ids compare.
         timed: whether timestamps are instants.
-        places: int64 [n], places in the file, if known.
+        places: int64 [n], rows in the file, if known.
     """
     same_user = users[1:] == users[:-1]
     tied = same_user & (times[1:] == times[:-1]) & timed
@@ -249,15 +254,15 @@ def count(users: Ints, items: Ints, times: Ints, ids: ItemOrder, timed: bool, pl
     starts = np.flatnonzero(np.append(True, ~same_user))
     lengths = np.diff(np.append(starts, len(users)))
     starts, lengths = starts[lengths >= 3], lengths[lengths >= 3]
-    test, decided = starts + lengths - 1, with_previous | with_next
+    test, in_tie = starts + lengths - 1, with_previous | with_next
     counts: Counts = {
         "events": len(users),
-        "tied": decided.sum(),
+        "tied": in_tie.sum(),
         "neighbours": same_user.sum(),
         "tied with previous": with_previous.sum(),
         "users": len(test),
-        "validation tied": decided[test - 1].sum(),
-        "test tied": decided[test].sum(),
+        "validation tied": in_tie[test - 1].sum(),
+        "test tied": in_tie[test].sum(),
     }
     values = {"ids": ids.text[items], "numbers": None if ids.numbers is None else ids.numbers[items], "places": places}
     known = {name: compared for name, compared in values.items() if compared is not None}
@@ -272,7 +277,7 @@ def count(users: Ints, items: Ints, times: Ints, ids: ItemOrder, timed: bool, pl
 
 
 def _extremes(known: dict[str, Ints], users: Ints, items: Ints, starts: Ints, lengths: Ints) -> Counts:
-    """For how many of some users the last item has the largest or smallest id, and for how many by chance."""
+    """Number of users whose last item has the largest or the smallest id, and the number expected by chance."""
     segments = np.append(0, np.cumsum(lengths)[:-1])
     rows = np.repeat(starts - segments, lengths) + np.arange(lengths.sum())
     counts: Counts = {}
@@ -285,19 +290,19 @@ def _extremes(known: dict[str, Ints], users: Ints, items: Ints, starts: Ints, le
     return counts | {"extreme by chance": (1 / distinct).sum()}
 
 
-def audit_of(
-    parts: Iterable[Counts], in_file: Iterable[Counts], ids: ItemOrder, timed: bool, ties: TieOrder
+def audit_of_counts(
+    counts: Iterable[Counts], file_counts: Iterable[Counts], ids: ItemOrder, timed: bool, ties: TieOrder
 ) -> TieAudit:
     """The audit of a domain from the counts of its users.
 
     Args:
-        parts: counts in the domain's order.
-        in_file: counts of tied events in the file's order; none where it is not known.
+        counts: of events in the domain's order.
+        file_counts: of tied events in the file's order; empty if it is unknown.
         ids: how item ids compare.
         timed: whether timestamps are instants.
         ties: how ties are ordered.
     """
-    total, file_total = _sum(parts), _sum(in_file)
+    total, file_total = _sum(counts), _sum(file_counts)
 
     def share(name: str, of: str) -> float | None:
         return total[name] / total[of] if total.get(of) else None
@@ -351,7 +356,7 @@ def _distance(rising: Rising) -> float:
 
 
 def _is_far(share: float, chance: float, standard_error: float) -> bool:
-    return abs(share - chance) > max(_FAR, _STANDARD_ERRORS * standard_error)
+    return abs(share - chance) > max(_MIN_DIFFERENCE, _STANDARD_ERRORS * standard_error)
 
 
 def _percent(share: float | None) -> str:

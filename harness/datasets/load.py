@@ -1,4 +1,4 @@
-"""Data sets by name: where they come from, how they are read, and what a user must know about their use."""
+"""Data sets by name: their sources, their downloads, and their terms of use."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.data.fetch import RemoteFile
 from harness.data.sources import Source, make_source
+from harness.data.transfer import RemoteFile
 from harness.errors import HarnessError
 from harness.storage.yaml_file import read_yaml
 
@@ -17,16 +17,16 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Dataset:
-    """One domain that anybody can get.
+    """A public data set of one domain.
 
     Attributes:
         name: its name in suites and commands.
-        title: what it is.
-        source: how it is read, from files below the data folder.
-        folder: below the data folder, where fetched files go.
-        files: what to download; empty where nobody offers the files for download in this form.
+        title: a description of one line.
+        source: reads it from files below the data folder.
+        folder: for fetched files, below the data folder.
+        files: to download; empty if no one publishes the files in this form.
         page: the publisher's page.
-        licence: what the publisher says about use.
+        licence: the publisher's terms of use.
     """
 
     name: str
@@ -69,7 +69,7 @@ def dataset_names() -> list[str]:
 
 
 def load_dataset(name: str) -> Dataset:
-    """A data set by name.
+    """Load a data set by name.
 
     Raises:
         HarnessError: no such data set.
@@ -81,13 +81,13 @@ def load_dataset(name: str) -> Dataset:
 
 @cache
 def _all() -> dict[str, Dataset]:
-    found: dict[str, Dataset] = {}
+    datasets: dict[str, Dataset] = {}
     for path in sorted(_FOLDER.glob("*.yaml")):
         publisher = _Publisher.model_validate(read_yaml(path))
         for entry in publisher.datasets:
-            if entry.name in found:
-                raise ValueError(f"{path}: {entry.name} is there twice")
-            found[entry.name] = Dataset(
+            if entry.name in datasets:
+                raise ValueError(f"{path}: {entry.name} is given twice")
+            datasets[entry.name] = Dataset(
                 name=entry.name,
                 title=entry.title,
                 source=make_source(entry.source),
@@ -96,4 +96,4 @@ def _all() -> dict[str, Dataset]:
                 page=publisher.page,
                 licence=publisher.licence,
             )
-    return found
+    return datasets

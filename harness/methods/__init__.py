@@ -1,1 +1,1 @@
-"""What the harness asks of a method, and how it finds methods."""
+"""The interface of methods, how they are found, and checks of them."""

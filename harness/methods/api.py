@@ -1,4 +1,24 @@
-"""What the harness asks of a method: an interface, and optional capabilities that it looks for."""
+"""The interface of a method, and capabilities that a method or its scorer may have.
+
+A method has `settings` and `fit(data, context)`, which gives a scorer with `score(histories, candidates)`. That is all
+it must have. The harness looks for these members too, each described by a protocol below:
+
+Of a method:
+
+- `learns_from`: the domains that it uses; see `LearnsFrom`.
+- `reference`: the method that it is compared with; see `HasReference`.
+- `artefacts`: what it trains, so that a plan can show it and workers can share it; see `TrainsArtefacts`.
+- `content`, `check_files`, `relative_to`: files besides the data; see `HasContent`, `ChecksFiles` and `ReadsPaths`.
+- `check_data`: data that it cannot learn from; see `ChecksData`.
+- `depends_on`: code that is found by a name in a string; see `DependsOn`.
+- `export`, `diagnose`: for `harness export` and `harness diagnose`; see `Exports` and `Diagnoses`.
+- `space`: settings that can be tuned, and `tuned`: how settings are replaced; see `harness.tuning.tunable`.
+
+Of a scorer:
+
+- `item_vectors` and `history_vectors`: for retrieval with an index; see `VectorScorer`.
+- `validity`: invalid answers of a text generator; see `ReportsValidity`.
+"""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -22,9 +42,9 @@ class Scorer(Protocol):
     """A fitted method."""
 
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
-        """Scores candidates for each user; higher is better, ties are allowed, NaN is an error.
+        """Score candidates for each user; higher is better, ties are allowed, NaN is an error.
 
-        -inf says that an item is not recommended at all: held out, it is a miss, not a tie with others of that kind.
+        An item with the score -inf is not recommended at all: if it is the held-out item, it is a miss.
 
         Args:
             histories: n_users users and their target-domain items so far.
@@ -38,7 +58,7 @@ class Scorer(Protocol):
 
 @runtime_checkable
 class VectorScorer(Scorer, Protocol):
-    """A scorer with vectors by which FAISS retrieves for it; its scores may be their dot products, or others."""
+    """A scorer with vectors for retrieval; its scores may be their dot products, or others."""
 
     def item_vectors(self) -> Floats32:
         """One vector for each item of the target catalogue: float32 [n_items, d]."""
@@ -51,79 +71,79 @@ class VectorScorer(Scorer, Protocol):
 
 @runtime_checkable
 class ReportsValidity(Protocol):
-    """A scorer whose answers may be invalid, as a text generator's."""
+    """A scorer whose answers may be invalid, such as a text generator."""
 
     def validity(self) -> Mapping[str, float]:
-        """Of the answers given since it was last asked: `answers`, how many, and the share with each fault."""
+        """Statistics of the answers since the last call: `answers`, their number, and the share with each fault."""
         ...
 
 
 @runtime_checkable
 class HasContent(Protocol):
-    """A method whose scores depend on files beside data, settings and code, such as pre-trained weights.
+    """A method whose scores depend on files besides the data, such as pre-trained weights.
 
-    A result is named by its data, settings, code and this. A method that reads a file and does not say so here keeps
-    its old results when the file changes.
+    The key of a result covers data, settings, code and these files. If a method reads a file that it does not name
+    here, its old results stay valid when the file changes.
     """
 
     def content(self) -> Mapping[str, str]:
-        """Digests of those files, by what they are: `{"backbone": harness.storage.files.file_digest(path)}`."""
+        """Digests of the files by role: `{"backbone": harness.storage.files.file_digest(path)}`."""
         ...
 
 
 @runtime_checkable
 class DependsOn(Protocol):
-    """A method that finds some of its code by a name in a string, where following imports does not show it."""
+    """A method that finds some of its code by a name in a string, which following imports does not show."""
 
     @property
     def depends_on(self) -> Sequence[str]:
-        """That code, as `module` or `module:name`."""
+        """The code, as `module` or `module:name`."""
         ...
 
 
 @runtime_checkable
 class LearnsFrom(Protocol):
-    """A method that says which domains it looks at; of one that does not, all of the scenario's are meant."""
+    """A method that uses some of the domains only; others use all of the scenario's."""
 
     def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
-        """The domains that it looks at, target first."""
+        """The domains that it uses, target first."""
         ...
 
 
 @runtime_checkable
 class HasReference(Protocol):
-    """A method that is compared with another: the same without source domains. Without this, it is with none."""
+    """A method that is compared with another one, such as the same method without source domains."""
 
     @property
     def reference(self) -> str | None:
-        """The name of that other method; None for no comparison."""
+        """The name of the other method; None for no comparison."""
         ...
 
 
 @runtime_checkable
 class ChecksFiles(Protocol):
-    """A method that needs files beside data, and can be planned without them."""
+    """A method that needs files besides the data, and can be planned without them."""
 
     def check_files(self) -> None:
-        """Finds out, before anything starts, whether all it needs is there.
+        """Check, before anything starts, that the files are complete.
 
         Raises:
-            HarnessError: a file is missing.
+            HarnessError: a file is missing or damaged.
         """
         ...
 
 
 @runtime_checkable
 class ChecksData(Protocol):
-    """A method that cannot learn from all data."""
+    """A method that cannot learn from every kind of data."""
 
     def check_data(self, data: TrainingData) -> None:
-        """Finds out, while a run is planned, whether the method can learn from these data.
+        """Check, while a run is planned, that the method can learn from these data.
 
-        A run that cannot be made is skipped, the board says why, and the others go on.
+        If it cannot, the run is skipped, the board gives the reason, and other runs go on.
 
         Raises:
-            HarnessError: it cannot.
+            HarnessError: it cannot learn from them.
         """
         ...
 
@@ -133,40 +153,40 @@ class ReadsPaths(Protocol):
     """A method whose settings hold paths."""
 
     def relative_to(self, folder: Path) -> "Method":
-        """The same method, whose relative paths start from a folder: that of the suite's file.
+        """The same method, with relative paths that start from a folder, which is that of the suite's file.
 
-        The settings stay as they are written: results hold them, and no path of anybody's machine.
+        The settings themselves do not change: results hold them, and must not hold paths of one machine.
         """
         ...
 
 
 @runtime_checkable
 class Exports(Protocol):
-    """A method whose fitted model others can load."""
+    """A method whose fitted model can be exported."""
 
     def export(self, data: TrainingData, context: "FitContext", folder: Path) -> None:
-        """Writes the fitted model into an empty folder."""
+        """Write the fitted model into an empty folder."""
         ...
 
 
 @runtime_checkable
 class Diagnoses(Protocol):
-    """A method that can show why it scores as it does, on train and validation alone."""
+    """A method with diagnostics from train and validation."""
 
     def diagnose(self, data: TrainingData, context: "FitContext", report: StepCallback) -> Sequence[DiagnosticTable]:
-        """What can be measured of why it works, or does not."""
+        """Diagnostics of why the method works, or does not."""
         ...
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """What a fit is given beside the data.
+    """Arguments of a fit besides the data.
 
     Attributes:
         budget: the same for every trainable method.
         seed: for all random draws of the method.
         device: `cpu` or `cuda`.
-        artefacts: where trained things come from.
+        artefacts: trains models, or finds them where they were trained before.
     """
 
     budget: Budget
@@ -184,22 +204,22 @@ class Method(Protocol):
         ...
 
     def fit(self, data: TrainingData, context: FitContext) -> Scorer:
-        """Learns from train and validation of every domain of the scenario; never sees a test event."""
+        """Learn from train and validation of the scenario's domains; test events are not in memory then."""
         ...
 
 
 @runtime_checkable
 class TrainsArtefacts(Protocol):
-    """A method that can say beforehand what it will ask of `context.artefacts`, for the plan."""
+    """A method that lists what `fit` will get from `context.artefacts`, for the plan."""
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> Sequence[Artefact]:
-        """All that is worth training beforehand of what `fit` will obtain with the same arguments."""
+        """Artefacts to train before `fit` is called with the same arguments."""
         ...
 
 
 @dataclass(frozen=True)
 class NoSettings:
-    """The settings of a method that has none."""
+    """The settings of a method without any."""
 
 
 def settings_of(method: Method) -> dict[str, Any]:
@@ -228,17 +248,17 @@ class DotProduct:
 
 
 def learns_from(method: Method, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
-    """The domains that a method looks at, target first; all, if it does not say."""
+    """The domains that a method uses, target first; all unless it has `learns_from`."""
     return tuple(method.learns_from(target, sources)) if isinstance(method, LearnsFrom) else (target, *sources)
 
 
 def reference_of(method: Method) -> str | None:
-    """The name of the method that a method is compared with; None if it names none."""
+    """The name of the method that a method is compared with, or None."""
     return method.reference if isinstance(method, HasReference) else None
 
 
 def content_of(method: Method) -> dict[str, str]:
-    """Digests of the files that decide a method's scores beside data, settings and code."""
+    """Digests of the files besides the data that a method's scores depend on."""
     return dict(method.content()) if isinstance(method, HasContent) else {}
 
 

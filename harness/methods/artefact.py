@@ -1,4 +1,4 @@
-"""What a method trains: named by all that decides it, made once, shared by every run that needs it."""
+"""Artefacts: what methods train. Each is named by its inputs, trained once, and shared by all runs that need it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from harness.training.checkpoint import Checkpoint
 from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
 from harness.training.record import TrainingRecord
 
-#: Told how far a training is: (steps done, steps at most).
+#: Progress callback: (steps done, maximum number of steps).
 StepCallback = Callable[[int, int], None]
 
 
@@ -19,12 +19,12 @@ def no_progress(done: int, total: int) -> None:
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """What a training will take, told before it starts; within a factor of two or so.
+    """What a training will take, to within a factor of two or so.
 
     Attributes:
-        tokens: that go through the model, forwards and backwards.
+        tokens: tokens in forward and backward passes.
         flops: floating-point operations.
-        memory_gb: of 10^9 bytes, at the peak.
+        memory_gb: peak memory, in units of 10^9 bytes.
     """
 
     tokens: float
@@ -34,13 +34,13 @@ class TrainingEstimate:
 
 @dataclass(frozen=True)
 class MakeContext:
-    """What making an artefact is given beside its folder.
+    """Arguments of making an artefact besides its folder.
 
     Attributes:
         device: `cpu` or `cuda`.
-        report: told how far it is.
-        checkpoint: from which a training that was killed may go on, and where it may leave what it needs to.
-        processes: the processes that make it; several only of what says `shared`.
+        report: progress callback.
+        checkpoint: where an interrupted training saves its state and resumes from.
+        processes: the processes that train; more than one only for an artefact that is `shared`.
     """
 
     device: str
@@ -51,19 +51,19 @@ class MakeContext:
 
 @dataclass(frozen=True)
 class Artefact:
-    """Something trained, named by what goes into it; made once, shared by all that need it.
+    """Something trained, such as the weights of a model.
 
     Attributes:
         kind: folder name in the store, such as `lora`.
-        label: what it is, for people: `LoRA on comedy + drama, seed 0`.
-        inputs: all that decides the content: data fingerprints, settings, budget, seed (JSON values).
-        make: writes the files into an empty folder and says what it did. Its code, and all first-party code that it
-            depends on, is part of the artefact's key; see `harness.storage.code_identity`.
-        estimate: says what `make` will take, without making anything; None where nobody can tell.
-        shared: whether several processes can make it together.
-        depends_on: more code that decides the content, as `module` or `module:name`: what `make` finds by a name in a
-            string, so that following imports does not show it.
-        made_from: other artefacts that it is made from: their keys are part of its key.
+        label: description for people: `LoRA on comedy + drama, seed 0`.
+        inputs: everything that decides the content: data fingerprints, settings, budget, seed (JSON values).
+        make: trains, writes the files into an empty folder and returns a record. Its code, and all first-party code
+            that it depends on, is part of the artefact's key; see `harness.storage.code_identity`.
+        estimate: estimates what `make` will take, without training; None if it is unknown.
+        shared: whether several processes can train it together.
+        depends_on: more code that decides the content, as `module` or `module:name`: code that `make` finds by a name
+            in a string, which following imports does not show.
+        made_from: other artefacts that it is made from; their keys are part of its key.
     """
 
     kind: str
@@ -77,8 +77,8 @@ class Artefact:
 
 
 class Artefacts(Protocol):
-    """Where a method gets what was trained."""
+    """Trains artefacts, or finds them where they were trained before."""
 
     def get_or_train(self, artefact: Artefact) -> Path:
-        """The folder with the artefact's files; trains it first if it was never trained."""
+        """The folder with the artefact's files. Trains it first if it was never trained."""
         ...

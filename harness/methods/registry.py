@@ -1,12 +1,26 @@
-"""Finds methods by entry point: the harness's own as it would a stranger's."""
+"""Finds methods by name: installed ones by entry point, and those in a user's file.
 
+A name is one of three:
+
+- `markov`: an entry point of the group `cdsr_harness.methods`, a class or function that is called without arguments;
+- `recbole.NARM`: an entry point of the group `cdsr_harness.method_families`, called with what follows the first dot;
+- `./my_method.py:Markov`: a class or function in a file; see `harness.methods.method_file`.
+
+The harness's own methods are found in the same way as those of other packages. Variants, which a suite defines, are
+made from these; see `harness.run.methods`.
+"""
+
+import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.api import Method
+from harness.methods.method_file import MethodFile, is_file_reference
 
 ENTRY_POINTS = "cdsr_harness.methods"
 #: Entry points that make a method from the part of its name after the first dot: `recbole.NARM`.
@@ -31,44 +45,60 @@ def family_names() -> list[str]:
     return sorted(_only("Family of methods", name, offered).name for name, offered in _entries(FAMILIES).items())
 
 
+def is_installed(name: str) -> bool:
+    """Whether a name is that of an installed method, or of a member of an installed family."""
+    family, _, member = name.partition(".")
+    return name in _entries(ENTRY_POINTS) or bool(member and family in _entries(FAMILIES))
+
+
+def check_known(name: str, others: Sequence[str] = ()) -> None:
+    """Check that a method of that name is installed.
+
+    Args:
+        name: the name.
+        others: more names to suggest where it is none.
+
+    Raises:
+        HarnessError: there is none; near names are suggested.
+    """
+    if not is_installed(name):
+        known = [*_entries(ENTRY_POINTS), *(f"{family}.<name>" for family in _entries(FAMILIES)), *others]
+        raise HarnessError.unknown("method", name, known)
+
+
 def make_method(name: str) -> Method:
     """A method with its default settings.
 
+    Args:
+        name: of an installed method, or `path.py:name` with a path relative to the working directory.
+
     Raises:
-        HarnessError: no such method, or one that two distributions offer; or its code raises something.
+        HarnessError: no such method, or one that two distributions offer; its code raises something; or what it makes
+            is no method.
         UnavailableError: its package cannot be imported.
     """
-    make, entry = factory_of(name), _entry(name)
-    with _told_as_made(name, entry):
-        return make() if entry.group == ENTRY_POINTS else make(name.partition(".")[2])
+    factory = factory_of(name)
+    family = not is_file_reference(name) and _entry(name).group == FAMILIES
+    with _errors_named(name):
+        method = factory(name.partition(".")[2]) if family else factory()
+    missing = _missing_members(method)
+    if missing:
+        raise HarnessError(f"{_described(name)} is no method: {missing}.", "See harness.methods.api.Method.")
+    return method
 
 
 def factory_of(name: str) -> Callable[..., Method]:
-    """What makes a method of that name; a family's is given the part of the name after the first dot.
+    """What makes a method of that name; a family's is called with the part of the name after the first dot.
 
     Raises:
         HarnessError, UnavailableError: as `make_method`.
     """
+    if is_file_reference(name):
+        return MethodFile.parse(name, Path()).load()
     entry = _entry(name)
-    with _told_as_made(name, entry):
+    with _errors_named(name):
         factory: Callable[..., Method] = entry.load()
         return factory
-
-
-@contextmanager
-def _told_as_made(name: str, entry: EntryPoint) -> Iterator[None]:
-    try:
-        yield
-    except HarnessError:
-        raise
-    except ImportError as error:
-        raise UnavailableError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
-    except Exception as error:
-        whose = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-        raise HarnessError(
-            f"Method {name!r}{whose} (entry point {entry.value}) cannot be made: {type(error).__name__}: {error}.",
-            "Report it to its authors, or run without it.",
-        ) from error
 
 
 def not_installed() -> dict[str, str]:
@@ -76,7 +106,7 @@ def not_installed() -> dict[str, str]:
 
     Looks for modules without importing them; packages around a module are imported, and say what they lack.
     """
-    offered = {**{f"{name}.<name>": found for name, found in _entries(FAMILIES).items()}, **_entries(ENTRY_POINTS)}
+    offered = {**{f"{name}.<name>": entry for name, entry in _entries(FAMILIES).items()}, **_entries(ENTRY_POINTS)}
     lacking = {}
     for name, entries in offered.items():
         try:
@@ -88,29 +118,69 @@ def not_installed() -> dict[str, str]:
 
 
 def packages_of(name: str) -> tuple[str, ...]:
-    """Top-level packages of the methods that come in one distribution with this one."""
+    """Top-level packages of the methods that come in one distribution with this one; of a file, its own."""
+    if is_file_reference(name):
+        return (MethodFile.parse(name, Path()).module.partition(".")[0],)
     entry = _entry(name)
     home = _distribution(entry)
     siblings = [e for entries in _entries(entry.group).values() for e in entries if home and _distribution(e) == home]
     return tuple(sorted({e.module.partition(".")[0] for e in siblings or [entry]}))
 
 
+def _missing_members(method: Any) -> str | None:
+    """What an object lacks to be a method; None if it is one."""
+    if isinstance(method, type):
+        return "it is a class, not an object of it"
+    settings = getattr(method, "settings", None)
+    if not hasattr(method, "settings"):
+        return "it has no member 'settings'"
+    if not dataclasses.is_dataclass(settings) or isinstance(settings, type):
+        return f"its settings are {type(settings).__name__}, not an object of a frozen dataclass"
+    if not callable(getattr(method, "fit", None)):
+        return "it has no method 'fit'"
+    return None
+
+
+@contextmanager
+def _errors_named(name: str) -> Iterator[None]:
+    """Raise what a method's own code raises as a `HarnessError` that names the method."""
+    try:
+        yield
+    except HarnessError:
+        raise
+    except ImportError as error:
+        raise UnavailableError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
+    except Exception as error:
+        hint = "Fix the file." if is_file_reference(name) else "Report it to its authors, or run without it."
+        raise HarnessError(f"{_described(name)} cannot be made: {type(error).__name__}: {error}.", hint) from error
+
+
+def _described(name: str) -> str:
+    """A method with where it comes from: `Method 'gru' of shop-methods 1.2 (entry point shop.models:gru)`."""
+    if is_file_reference(name):
+        file = MethodFile.parse(name, Path())
+        return f"{file.attribute} in {file.path.name}"
+    entry = _entry(name)
+    distribution = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    value = getattr(entry, "value", entry.module)
+    return f"Method {name!r}{distribution} (entry point {value})"
+
+
 def _entries(group: str) -> dict[str, list[EntryPoint]]:
-    """What is offered under each name, by one distribution or several."""
-    found: dict[str, list[EntryPoint]] = {}
+    """The entry points of a group by name; more than one where several distributions offer it."""
+    entries: dict[str, list[EntryPoint]] = {}
     for entry in entry_points(group=group):
-        found.setdefault(entry.name, []).append(entry)
-    return found
+        entries.setdefault(entry.name, []).append(entry)
+    return entries
 
 
 def _entry(name: str) -> EntryPoint:
     entries, families = _entries(ENTRY_POINTS), _entries(FAMILIES)
-    family, _, member = name.partition(".")
     if name in entries:
         return _only("Method", name, entries[name])
-    if member and family in families:
-        return _only("Family of methods", family, families[family])
-    raise HarnessError.unknown("method", name, [*entries, *(f"{name}.<name>" for name in families)])
+    check_known(name)
+    family = name.partition(".")[0]
+    return _only("Family of methods", family, families[family])
 
 
 def _only(kind: str, name: str, offered: Sequence[EntryPoint]) -> EntryPoint:

@@ -1,4 +1,4 @@
-"""Top-k recommendation lists, and how they are taken from scores."""
+"""Top-k recommendation lists and their computation from scores."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -75,9 +75,9 @@ def top_items(scores: NDArray[Any], n: int, excluded: Sequences | None = None) -
         # Negating unsigned or boolean scores would change their order; ranks of the distinct values do not.
         order = np.lexsort((items, -np.unique(values, return_inverse=True)[1], users))
         users, items = users[order], items[order]
-        place = np.arange(len(users)) - np.searchsorted(users, users)
-        first = place < n
-        lists[start + users[first], place[first]] = items[first]
+        position = np.arange(len(users)) - np.searchsorted(users, users)
+        first = position < n
+        lists[start + users[first], position[first]] = items[first]
     return lists
 
 

@@ -96,6 +96,21 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """A method that a suite names itself.
+
+    Attributes:
+        method: what it is made from: the name of an installed method, or a name in a file, `/path/my_method.py:Markov`.
+        settings: those in which it differs from that method as the suite has it; a dot leads inside.
+        file_digest: SHA-256 (hex) of the file when the suite was loaded; None for an installed method.
+    """
+
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    file_digest: str | None = None
+
+
+@dataclass(frozen=True)
 class Suite:
     """A named, versioned benchmark.
 
@@ -109,6 +124,7 @@ class Suite:
         candidate_seed: seed of the sampled ones.
         least_recall: an approximate index that finds less of what an exact one finds is refused.
         settings: by method, settings in which the suite departs from the method's own; a dot leads inside.
+        variants: methods that the suite names itself, by name: variants of others, and those from files.
         tuned: the folder of settings found for it, which stands beside its file.
         file: where it was read; the paths in it start from this file's folder.
         methods: those that a run of the suite includes unless others are named.
@@ -128,6 +144,7 @@ class Suite:
     budget: Budget
     least_recall: float = 0.99
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    variants: Mapping[str, Variant] = field(default_factory=dict)
     tuned: Path = Path("no settings were tuned")
     file: Path = Path("no file")
 
@@ -135,6 +152,10 @@ class Suite:
     def id(self) -> str:
         """Name and version, such as `cdsr/v1`."""
         return f"{self.name}/v{self.version}"
+
+    def base_method(self, name: str) -> str:
+        """What a method of the suite is made from: an installed method's name, or a file and a name in it."""
+        return self.variants[name].method if name in self.variants else name
 
     def spec(self, domain: str) -> DomainSpec:
         """The domain of that name."""

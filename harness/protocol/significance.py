@@ -51,8 +51,8 @@ def paired_randomisation_p(a: Floats, b: Floats, resamples: int = 9999, seed: in
 
     Under the null hypothesis a user's two values could be swapped, so signs of the differences are drawn at
     random (Smucker, Allan and Carterette, "A comparison of statistical significance tests for information
-    retrieval evaluation", CIKM 2007). If there are no more sign patterns than resamples, all patterns are counted and the
-    p-value is exact.
+    retrieval evaluation", CIKM 2007). If there are no more sign patterns than resamples, all
+    patterns are counted and the p-value is exact.
 
     Args:
         a: float64 [n_users], first method, mean over seeds.

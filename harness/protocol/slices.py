@@ -15,6 +15,8 @@ from harness.errors import HarnessError
 from harness.extensions import SLICES as GROUP
 from harness.extensions import extensions, load_extension
 from harness.protocol.split import DomainTraining, HeldOut
+from harness.storage.code_identity import code_digest
+from harness.storage.files import digest
 
 #: Which test users a slice holds: bool [n_users].
 Slice = Callable[[HeldOut, DomainTraining], NDArray[np.bool_]]
@@ -31,7 +33,7 @@ def all_users(test: HeldOut, training: DomainTraining) -> NDArray[np.bool_]:  # 
 def cold_users(test: HeldOut, training: DomainTraining) -> NDArray[np.bool_]:  # noqa: ARG001
     """Users with the shortest histories: the cut of history length that makes them as near to a third as possible.
 
-    Users of one length are treated alike, so the share may be smaller or larger; it is all users if all have one length.
+    Users of one length are treated alike, so the share may be smaller or larger, up to all users.
     """
     lengths = test.histories.sequences.lengths
     cold: NDArray[np.bool_] = lengths <= _cold_cut(lengths)
@@ -40,7 +42,8 @@ def cold_users(test: HeldOut, training: DomainTraining) -> NDArray[np.bool_]:  #
 
 def cold_items(test: HeldOut, training: DomainTraining) -> NDArray[np.bool_]:
     """Users whose held-out item has no training interaction; it may have validation events."""
-    return _training_counts(training)[test.targets] == 0
+    cold: NDArray[np.bool_] = _training_counts(training)[test.targets] == 0
+    return cold
 
 
 def head_items(test: HeldOut, training: DomainTraining) -> NDArray[np.bool_]:
@@ -83,6 +86,11 @@ def slices_of(test: HeldOut, training: DomainTraining) -> dict[str, NDArray[np.b
             )
         members[name] = users
     return members
+
+
+def installed_slices_code() -> str:
+    """SHA-256 (hex) of the code of other packages' slices: a run that was made without one is made again."""
+    return digest([[name, code_digest(load_extension(entry))] for name, entry in extensions(GROUP).items()])
 
 
 def _training_counts(training: DomainTraining) -> Ints:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.domain import Domain
-from harness.data.statistics import Description, Shared, lengths, popularity
+from harness.data.statistics import DomainOverlap, DomainStatistics, lengths, popularity
 from harness.data.times import as_day
 from harness.errors import HarnessError
 from harness.report.markdown import table
@@ -16,7 +16,7 @@ from harness.storage.files import write_atomically
 PLOT_FORMATS = (".png", ".svg", ".pdf")
 
 
-def description_table(descriptions: Sequence[Description]) -> str:
+def description_table(descriptions: Sequence[DomainStatistics]) -> str:
     """The dataset statistics that papers print, one row per domain."""
     rows = [
         [
@@ -39,7 +39,7 @@ def description_table(descriptions: Sequence[Description]) -> str:
     return table(headings, rows)
 
 
-def shared_table(pairs: Sequence[Shared]) -> str:
+def shared_table(pairs: Sequence[DomainOverlap]) -> str:
     """Overlap of domains, one row per pair; a dash where ids cannot be compared."""
     rows = [[f"{p.left}, {p.right}", _count(p.users), _count(p.items), _count(p.texts)] for p in pairs]
     return table(["domains", "shared users", "shared items", "shared texts"], rows)

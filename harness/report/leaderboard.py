@@ -8,6 +8,7 @@ from harness.report.markdown import bold, escaped, table
 from harness.report.merging import merging
 from harness.report.provenance import provenance
 from harness.report.published import beside_published
+from harness.report.recommended import recommended
 from harness.report.remarks import remarks
 from harness.report.rows import Row, ordered_rows, shown_name
 from harness.report.scenarios import cells_as_full, columns_as_full, scenario_sections
@@ -27,6 +28,7 @@ def leaderboard(board: Board) -> str:
         scenario_sections(board, rows, as_full),
         failed_scenarios(board),
         transfer(board),
+        recommended(board, rows),
         beside_published(board),
         training(board),
         merging(board),

@@ -1,4 +1,4 @@
-"""A board's section for each scenario: its data, its table, and what its methods recommend."""
+"""A board's section for each scenario: its data and its table."""
 
 import numpy as np
 
@@ -41,7 +41,6 @@ def scenario_sections(board: Board, rows: dict[str, list[Row]], as_full: frozens
             "",
             _table(board, scenario, scenario_rows, as_full),
             *failure_lines(board, scenario),
-            *_recommended(scenario_rows),
         ]
     return lines
 
@@ -120,19 +119,3 @@ def _table(board: Board, scenario: str, rows: list[Row], as_full: frozenset[Cell
     for method, status in failed_methods(board, scenario).items():
         body.append([escaped(method), status, *["–"] * (len(headings) - 2)])
     return table(headings, body)
-
-
-def _recommended(rows: list[Row]) -> list[str]:
-    """A table of the metrics of recommendation lists; nothing where no run kept its lists."""
-    columns = [column for column in board_columns() if is_list_metric(column.metric)]
-    if all(row.entry.recommendations is None for row in rows):
-        return []
-    body = [[shown_name(row.entry), *(cell(row.entry, column) for column in columns)] for row in rows]
-    return [
-        "",
-        "What is recommended, by each user's top ten. Coverage: share of the catalogue. Gini: 0 if all items are "
-        "recommended equally often, 1 if one is. Novelty: mean self-information of the items, in bits. Popularity: their "
-        "mean training interactions.",
-        "",
-        table(["method", *(column.heading for column in columns)], body),
-    ]

@@ -1,44 +1,93 @@
-"""The methods of a suite's runs: with tuned settings where those were found."""
+"""The methods of a suite's runs: installed ones, those from files and variants, with the suite's and tuned settings."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from pathlib import Path
 
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.api import ChecksData, ChecksFiles, DependsOn, Method, ReadsPaths, content_of
-from harness.methods.plugins import told_as_plugins
-from harness.methods.registry import factory_of, make_method
-from harness.protocol.scenario import Scenario, Suite
+from harness.methods.method_file import MethodFile, is_file_reference
+from harness.methods.plugins import plugin_errors
+from harness.methods.registry import check_known, factory_of, make_method
+from harness.protocol.scenario import Scenario, Suite, Variant
 from harness.protocol.split import TrainingData
 from harness.run.provenance import EVALUATION_CODE
 from harness.storage.code_identity import code_digest
+from harness.storage.files import file_digest
+from harness.suites.methods import check_free_name, make_variant, name_of
 from harness.tuning.record import Tuning, read_tuning, tuning_path
+from harness.tuning.space import Space
 from harness.tuning.tunable import Tunable, configured
+
+
+def select_methods(suite: Suite, names: Sequence[str] | None) -> tuple[Suite, tuple[str, ...]]:
+    """Choose methods by name, or from files, which are added to the suite.
+
+    Args:
+        suite: the suite.
+        names: installed methods, the suite's own variants, and files, such as `./my_method.py:Markov`, whose relative
+            paths start from the working directory; None or empty for the suite's methods.
+
+    Returns:
+        The suite, with the methods from files among its variants; and the methods' names, each once.
+
+    Raises:
+        HarnessError: no such method or file, or a file's method has the name of another.
+    """
+    variants = dict(suite.variants)
+    selected = []
+    for name in names or suite.methods:
+        if is_file_reference(name):
+            file = MethodFile.parse(name, Path.cwd())
+            known = variants.get(file.name, Variant(file.reference))
+            if known.method != file.reference:
+                raise HarnessError(
+                    f"{name}: {file.name} is a method of {suite.id} already, from {known.method}.",
+                    "Rename the file or the class.",
+                )
+            check_free_name(file.name)
+            variants[file.name] = make_variant(file.reference, known.settings)
+            name = file.name
+        elif name not in variants:
+            check_known(name, list(variants))
+        selected.append(name)
+    return replace(suite, variants=variants), tuple(dict.fromkeys(selected))
 
 
 def suite_method(suite: Suite, name: str) -> Method:
     """A method with the settings that the suite gives it, before any tuning.
 
+    A variant has those that the suite gives the method it is made from, and then its own.
+
     Raises:
         HarnessError: no such method, or the suite gives it settings that it does not take.
         UnavailableError: this machine lacks what the method needs.
     """
-    method = make_method(name)
+    base, variant = suite.base_method(name), suite.variants.get(name)
+    # The keys of planned runs cover the code as it was: results of changed code must not be stored under them.
+    if variant and variant.file_digest and file_digest(MethodFile.parse(base, Path()).path) != variant.file_digest:
+        raise HarnessError(f"{base} has changed since the suite was loaded.", "Run the command again.")
+    method = make_method(base)
     if isinstance(method, ReadsPaths):
         method = method.relative_to(suite.file.parent)
-    own = suite.settings.get(name)
-    return configured(method, own, f"{suite.file}: settings.{name}") if own else method
+    settings = suite.settings.get(name_of(base))
+    if settings:
+        method = configured(method, settings, f"{suite.file}: settings.{name_of(base)}")
+    if variant and variant.settings:
+        method = configured(method, variant.settings, f"{suite.file}: methods: {name}")
+    return method
 
 
 def unavailable(suite: Suite, name: str) -> str | None:
-    """What this machine lacks for a method, such as a package or a backbone; None where all is there.
+    """What this machine lacks for a method, such as a package or a backbone; None where nothing is missing.
 
     Raises:
         HarnessError: no such method, or the suite gives it settings that it does not take.
     """
     try:
         method = suite_method(suite, name)
-        with _named(suite, name):
+        with _errors_named(suite, name):
             content_of(method)
     except UnavailableError as error:
         return str(error)
@@ -46,11 +95,13 @@ def unavailable(suite: Suite, name: str) -> str | None:
 
 
 def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tuning | None]:
-    """A method as a scenario runs it, and the tuning it owes its settings to.
+    """A method as a scenario runs it, and the tuning that its settings come from.
+
+    A variant has a tuning of its own or none: settings that were tuned for another method are not its.
 
     Raises:
-        HarnessError: no such method; or settings that were found with another budget than the suite's, or that it does
-            not take.
+        HarnessError: no such method; or tuned settings that were found with another budget than the suite's, or that it
+            does not take.
         UnavailableError: this machine lacks what the method needs.
     """
     method = suite_method(suite, name)
@@ -68,20 +119,30 @@ def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tun
         raise HarnessError(f"{error.what} {error.hint}", tune_again(suite, name)) from error
 
 
+def space_of(suite: Suite, name: str, method: Tunable) -> Space:
+    """What may be tuned of a method of a suite: its search space, less the settings that a variant fixes."""
+    fixed = suite.variants[name].settings if name in suite.variants else {}
+
+    def free(setting: str) -> bool:
+        return not any(f"{setting}.".startswith(f"{f}.") or f"{f}.".startswith(f"{setting}.") for f in fixed)
+
+    return Space({setting: choice for setting, choice in method.space.root.items() if free(setting)})
+
+
 def check_files(suite: Suite, name: str, method: Method) -> None:
-    """Finds out, before anything starts, whether the files that a method needs are there and whole.
+    """Check, before anything starts, that the files that a method needs are complete.
 
     Raises:
         HarnessError: they are not; the message names the suite's file and the method.
     """
-    with told_as_plugins(name), _named(suite, name):
+    with plugin_errors(name), _errors_named(suite, name):
         if isinstance(method, ChecksFiles):
             method.check_files()
 
 
 @contextmanager
-def _named(suite: Suite, name: str) -> Iterator[None]:
-    """Puts the suite's file and the method before messages of wrong files."""
+def _errors_named(suite: Suite, name: str) -> Iterator[None]:
+    """Put the suite's file and the method before messages about a method's files."""
     try:
         yield
     except UnavailableError:
@@ -92,8 +153,8 @@ def _named(suite: Suite, name: str) -> Iterator[None]:
 
 
 def check_data(name: str, method: Method, data: TrainingData) -> str | None:
-    """Why a method cannot learn from some data; None where nothing speaks against it."""
-    with told_as_plugins(name):
+    """Why a method cannot learn from some data; None where it can."""
+    with plugin_errors(name):
         try:
             if isinstance(method, ChecksData):
                 method.check_data(data)
@@ -102,14 +163,14 @@ def check_data(name: str, method: Method, data: TrainingData) -> str | None:
     return None
 
 
-def code_of(name: str, method: Method) -> str:
+def code_of(suite: Suite, name: str, method: Method) -> str:
     """SHA-256 (hex) of the code that decides a method's results: its own, and the harness's that splits and ranks."""
     declared = method.depends_on if isinstance(method, DependsOn) else ()
-    return code_digest(factory_of(name), method, *declared, *EVALUATION_CODE)
+    return code_digest(factory_of(suite.base_method(name)), method, *declared, *EVALUATION_CODE)
 
 
 def check_tuned_on(suite: Suite, name: str, tuning: Tuning | None, data: TrainingData) -> None:
-    """Refuses settings that were chosen on other data.
+    """Refuse settings that were tuned on other data.
 
     Raises:
         HarnessError: the data are not those of the tuning.
@@ -123,5 +184,5 @@ def check_tuned_on(suite: Suite, name: str, tuning: Tuning | None, data: Trainin
 
 
 def tune_again(suite: Suite, name: str) -> str:
-    """The mend of settings that do not fit."""
+    """The hint about tuned settings that do not fit."""
     return f"Delete the file, or run: harness tune --suite {suite.id} --method {name} --again."

@@ -10,9 +10,9 @@ from harness.errors import HarnessError
 from harness.evaluation.candidate_sets import candidate_sets_code
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
 from harness.methods.artefact import TrainingEstimate
-from harness.methods.plugins import told_as_plugins
+from harness.methods.plugins import plugin_errors
 from harness.protocol.scenario import Scenario, Suite
-from harness.protocol.slices import slices_of
+from harness.protocol.slices import installed_slices_code, slices_of
 from harness.protocol.split import TrainingData
 from harness.results.check import difference
 from harness.results.failure import is_failure
@@ -195,7 +195,7 @@ def _trainings(
         method, _ = configured[run.scenario, run.method]
         if not isinstance(method, TrainsArtefacts):
             continue
-        with told_as_plugins(run.method):
+        with plugin_errors(run.method):
             artefacts = method.artefacts(data[run.scenario], workspace.suite.budget, run.seed)
         for artefact in artefacts:
             key = artefact_key(artefact)
@@ -284,8 +284,9 @@ def _run_key(
             "reference": reference_of(method),
             "tuning": None if tuning is None else tuning.model_dump(mode="json"),
             "seed": seed,
-            "code": code_of(name, method),
+            "code": code_of(suite, name, method),
             "candidate_sets": candidate_sets_code(suite.candidates),
+            "slices": installed_slices_code(),
             "packages": package_versions(),
         }
     )

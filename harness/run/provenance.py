@@ -26,10 +26,10 @@ _PACKAGES = (
 )
 
 #: What a training is given. The rest of the harness that it depends on is found by following its imports.
-TRAINING_CODE = ("harness.methods.api:MakeContext", "harness.protocol.split:TrainingData")
+TRAINING_CODE = ("harness.methods.artefact:MakeContext", "harness.protocol.split:TrainingData")
 
 #: What decides a result beside the method and the candidate sets: what it is given, the split and the slices. The parts
-#: that read data are not among them, as fingerprints stand for the data; nor are metrics, which are computed from ranks.
+#: that read data are not among them, as fingerprints stand for the data; nor are metrics: ranks give them.
 EVALUATION_CODE = (
     *TRAINING_CODE,
     "harness.methods.api:FitContext",
@@ -44,6 +44,7 @@ EVALUATION_CODE = (
 HARNESS_CODE = (
     "harness.data",
     "harness.evaluation",
+    "harness.extensions",
     "harness.methods",
     "harness.protocol",
     "harness.results",

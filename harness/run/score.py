@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from harness.evaluation.candidate_sets import NotApplicable, RankContext, Rankin
 from harness.methods.api import (
     DotProduct,
     FitContext,
+    Method,
     ReportsValidity,
     Scorer,
     content_of,
@@ -29,7 +30,6 @@ from harness.protocol.candidates import candidate_count
 from harness.protocol.leakage import audit
 from harness.protocol.metrics import per_user
 from harness.protocol.overlap import user_ids_in_files
-from harness.protocol.ranks import Ranks
 from harness.protocol.recommendations import LIST_LENGTH
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.slices import slices_of
@@ -38,6 +38,7 @@ from harness.results.files import ITEMS, LISTS, RANKS, USERS
 from harness.results.lists_table import lists_to_parquet
 from harness.results.ranks_table import RankTable
 from harness.results.record import (
+    ArtefactRecord,
     CandidatesRecord,
     Code,
     Cost,
@@ -57,6 +58,7 @@ from harness.run.splits import check_pinned, open_test, open_training
 from harness.run.workspace import Workspace
 from harness.storage.code_identity import source_digest
 from harness.storage.files import file_digest
+from harness.tuning.record import Tuning
 
 
 def score(
@@ -92,66 +94,84 @@ def score(
         test = open_test(workspace, run.scenario)
         rankings = rank_test(workspace, run.scenario, training.target_domain, test, scorer, report, keep_lists)
         scored = time.perf_counter()
+    cost = Cost(
+        fit_s=round(fitted - started, 3),
+        score_s=round(scored - fitted, 3),
+        peak_memory_mb=peak.megabytes(),
+        peak_gpu_memory_mb=peak.gpu_megabytes(),
+        artefacts=tuple(artefacts.costs),
+    )
+    outcome = _Outcome(training, test, method, tuning, rankings, tuple(artefacts.records), cost)
+    with store.write("run", run.key, {"label": f"{run.method} on {run.scenario.name}, seed {run.seed}"}) as folder:
+        _write_result(folder, workspace, run, outcome)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """All that a result is made from.
+
+    Attributes:
+        training: the scenario's training data.
+        test: its test events.
+        method: with the settings that it ran with.
+        tuning: the trials that chose them.
+        rankings: by candidate set.
+        records: of the artefacts that the run used.
+        cost: of the run.
+    """
+
+    training: TrainingData
+    test: HeldOut
+    method: Method
+    tuning: Tuning | None
+    rankings: dict[str, Ranking | NotApplicable]
+    records: tuple[ArtefactRecord, ...]
+    cost: Cost
+
+
+def _write_result(folder: Path, workspace: Workspace, run: Run, outcome: _Outcome) -> None:
+    """Writes the result with its ranks, users and lists into a folder."""
+    suite, training, test, rankings = workspace.suite, outcome.training, outcome.test, outcome.rankings
     target = training.target_domain
     ranks = {name: ranking.ranks for name, ranking in rankings.items() if isinstance(ranking, Ranking)}
     table, users = RankTable(ranks, slices_of(test, target)), tested_users(suite, training, test)
-    with store.write("run", run.key, {"label": f"{run.method} on {run.scenario.name}, seed {run.seed}"}) as folder:
-        (folder / RANKS).write_bytes(table.to_parquet())
-        (folder / USERS).write_bytes(users.to_parquet())
-        items = _write_lists(folder, rankings["full"], target)
-        commit, clean = git_state()
-        result = RunResult(
-            key=run.key,
-            suite=suite.name,
-            suite_version=suite.version,
-            scenario=ScenarioRecord(
-                name=run.scenario.name,
-                target=run.scenario.target,
-                sources=run.scenario.sources,
-                split=target.split,
-                overlap=run.scenario.overlap,
-                overlap_seed=run.scenario.overlap_seed,
-                k_core={name: suite.spec(name).k_core for name in run.scenario.domains},
-            ),
-            method=run.method,
-            settings=settings_of(method),
-            tuning=tuning,
-            content=content_of(method),
-            learns_from=learns_from(method, run.scenario.target, run.scenario.sources),
-            reference=reference_of(method),
-            seed=run.seed,
-            budget=asdict(suite.budget),
-            data={name: _domain_record(workspace, domain) for name, domain in training.domains.items()},
-            leakage=_leakage_record(training, test),
-            candidates={name: _candidates_record(name, ranking, table) for name, ranking in rankings.items()},
-            candidate_seed=suite.candidate_seed,
-            least_recall=suite.least_recall,
-            left_out=len(target.user_ids) - len(test.targets),
-            slices={name: int(members.sum()) for name, members in table.slices.items()},
-            validity=_validity(rankings),
-            training=tuple(artefacts.records),
-            ranks_sha256=file_digest(folder / RANKS),
-            users_sha256=users.digest,
-            lists_sha256=file_digest(folder / LISTS) if items else None,
-            items_sha256=items.digest if items else None,
-            code=Code(version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(run.method))),
-            packages=package_versions(),
-            provenance=Provenance(
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                commit=commit,
-                clean=clean,
-                device=device,
-                hardware=hardware(device),
-            ),
-            cost=Cost(
-                fit_s=round(fitted - started, 3),
-                score_s=round(scored - fitted, 3),
-                peak_memory_mb=peak.megabytes(),
-                peak_gpu_memory_mb=peak.gpu_megabytes(),
-                artefacts=tuple(artefacts.costs),
-            ),
-        )
-        (folder / "result.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    (folder / RANKS).write_bytes(table.to_parquet())
+    (folder / USERS).write_bytes(users.to_parquet())
+    items = _write_lists(folder, rankings["full"], target)
+    result = RunResult(
+        key=run.key,
+        suite=suite.name,
+        suite_version=suite.version,
+        scenario=_scenario_record(suite, run, target.split),
+        method=run.method,
+        settings=settings_of(outcome.method),
+        tuning=outcome.tuning,
+        content=content_of(outcome.method),
+        learns_from=learns_from(outcome.method, run.scenario.target, run.scenario.sources),
+        reference=reference_of(outcome.method),
+        seed=run.seed,
+        budget=asdict(suite.budget),
+        data={name: _domain_record(workspace, domain) for name, domain in training.domains.items()},
+        leakage=_leakage_record(training, test),
+        candidates={name: _candidates_record(name, ranking, table) for name, ranking in rankings.items()},
+        candidate_seed=suite.candidate_seed,
+        least_recall=suite.least_recall,
+        left_out=len(target.user_ids) - len(test.targets),
+        slices={name: int(members.sum()) for name, members in table.slices.items()},
+        validity=_validity(rankings),
+        training=outcome.records,
+        ranks_sha256=file_digest(folder / RANKS),
+        users_sha256=users.digest,
+        lists_sha256=file_digest(folder / LISTS) if items else None,
+        items_sha256=items.digest if items else None,
+        code=Code(
+            version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(suite.base_method(run.method)))
+        ),
+        packages=package_versions(),
+        provenance=_provenance(workspace.device),
+        cost=outcome.cost,
+    )
+    (folder / "result.json").write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def tested_users(suite: Suite, training: TrainingData, test: HeldOut) -> TestUsers:
@@ -194,12 +214,9 @@ def rank_test(
             if isinstance(scorer, ReportsValidity) and (validity := scorer.validity())["answers"]:
                 ranking = replace(ranking, validity=validity)
         rankings[name] = ranking
-    full = rankings["full"]
-    for name, ranking in rankings.items():
-        if not isinstance(full, Ranking) or not isinstance(ranking, Ranking) or not isinstance(scorer, DotProduct):
-            continue
-        if ranking.index is not None and ranking.index.kind == "exact":
-            _check_retrieved(scenario.name, name, ranking.ranks, full.ranks)
+    if isinstance(scorer, DotProduct):
+        for name, ranking in rankings.items():
+            _check_retrieved(scenario.name, name, ranking, rankings["full"])
     return rankings
 
 
@@ -236,7 +253,7 @@ def _write_lists(folder: Path, full: Ranking | NotApplicable, target: DomainTrai
     return items
 
 
-def _check_retrieved(label: str, name: str, retrieved: Ranks, full: Ranks) -> None:
+def _check_retrieved(label: str, name: str, retrieved: Ranking | NotApplicable, full: Ranking | NotApplicable) -> None:
     """Checks that an exact index over the scorer's own dot products retrieves the best items of `full`.
 
     One user in a hundred may differ: encoders on a GPU do not always round the same way, and near ties change order.
@@ -244,9 +261,13 @@ def _check_retrieved(label: str, name: str, retrieved: Ranks, full: Ranks) -> No
     Raises:
         HarnessError: the metrics up to the number retrieved differ.
     """
-    expected = per_user(full)
-    differ = np.zeros(len(full.above), dtype=bool)
-    for metric, values in per_user(retrieved).items():
+    if not isinstance(retrieved, Ranking) or not isinstance(full, Ranking):
+        return
+    if retrieved.index is None or retrieved.index.kind != "exact":
+        return
+    expected = per_user(full.ranks)
+    differ = np.zeros(len(full.ranks.above), dtype=bool)
+    for metric, values in per_user(retrieved.ranks).items():
         if int(metric.partition("@")[2]) <= candidate_count(name):
             differ |= np.abs(values - expected[metric]) > 1e-9
     if differ.sum() > max(1, len(differ) // 100):
@@ -260,6 +281,18 @@ def _check_retrieved(label: str, name: str, retrieved: Ranks, full: Ranks) -> No
 def _report_part(report: StepCallback, index: int, parts: int, done: int, total: int) -> None:
     """Reports the progress of one of several parts of equal length."""
     report(index * total + done, parts * total)
+
+
+def _scenario_record(suite: Suite, run: Run, split: str) -> ScenarioRecord:
+    return ScenarioRecord(
+        name=run.scenario.name,
+        target=run.scenario.target,
+        sources=run.scenario.sources,
+        split=split,
+        overlap=run.scenario.overlap,
+        overlap_seed=run.scenario.overlap_seed,
+        k_core={name: suite.spec(name).k_core for name in run.scenario.domains},
+    )
 
 
 def _domain_record(workspace: Workspace, domain: DomainTraining) -> DomainRecord:
@@ -281,3 +314,9 @@ def _leakage_record(training: TrainingData, test: HeldOut) -> LeakageRecord:
         untimed = ", ".join(sorted(name for name, domain in training.domains.items() if not domain.timed))
         return LeakageRecord(unknown=f"no timestamps in {untimed}")
     return LeakageRecord(**asdict(leakage))
+
+
+def _provenance(device: str) -> Provenance:
+    commit, clean = git_state()
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return Provenance(created=created, commit=commit, clean=clean, device=device, hardware=hardware(device))

@@ -11,6 +11,7 @@ from harness.protocol.scenario import Suite
 from harness.report.collect import Board, NoResultsError, collect, results_in
 from harness.report.leaderboard import leaderboard
 from harness.run.execute import FailedRun, default_jobs, execute, train_together
+from harness.run.methods import select_methods
 from harness.run.plan import Plan, check_plan, check_results, make_plan
 from harness.run.progress import make_console, show_progress
 from harness.run.publish import publish, publishing
@@ -65,7 +66,7 @@ def run_suite(
 
     Args:
         suite: a suite, its name (`cdsr`, `cdsr/v1`), or the path of a .yaml file.
-        methods: names of methods. None: those of the suite.
+        methods: names of methods, or files such as `./my_method.py:Markov`. None: the methods of the suite.
         scenarios: names of scenarios. None: all.
         seeds: seeds of each method. None: those of the suite.
         output_dir: folder of results and leaderboards.
@@ -85,7 +86,7 @@ def run_suite(
     Raises:
         HarnessError: wrong input, found before anything is trained; or, with `stop_on_error`, a failed run.
     """
-    suite = load_suite(suite) if isinstance(suite, str) else suite
+    suite, names = select_methods(load_suite(suite) if isinstance(suite, str) else suite, methods)
     chosen = pick_scenarios(suite, scenarios) if scenarios else suite.scenarios
     console = console or make_console(stderr=True)
     device = pick_device(device)
@@ -100,7 +101,7 @@ def run_suite(
         with processes.main_first(), show_progress(console) as progress:
             workspace = open_workspace(suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
         existing = results_in(results) if missing else ()
-        plan = make_plan(workspace, chosen, methods or suite.methods, seeds or suite.seeds, existing)
+        plan = make_plan(workspace, chosen, names, seeds or suite.seeds, existing)
         check_results(plan, workspace, results)
         for line in (f"{suite.id}: {suite.title}", *plan.lines()):
             console.print(one_line(line))

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.evaluation.rank import validation_ndcg
-from harness.methods.api import FitContext
+from harness.methods.api import FitContext, learns_from
 from harness.methods.artefact import StepCallback
 from harness.protocol.ranks import InvalidScoresError
 from harness.protocol.scenario import Scenario, Suite
 from harness.run.artefact import RunArtefacts
-from harness.run.methods import check_data, check_files, code_of, suite_method
+from harness.run.methods import check_data, check_files, code_of, space_of, suite_method
 from harness.run.splits import open_training
 from harness.run.workspace import Workspace
 from harness.tuning.record import TrialRecord, Tuning, tuning_path
-from harness.tuning.tunable import Tunable, check_space
+from harness.tuning.tunable import Tunable, check_space, configured
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ def tuning_tasks(suite: Suite, scenarios: Sequence[Scenario], methods: Sequence[
     tasks: dict[Path, TuningTask] = {}
     for name in methods:
         method = suite_method(suite, name)
-        if isinstance(method, Tunable):
-            check_space(method, method.space, f"The search space of {name}")
+        if isinstance(method, Tunable) and (space := space_of(suite, name, method)).root:
+            check_space(method, space, f"The search space of {name}")
             for scenario in scenarios:
                 path = tuning_path(suite, scenario, name, method)
                 tasks.setdefault(path, TuningTask(scenario, name, path))
@@ -84,13 +84,14 @@ def tune_method(workspace: Workspace, scenario: Scenario, name: str, report: Ste
     method = suite_method(suite, name)
     if not isinstance(method, Tunable):
         raise TypeError(f"method {name} has nothing to tune")
+    space = space_of(suite, name, method)
     optimiser = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=TUNING_SEED))
-    optimiser.enqueue_trial(dict(method.space.first()))
+    optimiser.enqueue_trial(dict(space.first()))
     budget = suite.budget
     trials: list[TrialRecord] = []
     for number in range(budget.trials):
         trial = optimiser.ask()
-        settings = method.space.suggest(trial)
+        settings = space.suggest(trial)
 
         def progress(done: int, total: int, number: int = number) -> None:
             report(number * total + done, budget.trials * total)
@@ -98,7 +99,9 @@ def tune_method(workspace: Workspace, scenario: Scenario, name: str, report: Ste
         artefacts = RunArtefacts(workspace.store, workspace.device, progress)
         started = time.perf_counter()
         try:
-            scorer = method.tuned(settings).fit(data, FitContext(budget, TUNING_SEED, workspace.device, artefacts))
+            scorer = configured(method, settings, name).fit(
+                data, FitContext(budget, TUNING_SEED, workspace.device, artefacts)
+            )
             score = validation_ndcg(scorer, data.target_domain)
             optimiser.tell(trial, score)
         except (FloatingPointError, InvalidScoresError):  # the training diverged
@@ -123,11 +126,11 @@ def tune_method(workspace: Workspace, scenario: Scenario, name: str, report: Ste
     return Tuning(
         command=f"harness tune --suite {suite.id} --method {name} --scenario {scenario.name}",
         method=name,
-        data={d: data.domains[d].identity for d in method.learns_from(scenario.target, scenario.sources)},
+        data={d: data.domains[d].identity for d in learns_from(method, scenario.target, scenario.sources)},
         budget=asdict(budget),
         seed=TUNING_SEED,
-        space=method.space.model_dump(mode="json", exclude_defaults=True),
+        space=space.model_dump(mode="json", exclude_defaults=True),
         chosen=trials[best].settings,
         trials=tuple(trials),
-        code=code_of(name, method),
+        code=code_of(suite, name, method),
     )

@@ -257,7 +257,7 @@ def cause_of(error: BaseException, method: str = "") -> str:
     if isinstance(error, HarnessError):
         return str(error)
     plugin = plugin_behind(error, method)
-    return one_line(f"{type(error).__name__}: {error}" + (f" (in the plug-in {plugin})" if plugin else ""))
+    return one_line(f"{type(error).__name__}: {error}" + (f" (in {plugin[0].lower()}{plugin[1:]})" if plugin else ""))
 
 
 def _end_with_parent() -> None:

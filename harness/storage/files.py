@@ -1,4 +1,4 @@
-"""Writing files so that a reader finds all of them or nothing, and digests that name their content."""
+"""Atomic files and folders, and digests of their content."""
 
 import errno
 import fcntl
@@ -14,17 +14,17 @@ from typing import Any
 
 from harness.errors import HarnessError
 
-#: What a temporary file or folder ends in. Its maker holds a lock on it for as long as it is being filled.
+#: Suffix of temporary files and folders. The process that fills one holds a lock on it.
 _UNFINISHED = ".unfinished"
 
 
 def canonical_json(value: Any) -> str:
-    """One spelling for equal values: sorted keys, no spaces, no NaN."""
+    """JSON with sorted keys and no spaces, the same text for equal values; NaN is refused."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 (hex) of a JSON value's canonical spelling."""
+    """SHA-256 (hex) of a JSON value's canonical text."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
@@ -35,7 +35,7 @@ def file_digest(path: Path) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Writes a file whole or not at all; makes its folder.
+    """Write a file completely or not at all; create its folder.
 
     Raises:
         HarnessError: the folder cannot be written to.
@@ -48,7 +48,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
                 file.write(content.encode() if isinstance(content, str) else content)
                 file.flush()
                 os.fsync(file.fileno())
-                # mkstemp makes files for the owner alone; results are there to be read.
+                # mkstemp creates files that only the owner may read.
                 temporary.chmod(0o644)
                 temporary.replace(path)
         except BaseException:
@@ -58,9 +58,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def folder_atomically(path: Path) -> Iterator[Path]:
-    """A temporary folder that becomes `path` when the block ends, and vanishes if the block raises.
+    """A temporary folder that becomes `path` when the block ends, and is removed if the block raises.
 
-    If another process put `path` there meanwhile, theirs stays: equal names mean equal content here.
+    If another process creates `path` in the meantime, its folder stays: equal names mean equal content here.
 
     Raises:
         HarnessError: the folder's parent cannot be written to.
@@ -77,7 +77,7 @@ def folder_atomically(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` that is removed when the block ends, unless it was moved.
+    """A hidden folder next to `path` that is removed when the block ends, unless it was moved.
 
     Raises:
         HarnessError: the folder's parent cannot be written to.
@@ -102,60 +102,62 @@ def _new_folder(path: Path) -> tuple[Path, int]:
     return Path(folder), os.open(folder, os.O_RDONLY)
 
 
-def _locked(make: Callable[[], tuple[Path, int]]) -> tuple[Path, int]:
-    """A new temporary file or folder with a lock on it, which ends with this process at the latest."""
+def _locked(create: Callable[[], tuple[Path, int]]) -> tuple[Path, int]:
+    """Create a temporary file or folder and lock it. The lock ends with this process at the latest."""
     while True:
-        path, handle = make()
-        # Where a file system has no locks, leftovers are left alone.
+        path, handle = create()
+        # On a file system without locks, leftovers are never removed.
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX)
-        # Between the two, another process may have taken it for a leftover.
+        # Another process may have removed it as a leftover before it was locked.
         if path.exists():
             return path, handle
         os.close(handle)
 
 
 def leftovers(root: Path) -> list[Path]:
-    """Temporary files and folders below `root` whose makers are dead: nobody holds the lock on them."""
-    found = []
+    """Temporary files and folders below `root` that dead processes left: nobody holds the lock on them."""
+    abandoned = []
     for path in _unfinished(root):
-        with _taken(path) as free:
-            if free:
-                found.append(path)
-    return found
+        with _try_lock(path) as locked:
+            if locked:
+                abandoned.append(path)
+    return abandoned
 
 
 def remove_leftovers(root: Path, deep: bool = True) -> list[Path]:
-    """Removes what dead processes left unfinished below `root`; never what a live process is filling.
+    """Remove temporary files and folders that dead processes left below `root`.
+
+    Those of a running process are never removed.
 
     Args:
         root: where to look.
-        deep: in its folders too.
+        deep: whether to look in its folders too.
 
     Returns:
-        What was removed.
+        The removed paths.
     """
     removed = []
     for path in _unfinished(root, deep):
-        with _taken(path) as free:  # until it is gone: its maker may be about to lock it
-            if free:
+        with _try_lock(path) as locked:  # until it is removed: its creator may be about to lock it
+            if locked:
                 remove(path)
                 removed.append(path)
     return removed
 
 
 def _unfinished(root: Path, deep: bool = True) -> list[Path]:
-    found = []
+    unfinished = []
     for folder, folders, files in os.walk(root):
         hidden = [name for name in (*folders, *files) if name.startswith(".") and name.endswith(_UNFINISHED)]
         folders[:] = [name for name in folders if deep and name not in hidden]
-        found += [Path(folder, name) for name in hidden]
-    return sorted(found)
+        unfinished += [Path(folder, name) for name in hidden]
+    return sorted(unfinished)
 
 
 @contextmanager
-def _taken(path: Path) -> Iterator[bool]:
-    """Holds the lock on a temporary file or folder, if nobody else does; gives whether it holds it."""
+def _try_lock(path: Path) -> Iterator[bool]:
+    """Lock a temporary file or folder unless another process holds the lock; yield whether it is locked here."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except OSError:
@@ -163,31 +165,31 @@ def _taken(path: Path) -> Iterator[bool]:
         return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        free = True
+        locked = True
     except OSError:
-        free = False
+        locked = False
     try:
-        yield free
+        yield locked
     finally:
         os.close(handle)
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder with all that is in it, if it is there; never leaves a half of a folder behind."""
+    """Remove a file, or a folder with its content, if it exists; a folder never stays behind half removed."""
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
     elif path.name.endswith(_UNFINISHED):
         shutil.rmtree(path, ignore_errors=True)
     else:
-        with temporary_folder(path) as doomed, suppress(FileNotFoundError):
-            path.rename(doomed / path.name)
+        with temporary_folder(path) as trash, suppress(FileNotFoundError):
+            path.rename(trash / path.name)
 
 
 def check_writable(folder: Path) -> None:
-    """Fails now rather than after an hour's training.
+    """Check that files can be created in a folder, before hours of work depend on it; create the folder.
 
     Raises:
-        HarnessError: a file cannot be made in the folder.
+        HarnessError: they cannot.
     """
     with _writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -195,21 +197,21 @@ def check_writable(folder: Path) -> None:
             pass
 
 
-#: What messages say when a disk, or a user's share of it, is full.
+#: Messages of the operating system for a full disk and a used-up quota.
 DISK_FULL = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
 
 
 @contextmanager
-def told_if_full(folder: Path) -> Iterator[None]:
-    """Says in one line that the disk of a folder is full, whichever library meets it.
+def disk_full_errors(folder: Path) -> Iterator[None]:
+    """Turn any library's error about a full disk into a `HarnessError`.
 
     Raises:
-        HarnessError: it is full.
+        HarnessError: the disk of the folder is full.
     """
     try:
         yield
     except OSError as error:
-        # pyarrow's have no errno.
+        # pyarrow's errors have no errno.
         if not any(words in str(error) for words in DISK_FULL):
             raise
         raise HarnessError(

@@ -1,4 +1,4 @@
-"""Locks between processes: what must be made once is made once, and who waits says for whom."""
+"""Locks between processes, so that work is not done twice; a waiting process names the one it waits for."""
 
 import json
 import os
@@ -11,26 +11,26 @@ from filelock import FileLock, Timeout
 
 from harness.errors import HarnessError
 
-#: Tells the user one line.
+#: Shows the user one line.
 Tell = Callable[[str], None]
 
 
 def tell_stderr(line: str) -> None:
-    """Tells the user one line on the standard error."""
+    """Print one line to standard error."""
     print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def locked(path: Path, what: str, tell: Tell = tell_stderr) -> Iterator[None]:
-    """Holds a lock that one process can hold at a time. It ends with the process, however that ends.
+    """Hold a lock that one process can hold at a time. It is released when the process ends, however that ends.
 
     Args:
-        path: the lock file; it and its folder are made, and the file is removed afterwards.
-        what: what this process does meanwhile, for those who wait: `training LoRA on comedy`.
-        tell: told of whom this process waits for.
+        path: the lock file; it and its folder are created, and the file is removed afterwards.
+        what: what this process does while it holds the lock, shown to waiting ones: `training LoRA on comedy`.
+        tell: called with a line that names the process this one waits for.
 
     Raises:
-        HarnessError: the file cannot be made or locked.
+        HarnessError: the file cannot be created or locked.
     """
     lock = FileLock(path)
     try:
@@ -50,14 +50,14 @@ def locked(path: Path, what: str, tell: Tell = tell_stderr) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held: who waits for it sees that its file is gone, and makes another.
+        # Removed while it is held: a waiting process sees that the file is gone, and creates another.
         path.unlink(missing_ok=True)
         lock.release()
 
 
 @contextmanager
 def locked_if_free(path: Path) -> Iterator[bool]:
-    """Like `locked`, but does not wait; gives whether it holds the lock."""
+    """Like `locked`, but without waiting; yields whether the lock is held."""
     lock = FileLock(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -73,7 +73,7 @@ def locked_if_free(path: Path) -> Iterator[bool]:
 
 
 def remove_stale_locks(folder: Path) -> None:
-    """Removes the lock files that dead processes left in a folder."""
+    """Remove the lock files that dead processes left in a folder."""
     for path in folder.glob("*.lock"):
         with locked_if_free(path):
             pass
@@ -81,7 +81,7 @@ def remove_stale_locks(folder: Path) -> None:
 
 def _holder(path: Path) -> str:
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {told['process']}, which is {told['does']}"
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {holder['process']}, which is {holder['does']}"
     except (OSError, ValueError, LookupError, TypeError):
         return f"another process, which holds {path}"

@@ -1,23 +1,25 @@
-"""Suite files: YAML, validated, turned into the protocol's plain data."""
+"""Reads suite files: YAML, validated, and turned into the protocol's plain data."""
 
 import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from harness.data.sources import SOURCES, Source, make_source
+from harness.data.sources import Source, make_source, source_class
 from harness.data.ties import TieOrder, TieRule
 from harness.datasets import load_dataset
 from harness.errors import HarnessError, UnavailableError
-from harness.methods.registry import family_names, make_method, method_names
+from harness.methods.registry import make_method
 from harness.protocol.candidates import find_candidate_set
 from harness.protocol.overlap import OVERLAPS
 from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite, scenario_name
 from harness.protocol.split import SPLITS
 from harness.storage.yaml_file import read_yaml
+from harness.suites.methods import MethodEntry, SuiteMethods, read_methods
 from harness.tuning.space import read_number
 from harness.tuning.tunable import check_settings, configured
 
@@ -46,7 +48,7 @@ class _DomainFile(_File):
     fingerprint: _Sha256 | None = None
 
     def source(self) -> Source:
-        """How it is read."""
+        """The source that reads it."""
         options: Mapping[str, Any] = self.model_extra or {}
         if (self.dataset is None) == ("source" not in options):
             raise ValueError(f"domain {self.name!r} must have either a dataset or a source")
@@ -57,21 +59,21 @@ class _DomainFile(_File):
                     f"domain {self.name!r}: {option!r} is not for a domain with a dataset.", unknown.hint
                 )
             return load_dataset(self.dataset).source
-        kind = SOURCES.get(str(options["source"]))
-        for option in options if kind else ():
-            known = {**type(self).model_fields, **kind.model_fields} if kind else {}
+        known = {**type(self).model_fields, **source_class(str(options["source"])).model_fields}
+        for option in options:
             if option not in known:
                 unknown = HarnessError.unknown("key", option, known)
                 raise HarnessError(f"domain {self.name!r}: {option}: there is no such key.", unknown.hint)
         return make_source(options)
 
     def spec(self, folder: Path) -> DomainSpec:
-        """The domain. Paths start from the suite file's folder; the files of a data set are the command's to find."""
-        own = None if self.dataset and self.data_dir is None else folder / (self.data_dir or Path()).expanduser()
+        """The domain. Paths start from the suite file's folder; those of a data set from the command's data folder."""
+        in_data_folder = self.dataset and self.data_dir is None
+        data_folder = None if in_data_folder else folder / (self.data_dir or Path()).expanduser()
         if self.ties == "file" and "tie_seed" in self.model_fields_set:
             raise ValueError(f"domain {self.name!r}: tie_seed is for ties: hashed, not for ties: file")
         ties = TieOrder(self.ties, self.tie_seed)
-        return DomainSpec(self.name, self.source(), self.k_core, self.fingerprint, own, ties)
+        return DomainSpec(self.name, self.source(), self.k_core, self.fingerprint, data_folder, ties)
 
 
 class _ScenarioFile(_File):
@@ -100,17 +102,16 @@ class _SuiteFile(_File):
     candidates: Annotated[list[str], Field(min_length=1)] = ["full", "sampled-30"]
     candidate_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     least_recall: Annotated[float, BeforeValidator(read_number), Field(ge=0, le=1)] = 0.99
-    methods: Annotated[list[str], Field(min_length=1)]
+    methods: Annotated[list[MethodEntry], Field(min_length=1)]
     settings: dict[str, dict[str, Any]] = {}
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0, 1, 2]
     budget: _BudgetFile
 
     @model_validator(mode="after")
-    def _refers_to_what_is_there(self) -> "_SuiteFile":
+    def _check_references(self) -> "_SuiteFile":
         names = [domain.name for domain in self.domains]
         for kind, values in (
             ("domain", names),
-            ("method", self.methods),
             ("candidate set", self.candidates),
             ("seed", self.seeds),
             ("scenario", [self.scenario(s).name for s in self.scenarios]),
@@ -119,59 +120,48 @@ class _SuiteFile(_File):
                 raise ValueError(f"a {kind} is listed twice")
         if "full" not in self.candidates:
             raise ValueError("candidates must include 'full': sampled metrics are never reported alone")
-        for key, methods in (("methods", self.methods), ("settings", self.settings)):
-            for name in methods:
-                _known_method(key, name)
         for scenario in map(self.scenario, self.scenarios):
             for name in scenario.domains:
-                _known("domain", name, names)
-            _known("split", scenario.split, SPLITS)
-            _known("overlap", scenario.overlap, OVERLAPS)
+                _check_known("domain", name, names)
+            _check_known("split", scenario.split, SPLITS)
+            _check_known("overlap", scenario.overlap, OVERLAPS)
             if scenario.target in scenario.sources or len(set(scenario.sources)) < len(scenario.sources):
                 raise ValueError(f"scenario with target {scenario.target!r} names a domain twice")
-            for pinned, _ in scenario.pins:
-                _known("candidates", pinned, self.candidates)
+            for name, _ in scenario.pins:
+                _check_known("candidates", name, self.candidates)
         return self
 
     def scenario(self, file: _ScenarioFile) -> Scenario:
-        """A scenario; what it leaves open, the suite says for all. Its name tells what is not the usual."""
+        """A scenario; its split and overlap are the suite's unless it has its own."""
         split, overlap = file.split or self.split, file.overlap or self.overlap
         name = scenario_name(file.target, file.sources, split, overlap)
         pins = tuple(sorted(file.candidates_sha256.items()))
         return Scenario(name, file.target, tuple(file.sources), split, overlap, self.overlap_seed, pins)
 
 
-def _known(kind: str, name: str, names: Iterable[str]) -> None:
+def _check_known(kind: str, name: str, names: Iterable[str]) -> None:
     if name not in set(names):
         raise ValueError(str(HarnessError.unknown(kind, name, names)))
 
 
-def _known_method(key: str, name: str) -> None:
-    names, families = method_names(), family_names()
-    family, _, member = name.partition(".")
-    if name not in names and not (member and family in families):
-        known = [*names, *(f"{family}.<name>" for family in families)]
-        raise ValueError(f"{key}: {HarnessError.unknown('method', name, known)}")
-
-
 def suite_names() -> list[str]:
-    """Names of the suites that come with the harness, without versions."""
+    """Names of the shipped suites, without versions."""
     return sorted(path.name for path in _FOLDER.iterdir() if any(path.glob("v*.yaml")))
 
 
 def suite_versions(name: str) -> list[int]:
-    """Versions of a suite that comes with the harness, rising."""
+    """Versions of a shipped suite, ascending."""
     return sorted(int(path.stem[1:]) for path in (_FOLDER / name).glob("v*.yaml"))
 
 
 def shipped_suite(name: str, version: int) -> Suite | None:
-    """A suite that comes with the harness; None for any other."""
+    """A shipped suite; None if there is none of that name and version."""
     known = name in suite_names() and version in suite_versions(name)
     return load_suite(f"{name}/v{version}") if known else None
 
 
 def load_suite(name_or_path: str) -> Suite:
-    """A suite by name (its newest version), as `name/v1`, or from a file of the user's (a path to .yaml or .yml).
+    """A shipped suite by name (its newest version) or as `name/v1`, or a suite from a path to a .yaml or .yml file.
 
     Raises:
         HarnessError: no such suite, or its file is not valid; the message names the file and the entry.
@@ -194,21 +184,22 @@ def _load(path: Path) -> Suite:
         domains = tuple(domain.spec(path.parent) for domain in file.domains)
         for name in file.candidates:
             find_candidate_set(name)
-        # Those of the harness's own suites are its tests' to check: it would take seconds to import the methods.
-        settings = file.settings if shipped else {name: _checked(name, own) for name, own in file.settings.items()}
+        methods = read_methods(file.methods, file.settings, path.parent)
+        # The settings of shipped suites are checked by tests: importing the methods would take seconds.
+        methods = methods if shipped else _checked(methods)
     except OSError as error:
         raise HarnessError(f"Cannot read the suite file {path}: {error.strerror}.", "Check the path.") from error
     except ValidationError as error:
-        what, hint = _told(error)
+        what, hint = _explained(error)
         raise HarnessError(f"{path}: {what}", hint) from error
     except HarnessError as error:
-        named = error.what if error.what.startswith(f"{path}: ") else f"{path}: {error.what}"
-        raise HarnessError(named, error.hint) from error
+        what = error.what if error.what.startswith(f"{path}: ") else f"{path}: {error.what}"
+        raise HarnessError(what, error.hint) from error
     except ValueError as error:
         raise HarnessError(f"{path}: {error}.", "Fix the file.") from error
     if file.suite in suite_names() and not shipped:
         raise HarnessError(
-            f"{path}: suite: {file.suite!r} is the name of a suite of the harness's own: their results would mix.",
+            f"{path}: suite: {file.suite!r} is the name of a shipped suite, and their results would mix.",
             "Give the suite another name.",
         )
     return Suite(
@@ -219,36 +210,55 @@ def _load(path: Path) -> Suite:
         scenarios=tuple(map(file.scenario, file.scenarios)),
         candidates=tuple(file.candidates),
         candidate_seed=file.candidate_seed,
-        methods=tuple(file.methods),
+        methods=methods.names,
         seeds=tuple(file.seeds),
         budget=Budget(**file.budget.model_dump()),
         least_recall=file.least_recall,
-        settings=settings,
+        settings=methods.settings,
+        variants=methods.variants,
         tuned=path.with_suffix(".tuned"),
         file=path,
     )
 
 
-def _checked(name: str, own: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The settings that a suite gives a method, by dotted name, with values of the declared types."""
+def _checked(methods: SuiteMethods) -> SuiteMethods:
+    """The same methods, with settings by dotted name and values of the declared types."""
+    bases = {name: variant.method for name, variant in methods.variants.items()}
+    settings = {
+        name: _checked_settings(bases.get(name, name), values, f"settings.{name}")
+        for name, values in methods.settings.items()
+    }
+    variants = {
+        name: replace(variant, settings=_checked_settings(variant.method, variant.settings, f"methods: {name}"))
+        for name, variant in methods.variants.items()
+    }
+    return SuiteMethods(methods.names, variants, settings)
+
+
+def _checked_settings(name: str, settings: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    if not settings:
+        return settings
     try:
         method = make_method(name)
-    except UnavailableError:  # it cannot run here, and nothing is known of its settings
-        return own
-    if own:
-        configured(method, own, f"settings.{name}")
-    return check_settings(method.settings, own)
+    except UnavailableError:  # it cannot run here, and its settings are unknown
+        return settings
+    configured(method, settings, where)
+    return check_settings(method.settings, settings)
 
 
-def _told(error: ValidationError) -> tuple[str, str]:
+def _explained(error: ValidationError) -> tuple[str, str]:
     """What is wrong with a suite file, and what to do about it."""
-    # A misspelt key also makes one lacking: the misspelling is what to mend.
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    # A misspelt key also makes the right one missing: the misspelling comes first.
+    first = min(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
     *parents, last = first["loc"] or ("",)
     where = ".".join(map(str, first["loc"])) or "the file"
     if first["type"] == "extra_forbidden":
-        kinds: dict[object, type[_File]] = {"scenarios": _ScenarioFile, "budget": _BudgetFile}
-        known = kinds[parents[0]] if parents else _SuiteFile
+        models: dict[object, type[BaseModel]] = {
+            "scenarios": _ScenarioFile,
+            "budget": _BudgetFile,
+            "methods": MethodEntry,
+        }
+        known = models[parents[0]] if parents else _SuiteFile
         return f"{where}: there is no such key.", HarnessError.unknown("key", str(last), known.model_fields).hint
     if first["type"] == "missing":
         return f"{where}: missing.", "Add it."
@@ -256,18 +266,18 @@ def _told(error: ValidationError) -> tuple[str, str]:
         return f"{first['msg'].removeprefix('Value error, ').rstrip('.')}.", "Fix the file."
     should = re.sub(r"^\w+ should", "It should", first["msg"]).rstrip(".")
     should = re.sub(r"valid dictionary( or instance of \w+)?", "mapping of keys to values", should)
-    return f"{where}: found {str(json.dumps(first['input'], default=str, ensure_ascii=False))[:80]}.", f"{should}."
+    return f"{where}: found {json.dumps(first['input'], default=str, ensure_ascii=False)[:80]}.", f"{should}."
 
 
 def pick_scenarios(suite: Suite, names: Iterable[str]) -> tuple[Scenario, ...]:
-    """Scenarios of a suite by name.
+    """Scenarios of a suite by name, in the suite's order.
 
     Raises:
         HarnessError: a name the suite does not have.
     """
-    known = {scenario.name: scenario for scenario in suite.scenarios}
-    wanted = list(names)
-    for name in wanted:
-        if name not in known:
-            raise HarnessError.unknown(f"scenario of suite {suite.name}", name, known)
-    return tuple(scenario for name, scenario in known.items() if name in wanted)
+    scenarios = {scenario.name: scenario for scenario in suite.scenarios}
+    picked = list(names)
+    for name in picked:
+        if name not in scenarios:
+            raise HarnessError.unknown(f"scenario of suite {suite.name}", name, scenarios)
+    return tuple(scenario for name, scenario in scenarios.items() if name in picked)

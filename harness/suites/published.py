@@ -1,4 +1,4 @@
-"""Figures that others have published on a suite's data, to set a board's own beside."""
+"""Published results of others on a suite's data, for comparison on its board."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,14 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Published:
-    """One row of somebody's table.
+    """One row of a published table.
 
     Attributes:
-        method: the harness's name of the method.
+        method: the method's name in the harness.
         target: the domain.
-        candidates: what was ranked.
-        metrics: by name.
-        by: where it stands.
+        candidates: the candidate set.
+        metrics: values by name.
+        by: the paper and table.
     """
 
     method: str
@@ -28,7 +28,7 @@ class Published:
 
 
 def published(suite: str, version: int) -> list[Published]:
-    """What is known of a suite of the harness's own, in the version whose data others used; nothing of a user's."""
+    """Published results of a shipped suite, if it is the version with the same data; none of other suites."""
     path = _FOLDER / suite / "published.yaml"
     if not path.is_file():
         return []

@@ -1,1 +1,1 @@
-"""What any training needs: early stopping, checkpoints, several processes, devices."""
+"""Shared parts of training: early stopping, checkpoints, schedules, windows, several processes, devices."""

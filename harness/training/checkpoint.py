@@ -1,10 +1,10 @@
-"""What a training that was killed goes on from: one file, written whole or not at all."""
+"""Checkpoint of an interrupted training run, written atomically."""
 
 import hashlib
 import json
 import random
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,12 +14,13 @@ import numpy as np
 
 from harness.storage.files import canonical_json, write_atomically
 from harness.storage.locks import Tell, tell_stderr
+from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
+from harness.training.early_stopping import EarlyStopping
 
 if TYPE_CHECKING:
     import torch
 
-
-#: Among a checkpoint's notes: how long the training took so far.
+#: Key of the training time so far, in seconds, among a checkpoint's notes.
 _SPENT = "spent_s"
 
 
@@ -27,13 +28,13 @@ _SPENT = "spent_s"
 class Checkpoint:
     """A file of three parts: the SHA-256 (hex) of the rest, a line; JSON notes, a line; tensors, in safetensors.
 
-    It is named by the key of what is trained, and so by data, settings, code and packages: a training never goes on
-    from another's state.
+    Its name contains the key of the trained artefact, and so the data, settings, code and packages: a training is never
+    resumed from the state of another one.
 
     Attributes:
-        path: where the file is, if a training was cut off.
-        since: when this process began, by `time.perf_counter`.
-        tell: told if the file is corrupt, and the training starts anew.
+        path: of the file, which exists if a training was interrupted.
+        since: start of this process's work, by `time.perf_counter`.
+        tell: called with a line if the file is corrupt and the training starts from scratch.
     """
 
     path: Path
@@ -42,17 +43,17 @@ class Checkpoint:
 
     @cached_property
     def spent_before(self) -> float:
-        """Seconds that went into what was kept before this process began; asked for before it first writes."""
-        kept = self.read()
-        return float(kept[1].get(_SPENT, 0.0)) if kept else 0.0
+        """Seconds of training in earlier processes; must be read before this process first writes."""
+        content = self.read()
+        return float(content[1].get(_SPENT, 0.0)) if content else 0.0
 
     @property
     def spent(self) -> float:
-        """Seconds of this process, and of those before it as far as their work was kept."""
+        """Seconds of training in this process and, as far as their work was saved, in earlier ones."""
         return self.spent_before + time.perf_counter() - self.since
 
     def read(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]] | None":
-        """Tensors and notes; None where nothing was cut off, or the file is corrupt, which is told."""
+        """Read tensors and notes; None if there is no file, or if it is corrupt, which is reported."""
         if not self.path.exists():
             return None
         from safetensors import SafetensorError
@@ -65,26 +66,91 @@ class Checkpoint:
             notes, _, tensors = content.partition(b"\n")
             return load(tensors), json.loads(notes)
         except (OSError, SafetensorError, ValueError) as error:
-            self.tell(f"Corrupt checkpoint {self.path} ({error}): the training starts anew.")
+            self.tell(f"Corrupt checkpoint {self.path} ({error}): the training starts from scratch.")
             self.remove()
             return None
 
     def write(self, tensors: "Mapping[str, torch.Tensor]", notes: Mapping[str, Any]) -> None:
-        """Replaces the file."""
+        """Replace the file."""
         from safetensors.torch import save
 
         notes = {**notes, _SPENT: self.spent}
-        own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        content = canonical_json(notes).encode() + b"\n" + save(own)
+        cpu_tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        content = canonical_json(notes).encode() + b"\n" + save(cpu_tensors)
         write_atomically(self.path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)
 
     def remove(self) -> None:
-        """Removes the file: the training is done."""
+        """Remove the file once the training is finished."""
         self.path.unlink(missing_ok=True)
 
 
+@dataclass
+class TrainingLoopState:
+    """The state of a training loop: what it saves to a checkpoint, and restores to resume an interrupted run.
+
+    Attributes:
+        checkpoint: the file.
+        optimiser: an Adam or AdamW; its moments are saved, its learning rates are not.
+        stopping: keeps the best weights.
+        weights: returns (copies of) the current weights.
+        load_weights: replaces the current weights.
+        interval_s: seconds between two saves; see `due`.
+        rng: the loop's generator, saved together with the global ones of Python, numpy and torch; None to save none.
+        processes: only the main one reads and writes the file.
+    """
+
+    checkpoint: Checkpoint
+    optimiser: "torch.optim.Optimizer"
+    stopping: "EarlyStopping[dict[str, torch.Tensor]]"
+    weights: "Callable[[], dict[str, torch.Tensor]]"
+    load_weights: "Callable[[dict[str, torch.Tensor]], object]"
+    interval_s: float
+    rng: np.random.Generator | None = None
+    processes: ProcessGroup = SINGLE_PROCESS
+    _saved_at: float = field(default_factory=time.monotonic, init=False)
+
+    @property
+    def due(self) -> bool:
+        """Whether the last save, or the start of the training, is at least `interval_s` ago."""
+        return time.monotonic() - self._saved_at >= self.interval_s
+
+    def restore(self) -> dict[str, Any] | None:
+        """Resume an interrupted run: restore weights, optimiser, early stopping and generators.
+
+        Returns:
+            The progress that was saved with them; None if there is nothing to resume.
+        """
+        content = self.processes.from_main(self.checkpoint.read)
+        if content is None:
+            return None
+        tensors, notes = content
+        weights, best = restore_training(tensors, self.optimiser)
+        self.load_weights(weights)
+        if notes["validation"]:
+            self.stopping.restore(notes["validation"], notes["best_step"], best)
+        if self.rng is not None:
+            restore_random_state(self.rng, tensors, notes["random"])
+        return dict(notes["progress"])
+
+    def save(self, progress: Mapping[str, Any]) -> None:
+        """Save the state.
+
+        Args:
+            progress: how far the loop is, as JSON values.
+        """
+        self._saved_at = time.monotonic()
+        if not self.processes.main:
+            return
+        tensors = training_state(self.weights(), self.stopping.state, self.optimiser)
+        notes = {"progress": progress, "best_step": self.stopping.best_step, "validation": self.stopping.curve}
+        if self.rng is not None:
+            random_tensors, notes["random"] = random_state(self.rng)
+            tensors |= random_tensors
+        self.checkpoint.write(tensors, notes)
+
+
 def random_state(generator: np.random.Generator) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
-    """Where Python's, numpy's and torch's global generators stand, and one of numpy's new kind: tensors and notes."""
+    """The state of a generator and of the global generators of Python, numpy and torch, as tensors and notes."""
     import torch
 
     tensors = {"random.torch": torch.get_rng_state()}
@@ -98,7 +164,7 @@ def random_state(generator: np.random.Generator) -> "tuple[dict[str, torch.Tenso
 def restore_random_state(
     generator: np.random.Generator, tensors: "Mapping[str, torch.Tensor]", notes: Mapping[str, Any]
 ) -> None:
-    """Puts the generators back where `random_state` found them."""
+    """Restore the generators to a state from `random_state`."""
     import torch
 
     torch.set_rng_state(tensors["random.torch"])
@@ -113,14 +179,14 @@ def restore_random_state(
 
 
 def training_state(
-    now: "Mapping[str, torch.Tensor]",
-    best: "Mapping[str, torch.Tensor] | None",
+    weights: "Mapping[str, torch.Tensor]",
+    best_weights: "Mapping[str, torch.Tensor] | None",
     optimiser: "torch.optim.Optimizer",
 ) -> "dict[str, torch.Tensor]":
-    """A training's weights, its best weights so far, and what its optimiser (of Adam's kind) remembers of each."""
+    """Current weights, best weights so far, and the moments of an Adam optimiser, in one dict of tensors."""
     return {
-        **_prefixed("now.", now),
-        **_prefixed("best.", best or {}),
+        **_prefixed("now.", weights),
+        **_prefixed("best.", best_weights or {}),
         **_prefixed("optimiser.", _optimiser_state(optimiser)),
     }
 
@@ -128,27 +194,27 @@ def training_state(
 def restore_training(
     tensors: "Mapping[str, torch.Tensor]", optimiser: "torch.optim.Optimizer"
 ) -> "tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]":
-    """Gives an optimiser its memory back (its rates stay as they are); returns the weights, and the best ones."""
-    _restore_optimiser(optimiser, _part_of(tensors, "optimiser."))
-    return _part_of(tensors, "now."), _part_of(tensors, "best.")
+    """Restore an optimiser's moments (not its learning rates); returns current and best weights."""
+    _restore_optimiser(optimiser, _with_prefix(tensors, "optimiser."))
+    return _with_prefix(tensors, "now."), _with_prefix(tensors, "best.")
 
 
 def _optimiser_state(optimiser: "torch.optim.Optimizer") -> "dict[str, torch.Tensor]":
-    remembered = optimiser.state_dict()["state"]
-    return {f"{place}.{name}": value for place, own in remembered.items() for name, value in own.items()}
+    states = optimiser.state_dict()["state"]
+    return {f"{index}.{name}": value for index, state in states.items() for name, value in state.items()}
 
 
 def _restore_optimiser(optimiser: "torch.optim.Optimizer", tensors: "Mapping[str, torch.Tensor]") -> None:
-    state: dict[int, dict[str, torch.Tensor]] = {}
+    states: dict[int, dict[str, torch.Tensor]] = {}
     for key, value in tensors.items():
-        place, _, name = key.partition(".")
-        state.setdefault(int(place), {})[name] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        index, _, name = key.partition(".")
+        states.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({"state": states, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 def _prefixed(prefix: str, tensors: "Mapping[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
-def _part_of(tensors: "Mapping[str, torch.Tensor]", prefix: str) -> "dict[str, torch.Tensor]":
+def _with_prefix(tensors: "Mapping[str, torch.Tensor]", prefix: str) -> "dict[str, torch.Tensor]":
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

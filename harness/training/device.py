@@ -1,4 +1,4 @@
-"""What the device can do."""
+"""Choose a device and query its capabilities."""
 
 import time
 
@@ -6,8 +6,8 @@ from harness.errors import HarnessError
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether a device (`cpu`, `cuda`) computes in bfloat16 in hardware: emulated, it takes many times as long."""
-    import torch  # not at the top: the command line answers --help without it
+    """Whether a device (`cpu`, `cuda`) supports bfloat16 in hardware; emulation is many times slower."""
+    import torch  # not at the top, so that --help need not load it
 
     if torch.device(device).type == "cuda":
         return bool(torch.cuda.is_bf16_supported(False))
@@ -15,7 +15,12 @@ def has_bfloat16(device: str) -> bool:
 
 
 def flops_per_second(device: str, size: int = 2048) -> float:
-    """Operations a second of the device's own matrix products, in the precision that trainings use; takes a moment."""
+    """Measure a device's floating-point operations per second in matrix products; takes about half a second.
+
+    Args:
+        device: `cpu` or `cuda`.
+        size: rows and columns of the matrices.
+    """
     import torch
 
     precision = torch.bfloat16 if has_bfloat16(device) else torch.float32
@@ -28,20 +33,20 @@ def flops_per_second(device: str, size: int = 2048) -> float:
     return products * 2 * size**3 / (time.perf_counter() - started)
 
 
-def pick_device(asked: str) -> str:
-    """`cpu` or `cuda`, as asked or as there is.
+def pick_device(device: str) -> str:
+    """Resolve `auto` to `cuda` or `cpu`.
 
     Raises:
-        HarnessError: neither of them, or there is no GPU.
+        HarnessError: an unknown device, or `cuda` without a GPU.
     """
-    if asked not in ("auto", "cpu", "cuda"):
-        raise HarnessError.unknown("device", asked, ["auto", "cpu", "cuda"])
-    if asked == "cpu":
-        return asked
+    if device not in ("auto", "cpu", "cuda"):
+        raise HarnessError.unknown("device", device, ["auto", "cpu", "cuda"])
+    if device == "cpu":
+        return device
     import torch
 
     if torch.cuda.is_available():
         return "cuda"
-    if asked == "cuda":
+    if device == "cuda":
         raise HarnessError("--device cuda: PyTorch sees no GPU.", "Use --device cpu, or a CUDA build of PyTorch.")
     return "cpu"

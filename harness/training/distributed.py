@@ -1,8 +1,7 @@
-"""One training in several processes, as `accelerate launch` starts them: who does what, and how it is put together.
+"""Data-parallel training under accelerate or torchrun.
 
-Each process computes its share of what a step needs and takes the others' as given. The shares' gradients add up to
-those of the whole step: the same data and the same steps as in one process, but for the order of sums, and the same
-weights in every process.
+Each process computes its share of a step; the gradients of the shares add up to those of the whole step. Data, steps
+and weights are the same as in one process, up to the order of sums.
 """
 
 import os
@@ -22,17 +21,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: How long a process waits for the slowest of the others.
-_PATIENCE = timedelta(hours=2)
+#: How long a process waits for the slowest one.
+_TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
 class ProcessGroup:
-    """The processes of a training, seen from one of them.
+    """The processes of a training, as seen by one of them.
 
     Attributes:
-        rank: which this one is, from 0.
-        count: how many there are.
+        rank: of this process, from 0.
+        count: number of processes.
     """
 
     rank: int = 0
@@ -40,61 +39,61 @@ class ProcessGroup:
 
     @property
     def main(self) -> bool:
-        """Whether this is the process that writes files and speaks."""
+        """Whether this is the process that writes files and reports progress."""
         return self.rank == 0
 
     def share(self, n: int) -> Ints:
-        """Which of n things this process computes: int64, rising; none, if there are more processes than things."""
+        """Indices of the items, out of n, that this process computes: int64, ascending; may be empty."""
         return np.arange(self.rank, n, self.count, dtype=np.int64)
 
     @contextmanager
     def main_first(self) -> Iterator[None]:
-        """The main process goes through the block first, then all others: they find what it made."""
+        """Run the block in the main process first, then in all others, which can use its results."""
         if not self.main:
             self.total(0.0)
         yield
         if self.main:
             self.total(0.0)
 
-    def from_main(self, find: Callable[[], T]) -> T:
-        """What the main process finds, in every process; the others do not look."""
+    def from_main(self, function: Callable[[], T]) -> T:
+        """Call a function in the main process only, and return its result in every process."""
         if self.count == 1:
-            return find()
+            return function()
         import torch
 
-        box = [find() if self.main else None]
-        torch.distributed.broadcast_object_list(box, src=0)
-        found: T = box[0]  # type: ignore[assignment]
-        return found
+        results = [function() if self.main else None]
+        torch.distributed.broadcast_object_list(results, src=0)
+        result: T = results[0]  # type: ignore[assignment]
+        return result
 
-    def joined(self, own: "torch.Tensor", places: Ints, n: int) -> "torch.Tensor":
-        """All rows of a table of which each process has some.
+    def joined(self, rows: "torch.Tensor", indices: Ints, n: int) -> "torch.Tensor":
+        """Join the rows of all processes to one table.
 
         Args:
-            own: float [k, d], this process's rows.
-            places: int64 [k], where they stand; every place is one process's.
+            rows: float [k, d], the rows of this process.
+            indices: int64 [k], their indices in the table; each index belongs to one process.
             n: rows of the table.
 
         Returns:
-            [n, d]; gradients flow into this process's own rows alone.
+            [n, d]; gradients flow into the rows of this process only.
         """
         import torch
 
         if self.count == 1:
-            return own[torch.from_numpy(places.argsort()).to(own.device)]
-        at = torch.from_numpy(places).to(own.device)
-        whole = own.new_zeros(n, own.shape[1]).index_copy_(0, at, own.detach())
-        torch.distributed.all_reduce(whole)
-        return whole.index_copy(0, at, own)
+            return rows[torch.from_numpy(indices.argsort()).to(rows.device)]
+        index = torch.from_numpy(indices).to(rows.device)
+        table = rows.new_zeros(n, rows.shape[1]).index_copy_(0, index, rows.detach())
+        torch.distributed.all_reduce(table)
+        return table.index_copy(0, index, rows)
 
     def add_gradients(self, weights: "Sequence[torch.nn.Parameter]") -> None:
-        """Adds up the processes' gradients; a weight that no process has one for gets zeros."""
+        """Sum the processes' gradients; a weight without a gradient in any process gets zeros."""
         import torch
 
         if self.count == 1:
             return
-        own = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-        flat = torch.cat([gradient.flatten() for gradient in own])
+        gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
         torch.distributed.all_reduce(flat)
         for weight, part in zip(weights, flat.split([weight.numel() for weight in weights]), strict=True):
             weight.grad = part.view_as(weight)
@@ -105,31 +104,31 @@ class ProcessGroup:
             return value
         import torch
 
-        # On the device whose tensors the processes' backend can send.
+        # NCCL can send tensors on a GPU only.
         device = "cuda" if torch.distributed.get_backend() == "nccl" else "cpu"
-        whole = torch.tensor([value], dtype=torch.float64, device=device)
-        torch.distributed.all_reduce(whole)
-        return float(whole)
+        total = torch.tensor([value], dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(total)
+        return float(total)
 
 
-#: One process by itself.
+#: Training in one process.
 SINGLE_PROCESS = ProcessGroup()
 
 
 def launched() -> bool:
-    """Whether `accelerate launch` or `torchrun` started this process as one of several."""
+    """Whether this process is one of several that `accelerate launch` or `torchrun` started."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 @contextmanager
 def process_group(device: str) -> Iterator[ProcessGroup]:
-    """This process among those it was started with, or alone; each takes its own GPU.
+    """Join the processes that this one was started with, if any; each uses its own GPU.
 
     Args:
         device: `cpu` or `cuda`.
 
     Raises:
-        HarnessError: there are fewer GPUs on this machine than processes.
+        HarnessError: this machine has fewer GPUs than processes.
     """
     if not launched():
         yield SINGLE_PROCESS
@@ -140,12 +139,12 @@ def process_group(device: str) -> Iterator[ProcessGroup]:
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if device == "cuda" and local > torch.cuda.device_count():
         raise HarnessError(
-            f"{local} processes were started, and there are {torch.cuda.device_count()} GPUs.",
+            f"{local} processes were started, but there are {torch.cuda.device_count()} GPUs.",
             f"Start {torch.cuda.device_count()} processes (--num_processes), or use --device cpu.",
         )
-    state = PartialState(cpu=device == "cpu", timeout=_PATIENCE)
+    state = PartialState(cpu=device == "cpu", timeout=_TIMEOUT)
     processes = ProcessGroup(state.process_index, state.num_processes)
     yield processes
-    # After an error nobody waits: the others may never come, and who started them stops them.
+    # Not after an error: the other processes may never arrive, and the launcher stops them.
     processes.total(0.0)
     state.destroy_process_group()

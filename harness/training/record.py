@@ -1,4 +1,4 @@
-"""What a training did, as results keep it."""
+"""The record of a training run that results contain."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,14 +7,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class TrainingRecord:
-    """What a training did; part of every result that used what it made.
+    """The record of a training run; part of every result that uses the trained artefact.
 
     Attributes:
-        validation: NDCG@10 on validation after each evaluation, in order.
+        validation: NDCG@10 of each validation, in order.
         steps: optimiser steps made.
         best_step: the step whose weights were kept.
-        trainable_parameters: number of weights that were trained.
-        notes: what a reader of the result should know, such as which training path was taken.
+        trainable_parameters: number of trained weights.
+        notes: further facts for readers of the result, such as which training path was taken.
     """
 
     validation: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""Training sequences as windows: what a causal model reads in one pass to train every prefix."""
+"""Cut training sequences into windows, so that a causal model trains all prefixes of a window in one pass."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from harness.data.domain import Ints, Sequences
 
 @dataclass(frozen=True)
 class Windows:
-    """Stretches of training sequences, left-aligned, item i written as i + 1 and padding as 0.
+    """Windows of training sequences, left-aligned; item i is i + 1, padding is 0.
 
     Attributes:
-        inputs: int64 [n, max_length], the items read.
-        targets: int64 [n, max_length], the item after each; 0 where it is no target of this window.
-        users: int64 [n], whose sequence it is.
+        inputs: int64 [n, max_length], input items.
+        targets: int64 [n, max_length], the next item of each input; 0 if it is not a target of this window.
+        users: int64 [n], the user of each window.
     """
 
     inputs: Ints
@@ -24,45 +24,47 @@ class Windows:
 
 
 def windows_of(sequences: Sequences, max_length: int, stride: int) -> Windows:
-    """Cuts sequences into windows such that every event but a user's first is a target exactly once.
+    """Cut sequences into windows such that every event except a user's first is a target exactly once.
 
-    A sequence of up to max_length + 1 items is one window, and each state has seen all that RecBole's prefix holds.
-    Of a longer one, each further window starts `stride` items later, and its last `stride` places are the targets:
-    so a state has seen at least max_length - stride + 1 items. A stride of 1 is RecBole's way, which slides the
-    prefix item by item: the latest max_length items for every target, at the price of a pass a target.
+    A sequence of up to max_length + 1 items is one window, and each state depends on the same items as RecBole's
+    prefix. For a longer sequence, each further window starts `stride` items later, and its last `stride` positions are
+    the targets, so that a state depends on at least max_length - stride + 1 items. A stride of 1 equals RecBole's
+    sliding prefixes: the latest max_length items for every target, at the cost of one pass a target.
 
     Args:
         sequences: n_users sequences.
-        max_length: the most items that a state may depend on.
+        max_length: maximum number of items that a state depends on.
         stride: 1 to max_length.
 
     Raises:
-        ValueError: another stride, which would leave targets out.
+        ValueError: another stride, which would leave out targets.
     """
     if not 1 <= stride <= max_length:
         raise ValueError(f"a stride of {stride} does not fit windows of {max_length}: give 1 to {max_length}")
-    lengths = np.maximum(sequences.lengths - 1, 0)  # of inputs; a sequence's last item is only a target
+    lengths = np.maximum(sequences.lengths - 1, 0)  # of inputs: the last item is a target only
     counts = np.where(lengths > 0, 1 + -(-np.maximum(lengths - max_length, 0) // stride), 0)
     users = np.repeat(np.arange(len(sequences)), counts)
     nth = np.arange(len(users)) - np.repeat(np.cumsum(counts) - counts, counts)
     start = nth * stride
-    places = start[:, None] + np.arange(max_length)
-    inside = places < lengths[users, None]
-    flat = np.where(inside, sequences.offsets[users, None] + places, 0)
-    # Of a further window, the first max_length - stride places were targets before.
-    fresh = inside & ((nth[:, None] == 0) | (np.arange(max_length) >= max_length - stride))
+    positions = start[:, None] + np.arange(max_length)
+    inside = positions < lengths[users, None]
+    flat = np.where(inside, sequences.offsets[users, None] + positions, 0)
+    # In further windows, the first max_length - stride positions were targets before.
+    is_target = inside & ((nth[:, None] == 0) | (np.arange(max_length) >= max_length - stride))
     items = np.append(sequences.items, 0)  # so that an empty corpus can be indexed
-    return Windows(np.where(inside, items[flat] + 1, 0), np.where(fresh, items[flat + fresh] + 1, 0), users)
+    inputs = np.where(inside, items[flat] + 1, 0)
+    targets = np.where(is_target, items[flat + is_target] + 1, 0)
+    return Windows(inputs, targets, users)
 
 
 def batches(lengths: Ints, weights: Ints, size: int, rng: np.random.Generator) -> Iterator[Ints]:
-    """Rows in batches of like length, in random order: little padding is computed.
+    """Batch rows of similar length, in random order, so that little padding is computed.
 
     Args:
-        lengths: int64 [n], what to sort by.
-        weights: int64 [n], what a row counts for.
-        size: a batch is full when its rows count for so much.
-        rng: for the order, which differs between epochs within lengths and a little across them.
+        lengths: int64 [n], length of each row.
+        weights: int64 [n], weight of each row.
+        size: total weight of a full batch.
+        rng: shuffles rows of equal and nearly equal length, and the batches.
     """
     order = np.argsort(lengths + rng.uniform(0, 3, len(lengths)), kind="stable")
     filled = (np.cumsum(weights[order]) - 1) // size

@@ -1,1 +1,1 @@
-"""Choosing a method's settings by validation: search spaces, studies, and the files that keep what was found."""
+"""Choosing settings by validation: search spaces, checks of settings, and the files of tuning results."""

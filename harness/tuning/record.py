@@ -1,4 +1,4 @@
-"""What a tuning found, as a file beside its suite: every trial, what was chosen, and the command that did it."""
+"""Tuning results, each a file beside its suite: every trial, the settings chosen, and the command."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import HarnessError
+from harness.methods.api import learns_from
 from harness.protocol.scenario import Scenario, Suite
 from harness.storage.files import write_atomically
 from harness.storage.yaml_file import read_yaml
@@ -28,30 +29,30 @@ class TrialRecord(_Record):
     steps: dict[str, int]
     """Optimiser steps, by what was trained."""
     seconds: float
-    """Wall clock; next to nothing where a training was there already."""
+    """Wall-clock time; close to zero where the trainings were in the store."""
 
 
 class Tuning(_Record):
-    """A study: the same number of trials for every method, in which settings were chosen by validation."""
+    """A study: settings chosen by validation, with the same number of trials for every method."""
 
     command: str
-    """What found it."""
+    """The command that tuned."""
     method: str
     data: dict[str, str]
-    """Name -> identity of the training data, of each domain that the method looks at; the target first."""
+    """Name -> identity of the training data, of each domain that the method learns from; the target first."""
     budget: dict[str, int]
     seed: int
-    """Of the draws of settings, and of every training in the study."""
+    """Seed of the draws of settings, and of every training in the study."""
     space: dict[str, Any]
     chosen: dict[str, Any]
     trials: tuple[TrialRecord, ...]
     code: str
-    """SHA-256 over the code that decides a trial."""
+    """SHA-256 (hex) of the code that decides a trial's outcome."""
 
 
 def tuning_path(suite: Suite, scenario: Scenario, name: str, method: Tunable) -> Path:
-    """The file for a method's settings in a scenario; scenarios that look the same to the method share it."""
-    domains = method.learns_from(scenario.target, scenario.sources)
+    """The file of a method's tuning in a scenario; scenarios that differ in nothing the method learns from share it."""
+    domains = learns_from(method, scenario.target, scenario.sources)
     if scenario.overlap != "kept":
         domains = scenario.domains  # who is in the target depends on the sources
     stem = "+".join(domains) + scenario.name.removeprefix(f"{scenario.target}-from-{'+'.join(scenario.sources)}")
@@ -59,7 +60,7 @@ def tuning_path(suite: Suite, scenario: Scenario, name: str, method: Tunable) ->
 
 
 def read_tuning(path: Path) -> Tuning | None:
-    """Reads a tuning; None if there is none.
+    """Read a tuning; None if there is none.
 
     Raises:
         HarnessError: the file is not valid.
@@ -69,12 +70,12 @@ def read_tuning(path: Path) -> Tuning | None:
     except FileNotFoundError:
         return None
     except (HarnessError, ValidationError) as error:
-        fault = error.what if isinstance(error, HarnessError) else f"{path}: {error.errors()[0]['msg']}."
-        raise HarnessError(fault, "Restore the file, or delete it and run: harness tune.") from error
+        what = error.what if isinstance(error, HarnessError) else f"{path}: {error.errors()[0]['msg']}."
+        raise HarnessError(what, "Restore the file, or delete it and run: harness tune.") from error
 
 
 def write_tuning(tuning: Tuning, path: Path) -> None:
-    """Writes a tuning, settings before trials, with the command on top."""
+    """Write a tuning, settings before trials, with the command on top."""
     head = f"# Found by: {tuning.command}\n"
     body = yaml.safe_dump(tuning.model_dump(mode="json"), sort_keys=False, width=120, default_flow_style=None)
     path.parent.mkdir(parents=True, exist_ok=True)

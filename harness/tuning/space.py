@@ -1,4 +1,4 @@
-"""Search spaces: what the tuner may choose for a method, read from YAML."""
+"""Search spaces: the settings that the tuner may choose for a method, read from YAML."""
 
 import math
 import re
@@ -19,7 +19,7 @@ _EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
 
 
 def read_number(value: Any) -> Any:
-    """The number that a text with an exponent means, such as `1e-3`; anything else as it is."""
+    """The number written in a text with an exponent, such as `1e-3`; anything else unchanged."""
     if not isinstance(value, str) or not _EXPONENT.fullmatch(value):
         return value
     number = float(value)
@@ -34,7 +34,7 @@ class Choice(BaseModel):
     """One setting: a range of numbers, or a list of values.
 
     Attributes:
-        first: what the first trial takes, and what a method takes that is not tuned.
+        first: the value of the first trial, and of a method that is not tuned.
         low: smallest number of a range.
         high: largest.
         log: draw uniformly on a log scale.
@@ -75,7 +75,7 @@ class Choice(BaseModel):
         value: Value = (
             trial.suggest_categorical(name, list(self.choices))
             if self.choices
-            # Four digits say it all, and can be typed again.
+            # Four digits are precise enough, and short enough to type again.
             else float(f"{trial.suggest_float(name, self._low, self._high, log=self.log):.4g}")
         )
         return value
@@ -88,7 +88,7 @@ class Space(RootModel[dict[str, Choice]]):
 
     @classmethod
     def read(cls, path: Path) -> "Space":
-        """Reads a space.
+        """Read a space.
 
         Raises:
             HarnessError: no such file, or it is not valid; the message names the entry.
@@ -105,7 +105,7 @@ class Space(RootModel[dict[str, Choice]]):
 
     @classmethod
     def of_package(cls, package: str, name: str) -> "Space":
-        """Reads `spaces/<name>.yaml` of an installed package."""
+        """Read `spaces/<name>.yaml` of an installed package."""
         return cls.read(Path(str(files(package))) / "spaces" / f"{name}.yaml")
 
     def first(self) -> Mapping[str, Value]:

@@ -1,4 +1,4 @@
-"""What a method must say for a suite or the tuner to choose its settings, and how these are checked."""
+"""Settings of methods: which methods take some, how values are checked, and how they replace the defaults."""
 
 import dataclasses
 import json
@@ -17,8 +17,11 @@ _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 @runtime_checkable
-class TakesSettings(Protocol):
-    """A method whose settings a suite may give."""
+class TakesSettings(Method, Protocol):
+    """A method that replaces its settings itself.
+
+    One that does not, but is a dataclass with a field `settings`, is copied with other settings.
+    """
 
     def tuned(self, chosen: Mapping[str, Any]) -> Method:
         """The same method with some settings replaced; they have been checked against `settings`."""
@@ -26,16 +29,12 @@ class TakesSettings(Protocol):
 
 
 @runtime_checkable
-class Tunable(TakesSettings, Protocol):
-    """A method with settings to choose."""
+class Tunable(Method, Protocol):
+    """A method with settings that `harness tune` can choose."""
 
     @property
     def space(self) -> Space:
         """What may be chosen."""
-        ...
-
-    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
-        """The domains that the method looks at, target first: scenarios in which they are the same share settings."""
         ...
 
 
@@ -50,18 +49,26 @@ def configured(method: Method, chosen: Mapping[str, Any], where: str) -> Method:
     Raises:
         HarnessError: the method takes no settings, or not these; see `check_settings`.
     """
-    if not isinstance(method, TakesSettings):
+    if not isinstance(method, TakesSettings) and not _can_be_copied(method):
         raise HarnessError(f"{where}: the method takes no settings.", "Leave them out.")
     try:
-        return method.tuned(check_settings(method.settings, chosen))
+        if isinstance(method, TakesSettings):
+            return method.tuned(check_settings(method.settings, chosen))
+        return dataclasses.replace(method, settings=with_settings(method.settings, chosen))  # type: ignore[type-var]
     except HarnessError as error:
         raise HarnessError(f"{where}.{error.what}", error.hint) from error
-    except ValueError as error:  # what a method of somebody's has against them
-        raise HarnessError(f"{where}: {error}.", "Mend them.") from error
+    except ValueError as error:  # raised by the method itself
+        raise HarnessError(f"{where}: {error}.", "Change them.") from error
+
+
+def _can_be_copied(method: Any) -> bool:
+    """Whether a method is a dataclass with a field `settings`, which are some."""
+    fields = dataclasses.fields(method) if dataclasses.is_dataclass(method) else ()
+    return any(field.name == "settings" for field in fields) and bool(dataclasses.fields(method.settings))
 
 
 def check_space(method: Method, space: Space, where: str) -> None:
-    """Checks that a method takes all that its search space may choose.
+    """Check that a method takes every value of its search space.
 
     Args:
         method: the method.
@@ -78,7 +85,7 @@ def check_space(method: Method, space: Space, where: str) -> None:
 
 
 def with_settings(settings: Settings, chosen: Mapping[str, Any]) -> Settings:
-    """A frozen dataclass with some of its fields replaced.
+    """A copy of a frozen dataclass with some of its fields replaced.
 
     Args:
         settings: the dataclass.
@@ -93,10 +100,10 @@ def with_settings(settings: Settings, chosen: Mapping[str, Any]) -> Settings:
 
 
 def check_settings(settings: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Checks values against the names, types and ranges of a frozen dataclass.
+    """Check values against the names, types and ranges of a frozen dataclass.
 
-    Types and ranges are the annotations of its fields, such as `Annotated[float, Gt(0)]`. Types are taken at their
-    word: no number is read from a text, no truth from a number; but `1e-3`, which YAML reads as text, is the number.
+    Types and ranges are the annotations of its fields, such as `Annotated[float, Gt(0)]`. Values are not converted:
+    neither text to a number nor a number to a boolean. Only `1e-3`, which YAML reads as text, becomes a number.
 
     Args:
         settings: the dataclass.
@@ -114,7 +121,7 @@ def check_settings(settings: Any, chosen: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in chosen.items():
         for dotted, valid in _checked(settings, name, value):
             if dotted in checked:
-                raise HarnessError(f"{dotted}: given twice.", "Leave one of them out.")
+                raise HarnessError(f"{dotted}: written twice.", "Leave one of them out.")
             checked[dotted] = valid
     return checked
 
@@ -133,11 +140,11 @@ def _checked(settings: Any, name: str, value: Any) -> list[tuple[str, Any]]:
     if not isinstance(value, Mapping):
         known = ", ".join(f"{name}.{field.name}" for field in dataclasses.fields(inner))
         raise HarnessError(f"{name}: found {_shown(value)}.", f"It is a group of settings: {known}.")
-    return [pair for part, each in value.items() for pair in _checked(settings, f"{name}.{part}", each)]
+    return [pair for part, inner in value.items() for pair in _checked(settings, f"{name}.{part}", inner)]
 
 
 def _field(owner: Any, part: str, prefix: str, name: str) -> Any:
-    """The annotation of a part of settings; what stands in a mapping may be anything."""
+    """The annotation of a setting; the values of a mapping may be anything."""
     if isinstance(owner, Mapping):
         return Any
     known = [f"{prefix}{field.name}" for field in dataclasses.fields(owner)] if dataclasses.is_dataclass(owner) else []
@@ -147,21 +154,23 @@ def _field(owner: Any, part: str, prefix: str, name: str) -> Any:
     try:
         return get_type_hints(type(owner), include_extras=True)[part]
     except NameError as error:
-        raise HarnessError(f"{name}: its type cannot be told: {error}.", "Tell the method's authors.") from error
+        raise HarnessError(
+            f"{name}: its type cannot be resolved: {error}.", "Report it to the method's authors."
+        ) from error
 
 
 def _valid(hint: Any, value: Any, name: str) -> Any:
     if hint is Any:
         value = read_number(value)
     try:
-        written = json.dumps(value, allow_nan=False)
+        text = json.dumps(value, allow_nan=False)
     except (TypeError, ValueError) as error:
         kind = "finite numbers" if isinstance(error, ValueError) else "numbers, texts, true or false, and lists of them"
         raise HarnessError(f"{name}: found {value}.", f"It should hold {kind}.") from error
     try:
-        return TypeAdapter(hint, config=_STRICT).validate_json(written)
+        return TypeAdapter(hint, config=_STRICT).validate_json(text)
     except PydanticUserError as error:
-        raise HarnessError(f"{name}: no suite can give it: it is of the type {hint}.", "Leave it out.") from error
+        raise HarnessError(f"{name}: a suite cannot set it: it is of the type {hint}.", "Leave it out.") from error
     except ValidationError as error:
         number = read_number(value)
         if number is not value:

@@ -1,4 +1,4 @@
-"""The counting controls against plain Python."""
+"""Counting baselines equal plain Python."""
 
 import itertools
 
@@ -11,6 +11,7 @@ from baselines.neighbours import ItemKnn, ItemKnnSettings, Markov, MarkovSetting
 from baselines.popularity import RecentPopularity, RecentSettings
 from harness.errors import HarnessError
 from harness.protocol.split import Histories, LeaveOneOut, TrainingData
+from harness.tuning.tunable import configured
 from tests.conftest import domain_of
 
 N_ITEMS = 6
@@ -31,7 +32,7 @@ def histories_of(sequences: list[list[int]]) -> Histories:
 
 
 @given(SEQUENCES, st.floats(0.01, 50))
-def test_markov_is_the_share_of_transitions_with_a_prior(sequences, prior: float) -> None:
+def test_markov_scores(sequences, prior: float) -> None:
     scorer = Markov(MarkovSettings(prior)).fit(data_of(sequences), None)
     train = [s[:-2] for s in sequences]
     popularity = np.bincount([i for s in train for i in s], minlength=N_ITEMS) / sum(map(len, train))
@@ -45,11 +46,11 @@ def test_markov_is_the_share_of_transitions_with_a_prior(sequences, prior: float
 
 
 @given(SEQUENCES, st.integers(1, 6), st.floats(0, 20))
-def test_item_knn_keeps_the_nearest_by_shrunk_cosine(sequences, neighbours: int, shrinkage: float) -> None:
+def test_item_knn_similarities(sequences, neighbours: int, shrinkage: float) -> None:
     settings = ItemKnnSettings(neighbours, 0.5, shrinkage)
-    found = similarities(domain_of(sequences, N_ITEMS).interactions, N_ITEMS, settings).toarray()
+    actual = similarities(domain_of(sequences, N_ITEMS).interactions, N_ITEMS, settings).toarray()
     users = np.array([[i in s for i in range(N_ITEMS)] for s in sequences], dtype=float)
-    wanted = np.zeros((N_ITEMS, N_ITEMS))
+    expected = np.zeros((N_ITEMS, N_ITEMS))
     for i in range(N_ITEMS):
         row = {}
         for j in range(N_ITEMS):
@@ -57,22 +58,22 @@ def test_item_knn_keeps_the_nearest_by_shrunk_cosine(sequences, neighbours: int,
             if i != j and both:
                 row[j] = both / (np.sqrt(users[:, i].sum() * users[:, j].sum()) + shrinkage)
         for j in sorted(row, key=lambda j: (-round(row[j], 12), j))[:neighbours]:
-            wanted[i, j] = row[j]
-    # Which of equals is kept is a matter of rounding; how near the kept ones are is not.
-    np.testing.assert_allclose(np.sort(found), np.sort(wanted), atol=1e-9)
+            expected[i, j] = row[j]
+    # Sorted, as it depends on rounding which of equally similar items are kept.
+    np.testing.assert_allclose(np.sort(actual), np.sort(expected), atol=1e-9)
 
 
-def test_item_knn_weighs_the_latest_most_and_adds_repeats() -> None:
+def test_item_knn_weights_later_items_more_and_adds_repeats() -> None:
     sequences = [[0, 1, 5, 5], [2, 3, 5, 5]]
     scorer = ItemKnn(ItemKnnSettings(10, 0.5, 0.0)).fit(data_of(sequences), None)
     scores = scorer.score(histories_of([[0, 2], [0, 2, 0]]), None)
     assert scores[0].tolist() == [0.0, 0.5, 0.0, 1.0, 0.0, 0.0]
     assert scores[1].tolist() == [0.0, 1.25, 0.0, 0.5, 0.0, 0.0]
-    picked = scorer.score(histories_of([[0, 2], [0, 2, 0]]), np.array([[1, 3], [1, 3]]))
-    assert picked.tolist() == [[0.5, 1.0], [1.25, 0.5]]
+    candidate_scores = scorer.score(histories_of([[0, 2], [0, 2, 0]]), np.array([[1, 3], [1, 3]]))
+    assert candidate_scores.tolist() == [[0.5, 1.0], [1.25, 0.5]]
 
 
-def test_recent_popularity_counts_the_latest_share_by_the_clock() -> None:
+def test_recent_popularity_with_timestamps() -> None:
     # Events at instants 0, 1, 2, ...; the last two of each user are held out.
     data = data_of([[0, 0, 0, 1, 5, 5], [1, 1, 2, 3, 5, 5]])
     scores = RecentPopularity(RecentSettings(0.5)).fit(data, None).score(histories_of([[0]]), None)[0]
@@ -80,13 +81,13 @@ def test_recent_popularity_counts_the_latest_share_by_the_clock() -> None:
     assert scores[0] > scores[4]  # ties are broken by all-time counts
 
 
-def test_without_a_clock_recent_is_by_place_in_the_sequence() -> None:
+def test_recent_popularity_without_timestamps() -> None:
     data = data_of([[0, 0, 0, 1, 5, 5], [1, 1, 2, 3, 5, 5]], timed=False)
     scores = RecentPopularity(RecentSettings(0.25)).fit(data, None).score(histories_of([[0]]), None)[0]
     assert np.floor(scores).tolist() == [0, 1, 0, 1, 0, 0]
 
 
 @pytest.mark.parametrize("share", [0.0, -1.0, 1.5])
-def test_a_share_out_of_bounds_is_refused(share: float) -> None:
+def test_invalid_shares_raise(share: float) -> None:
     with pytest.raises(HarnessError, match="share"):
-        RecentPopularity().tuned({"share": share})
+        configured(RecentPopularity(), {"share": share}, "settings")

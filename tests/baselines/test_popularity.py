@@ -6,7 +6,7 @@ from tests.conftest import domain_of
 
 
 def test_counts_training_events_only() -> None:
-    # Item 3 is popular in validation and test alone.
+    # Item 3 is popular in validation and test only.
     domain = LeaveOneOut().training(domain_of([[0, 1, 3, 3], [0, 2, 3, 3]], 4))
     scorer = Popularity().fit(TrainingData("toy", (), {"toy": domain}), None)
     histories = Histories(np.array([0]), domain_of([[1]], 4).interactions)

@@ -1,4 +1,4 @@
-"""Generates dumps of reviews and prepares them in a process of its own: time and peak memory by size.
+"""Generate dumps of reviews and prepare each in a new process: time and peak memory by size.
 
 Run: python -m tests.benchmarks.large_dump FOLDER 5000000 50000000
 """
@@ -16,7 +16,7 @@ CHUNK = 1_000_000
 
 
 def generate(folder: Path, n: int, seed: int = 0) -> None:
-    """A gzipped table of n interactions by n / 8 users on n / 40 items, both with long tails, in no order."""
+    """Write a gzipped table of n interactions of n / 8 users with n / 40 items, both with long tails, unsorted."""
     rng = np.random.default_rng(seed)
     n_users, n_items = n // 8, n // 40
     user_share, item_share = (np.cumsum(weights) / weights.sum() for weights in (tail(n_users), tail(n_items)))
@@ -37,7 +37,7 @@ def generate(folder: Path, n: int, seed: int = 0) -> None:
 
 
 def tail(n: int) -> np.ndarray:
-    """Weights that fall as the power 0.8 of the rank."""
+    """Weights proportional to rank ** -0.8."""
     return np.arange(1, n + 1) ** -0.8
 
 
@@ -50,9 +50,11 @@ def prepare(folder: Path, answer: "multiprocessing.Queue[tuple]") -> None:
     source = make_source({"source": "table", "interactions": "interactions.csv.gz", "items": "items.csv"})
     with PeakMemory() as peak:
         started = time.perf_counter()
-        made = prepare_domain(Store(folder / "domains"), source, "large", 5, folder).preparation
+        preparation = prepare_domain(Store(folder / "domains"), source, "large", 5, folder).preparation
         seconds = time.perf_counter() - started
-    answer.put((seconds, peak.megabytes(), made.users, made.items, made.interactions, made.rounds))
+    answer.put(
+        (seconds, peak.megabytes(), preparation.users, preparation.items, preparation.interactions, preparation.rounds)
+    )
 
 
 def main() -> None:

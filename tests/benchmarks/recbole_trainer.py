@@ -30,10 +30,10 @@ from tabulate import tabulate
 from baselines.recbole_models.building import Built, RecBoleSettings, build
 from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.dataset import contained, seeded
-from baselines.recbole_models.paths import Path as TrainingPath
 from baselines.recbole_models.scoring import RecBoleScorer
 from baselines.recbole_models.softmax import product_type
 from baselines.recbole_models.training import train_epoch
+from baselines.recbole_models.training_paths import TrainingPath
 from harness.data.prepare import prepare
 from harness.data.sources.movielens import MovieLens100KGenre
 from harness.data.sources.recbole_atomic import RecBoleAtomic

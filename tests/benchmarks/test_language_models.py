@@ -1,4 +1,4 @@
-"""Speeds of the language-model heads, as pairs in one run: what counts is the ratio within a group."""
+"""Speed comparisons of the language-model heads in one run; compare within a group only."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_retriever_training(benchmark, domain, tmp_path, way: str) -> None:
 
 @pytest.mark.parametrize("way", ["the prompt's keys kept", "prompt and candidate"])
 def test_likelihoods_of_30_candidates(benchmark, domain, tmp_path_factory, way: str) -> None:
-    """Scoring a user's 30 candidates."""
+    """Score 30 candidates of a user."""
     benchmark.group = "ranking 30 candidates"
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("ranker")
@@ -45,7 +45,7 @@ def test_likelihoods_of_30_candidates(benchmark, domain, tmp_path_factory, way: 
 
 
 def test_padding_of_real_texts(benchmark, domain, tmp_path) -> None:
-    """Cutting a catalogue's texts into batches; the share of padding is what it says beside the time."""
+    """Batch the texts of a catalogue; the share of padding is reported with the time."""
     _, tokenizer = load(decoder("qwen2", tmp_path))
     lengths = np.array([len(ids) for ids in tokenizer(list(domain.catalogue.texts))["input_ids"]])
     batches = benchmark(token_batches, lengths, 4096)

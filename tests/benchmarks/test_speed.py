@@ -1,4 +1,4 @@
-"""Speeds, as pairs in one run: what counts is the ratio within a group. Run with: make bench."""
+"""Speed comparisons in one run; compare within a group only. Run with: make bench."""
 
 from contextlib import nullcontext
 from dataclasses import replace
@@ -10,9 +10,9 @@ import torch
 
 from baselines.recbole_models.building import RecBoleSettings, build
 from baselines.recbole_models.corpus import Corpus
-from baselines.recbole_models.paths import Path as TrainingPath
 from baselines.recbole_models.softmax import catalogue_softmax
 from baselines.recbole_models.training import train_epoch
+from baselines.recbole_models.training_paths import TrainingPath
 from harness.data.prepare import prepare
 from harness.datasets import load_dataset
 from harness.evaluation.rank import rank_full
@@ -34,7 +34,7 @@ def domain():
 @pytest.mark.parametrize("model", ["SASRec", "GRU4Rec"])
 @pytest.mark.parametrize("path", [TrainingPath.ONE_PASS, TrainingPath.TRIMMED, TrainingPath.WHOLE])
 def test_training_128_users(benchmark, domain, model: str, path: TrainingPath) -> None:
-    """An epoch over all prefixes of 128 users. Against RecBole's own trainer: see `recbole_trainer`."""
+    """An epoch over all prefixes of 128 users. For a comparison with RecBole's trainer, see `recbole_trainer`."""
     benchmark.group = f"training {model}"
     training = LeaveOneOut().training(domain)
     corpus = Corpus.of(replace(training, train=training.train.select(np.arange(128))))
@@ -49,26 +49,26 @@ def test_training_128_users(benchmark, domain, model: str, path: TrainingPath) -
     benchmark.pedantic(epoch, rounds=3, warmup_rounds=1)
 
 
-@pytest.mark.parametrize("way", ["in blocks", "in blocks, bfloat16", "whole"])
-def test_catalogue_softmax(benchmark, way: str) -> None:
+@pytest.mark.parametrize("variant", ["in blocks", "in blocks, bfloat16", "whole"])
+def test_catalogue_softmax(benchmark, variant: str) -> None:
     """Cross-entropy of 2,048 states over 12,101 items, forward and backward."""
     benchmark.group = "catalogue softmax"
     torch.set_num_threads(1)
     items, states = (torch.randn(n, 64).requires_grad_() for n in (12_101, 2_048))
     targets = torch.randint(1, 12_101, (2_048,))
-    precision = torch.bfloat16 if "bfloat16" in way else torch.float32
+    precision = torch.bfloat16 if "bfloat16" in variant else torch.float32
 
     def step() -> None:
-        with nullcontext() if way == "whole" else catalogue_softmax(12_101, precision):
+        with nullcontext() if variant == "whole" else catalogue_softmax(12_101, precision):
             loss = torch.nn.functional.cross_entropy(states @ items.T, targets)
         loss.backward()
 
     benchmark.pedantic(step, rounds=5, warmup_rounds=1)
 
 
-@pytest.mark.parametrize("way", ["blocks", "user by user"])
-def test_full_ranking(benchmark, domain, way: str) -> None:
-    """Ranking every test user's item in the catalogue: in blocks against one user at a time."""
+@pytest.mark.parametrize("variant", ["blocks", "user by user"])
+def test_full_ranking(benchmark, domain, variant: str) -> None:
+    """Rank every test user's item in the catalogue: in blocks, and one user at a time."""
     benchmark.group = "full ranking"
     test = LeaveOneOut().test(domain)
     n_items = len(domain.catalogue)
@@ -85,7 +85,7 @@ def test_full_ranking(benchmark, domain, way: str) -> None:
             ranks.append(int((scores > items[target] @ users[row]).sum()))
         return ranks
 
-    if way == "blocks":
+    if variant == "blocks":
         benchmark(rank_full, scorer, test, n_items)
     else:
         benchmark(user_by_user)
@@ -93,7 +93,7 @@ def test_full_ranking(benchmark, domain, way: str) -> None:
 
 @pytest.mark.parametrize("served", ["base", "merged", "with its adapter"])
 def test_serving(benchmark, domain, tmp_path, served: str) -> None:
-    """Encoding a catalogue: a merged model should cost what the base costs."""
+    """Encode a catalogue: a merged model should take as long as the base model."""
     from peft import LoraConfig, get_peft_model
 
     benchmark.group = "serving"

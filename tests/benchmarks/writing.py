@@ -1,4 +1,4 @@
-"""What a benchmark measured, as two files: the figures, and a table for people."""
+"""Write the results of a benchmark as JSON and as a table."""
 
 import json
 from collections.abc import Mapping
@@ -9,15 +9,15 @@ from typing import Any
 def write_measured(
     target: Path, measured: Mapping[str, Any], about: str, table: str, remark: str, made_by: str
 ) -> None:
-    """Writes figures as JSON and, beside them, their table as markdown.
+    """Write results as JSON and a table as markdown next to it.
 
     Args:
-        target: the JSON file; the table's differs in its suffix.
-        measured: with `hardware` and `packages`.
-        about: a heading, and what was done.
+        target: the JSON file; the table has the suffix `.md`.
+        measured: the results, with `hardware` and `packages`.
+        about: a heading and a description.
         table: in markdown.
-        remark: what a reader should know beside it.
-        made_by: the module that measured.
+        remark: a note below the table.
+        made_by: the module that ran the benchmark.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Broken suites, tunings and results: read as what they say, or one line for people; no other exception, no hang."""
+"""Fuzzed suites, tunings and results are read or raise a one-line HarnessError; no hang."""
 
 import json
 import random
@@ -21,7 +21,7 @@ from harness.suites import load_suite
 from harness.tuning.record import read_tuning
 from tests.harness.report.test_leaderboard import run_all
 
-#: Longer than any file here should take, by two orders of magnitude.
+#: Time limit of a file: a hundred times more than any should take.
 SECONDS = 20
 SUITES = Path("harness/suites")
 VALUES = [
@@ -50,34 +50,34 @@ def in_time() -> Iterator[None]:
         signal.alarm(0)
 
 
-def places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Containers and keys of all that is in a value."""
+def entries_of(value: Any) -> Iterator[tuple[Any, Any]]:
+    """All containers and keys inside a value, recursively."""
     entries = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, inner in entries:
         yield value, key
-        yield from places(inner)
+        yield from entries_of(inner)
 
 
 def broken_value(value: Any, rng: random.Random) -> Any:
-    """A value in which some parts are others, missing, there under another name, or elsewhere."""
+    """A value with some parts replaced, removed, renamed or moved."""
     value = deepcopy(value)
     for _ in range(rng.randrange(1, 4)):
-        home, key = rng.choice(list(places(value)) or [([0], 0)])
+        container, key = rng.choice(list(entries_of(value)) or [([0], 0)])
         act = rng.randrange(5)
         if act == 0:
-            del home[key]
-        elif act == 1 and isinstance(home, dict):
-            home[str(key) + rng.choice("xs_ ")] = home.pop(key)
+            del container[key]
+        elif act == 1 and isinstance(container, dict):
+            container[str(key) + rng.choice("xs_ ")] = container.pop(key)
         elif act == 2:
-            other, name = rng.choice(list(places(value)))
-            home[key] = deepcopy(other[name])
+            other, name = rng.choice(list(entries_of(value)))
+            container[key] = deepcopy(other[name])
         else:
-            home[key] = rng.choice(VALUES)
+            container[key] = rng.choice(VALUES)
     return value
 
 
 def broken_bytes(data: bytes, rng: random.Random) -> bytes:
-    """Bytes that are cut, or hold pieces that are not theirs."""
+    """Bytes that are cut, flipped, or have pieces inserted."""
     for _ in range(rng.randrange(1, 4)):
         at = rng.randrange(len(data) + 1)
         act = rng.randrange(4)
@@ -94,7 +94,7 @@ def broken_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def outcome(read: Callable[[], object]) -> str:
-    """`read`, or `refused` in one line."""
+    """`read`, or `refused` with a one-line error."""
     with in_time():
         try:
             read()
@@ -173,12 +173,12 @@ def run(toy: Any, folder: Path, seeds: range) -> dict[str, Counter[str]]:
     }
 
 
-def test_some_broken_files(toy, tmp_path: Path) -> None:
+def test_fuzzed_files(toy, tmp_path: Path) -> None:
     outcomes = run(toy, tmp_path, range(150))
     assert all(counts["refused"] > 20 for counts in outcomes.values()), outcomes
 
 
 @pytest.mark.slow
-def test_ten_thousand_broken_files(toy, tmp_path: Path) -> None:
+def test_ten_thousand_fuzzed_files(toy, tmp_path: Path) -> None:
     outcomes = run(toy, tmp_path, range(1_000, 6_000))
     assert all(counts["refused"] > 500 for counts in outcomes.values()), outcomes

@@ -26,7 +26,7 @@ from tests.conftest import toy_raw
 from tests.weaverec.decoders import decoder
 from weaverec.lm.backbone import Backbone
 from weaverec.merging.task_vectors import task_vector
-from weaverec.ranker.method import RankerSettings, ranker_component
+from weaverec.ranker.train import RankerSettings, ranker_component
 from weaverec.retriever.train import ComponentSettings, component
 
 BUDGET = Budget(1, 5, 5)

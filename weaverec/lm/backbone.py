@@ -18,6 +18,7 @@ from torch import nn
 from harness.errors import HarnessError, UnavailableError
 from harness.storage.files import digest, file_digest
 from harness.training.device import has_bfloat16
+from weaverec.lm.pooling import Pooling, read_pooling
 
 #: The name of the backbone that needs no download.
 PACKAGED = "minilm"
@@ -32,7 +33,7 @@ class Backbone:
 
     Attributes:
         name: its public name, which adapters trained on it carry.
-        folder: where its files are.
+        folder: of its files.
     """
 
     name: str
@@ -40,11 +41,21 @@ class Backbone:
 
     @property
     def digest(self) -> str:
-        """SHA-256 (hex) of its files: weights, configuration, tokenizer, chat template; of those that are there."""
-        return _files_digest(self.folder)
+        """SHA-256 (hex) of its files: weights, configuration, tokenizer, chat template, and its pooling."""
+        pooling = self.pooling
+        return _files_digest(self.folder, "" if pooling.is_default else str(pooling))
+
+    @property
+    def pooling(self) -> Pooling:
+        """How its hidden states become vectors, by its sentence-transformers files or by default.
+
+        Raises:
+            HarnessError: see `weaverec.lm.pooling.read_pooling`.
+        """
+        return read_pooling(self.folder, self.decoder_only)
 
     def check(self, head: Head = "states") -> None:
-        """Finds out whether it can be loaded whole, without reading its weights: they may be many GB.
+        """Check that it can be loaded whole, without reading its weights: they may be many GB.
 
         Raises:
             HarnessError: a file is missing or damaged, weights are missing, or it is no model of this kind.
@@ -67,7 +78,7 @@ class Backbone:
             ) from error
         from transformers.models.auto import modeling_auto as known
 
-        # What fills in masked words reads both ways; BERT's kind can be made to write too, but was not trained so.
+        # Models that fill in masked words are encoders, although transformers can load some of them as decoders.
         if not config.get("is_encoder_decoder"):
             if kind in known.MODEL_FOR_MASKED_LM_MAPPING_NAMES:
                 return False
@@ -80,13 +91,13 @@ class Backbone:
 
 
 def find_backbone(name: str, start: Path = Path()) -> Backbone:
-    """A backbone: `minilm` (comes with the harness), a folder, or a model of the Hugging Face hub that is here.
+    """A backbone: `minilm` (comes with the harness), a folder, or a model in the Hugging Face cache.
 
-    Nothing is downloaded: a model of several GB is fetched knowingly, with `hf download`, which checks hashes.
+    Nothing is downloaded. Fetch a model with `hf download`, which checks hashes.
 
     Args:
         name: the backbone's name or folder.
-        start: where the path of a folder starts, if it is relative.
+        start: the folder that relative paths start from.
 
     Raises:
         HarnessError: there is no such folder, and it cannot be the name of a model.
@@ -110,7 +121,7 @@ def find_backbone(name: str, start: Path = Path()) -> Backbone:
     try:
         return Backbone(name, Path(snapshot_download(name, local_files_only=True)))
     except HFValidationError as error:
-        raise HarnessError(f"{what}, nor a model's name.", "Mend its name or path.") from error
+        raise HarnessError(f"{what}, nor a model's name.", "Correct its name or path.") from error
     except LocalEntryNotFoundError as error:
         raise UnavailableError(
             f"{what}, nor a model in the Hugging Face cache.",
@@ -138,8 +149,8 @@ def packaged_minilm() -> Backbone:
 def load(backbone: Backbone, head: Head = "states", dtype: torch.dtype = torch.float32) -> tuple[nn.Module, Any]:
     """The model, frozen, without dropout, and its tokenizer. Reads local safetensors only, and runs no code of theirs.
 
-    Dropout stays off in training as well: drawing its masks took a third of the time on a CPU, and over the few
-    dozen steps of an adapter it did not help validation.
+    Dropout stays off in training as well: drawing its masks takes a third of the time on a CPU, and over the few dozen
+    steps of an adapter it did not improve validation.
 
     Args:
         backbone: which model.
@@ -150,7 +161,7 @@ def load(backbone: Backbone, head: Head = "states", dtype: torch.dtype = torch.f
         HarnessError: see `Backbone.check`.
     """
     backbone.check(head)
-    # Nothing here is ever looked for on the network, nor reported to it.
+    # No network access, and no telemetry.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers import AutoModel, AutoModelForCausalLM
@@ -197,7 +208,7 @@ def _unreadable(backbone: Backbone, error: Exception) -> HarnessError:
     if "trust_remote_code" in str(error):
         return HarnessError(
             f"The backbone {backbone.name} in {backbone.folder} needs code of its own, which is never run.",
-            "Use a backbone of a kind that transformers has.",
+            "Use a backbone of a kind that transformers supports.",
         )
     return HarnessError(f"Cannot load the backbone {backbone.name} from {backbone.folder}: {error}.", "Fetch it again.")
 
@@ -217,17 +228,18 @@ def _check(backbone: Backbone, head: Head) -> None:
     embedded = _check_whole(backbone, head)
     tokenizer = load_tokenizer(backbone)
     files = {"tokenizer.json", *tokenizer.vocab_files_names.values()}
-    # Without one of them, transformers gives a tokenizer that knows no words.
+    # Without one of them, transformers makes a tokenizer with an empty vocabulary.
     if not any((backbone.folder / name).is_file() for name in files):
         raise _unfit(backbone, f"has no tokenizer ({' or '.join(sorted(files))})", "Fetch it again, or save it there.")
-    # Special tokens beyond these are never asked for.
-    most = max(tokenizer.vocab_size, tokenizer.pad_token_id + 1)
-    if most > embedded:
+    # Special tokens beyond these are never used.
+    tokens = max(tokenizer.vocab_size, tokenizer.pad_token_id + 1)
+    if tokens > embedded:
         raise _unfit(
             backbone,
-            f"has a tokenizer of {most:,} tokens, and embeddings of {embedded:,}",
-            "Put the tokenizer there that the model was trained with.",
+            f"has a tokenizer of {tokens:,} tokens, and embeddings of {embedded:,}",
+            "Save the tokenizer there that the model was trained with.",
         )
+    _ = backbone.pooling  # raises if its files ask for what is not supported
 
 
 def _weight_files(backbone: Backbone) -> list[Path]:
@@ -266,7 +278,7 @@ def _check_weight_file(backbone: Backbone, path: Path) -> None:
 
 
 def _check_whole(backbone: Backbone, head: Head) -> int:
-    """Has transformers load the model on the meta device, where tensors have shapes alone.
+    """Load the model on the meta device, where tensors have shapes and no values.
 
     Returns:
         The number of tokens that have an embedding.
@@ -275,7 +287,7 @@ def _check_whole(backbone: Backbone, head: Head) -> int:
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()
-    logging.set_verbosity(CRITICAL)  # what it would report is refused below
+    logging.set_verbosity(CRITICAL)  # what it would report is an error below
     logging.disable_progress_bar()
     try:
         kind: Any = AutoModelForCausalLM if head == "tokens" else AutoModel
@@ -283,7 +295,7 @@ def _check_whole(backbone: Backbone, head: Head) -> int:
             backbone.folder,
             device_map="meta",
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are refused below, by name
+            ignore_mismatched_sizes=True,  # an error below, with their names
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
@@ -291,14 +303,14 @@ def _check_whole(backbone: Backbone, head: Head) -> int:
     except Exception as error:
         if "trust_remote_code" in str(error):
             raise _unreadable(backbone, error) from error
-        # Transformers raises errors of any kind on files that it cannot make sense of.
+        # Transformers raises errors of any kind on damaged files.
         reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise _unfit(backbone, f"cannot be loaded ({reason})", "Fetch it again, or use another.") from error
     finally:
         logging.set_verbosity(verbosity)
     if model.config.is_encoder_decoder:
         raise _unfit(backbone, "is an encoder-decoder", "Use an encoder or a decoder-only model.")
-    # The pooler of BERT's kind makes one vector of a text; nothing here reads it.
+    # BERT's pooler, an extra layer on the first token, is not used here.
     missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
     misshapen = sorted(str(name) for name, *_ in report["mismatched_keys"])
     for names, what in ((missing, "lacks"), (misshapen, "has, in another shape than its config.json says,")):
@@ -321,10 +333,10 @@ class Sizes:
 
     Attributes:
         weights: how many it has.
-        multiplied: those that multiply every token: all but the embeddings.
+        multiplied: how many multiply every token: all but the embeddings.
         layers: of the transformer.
-        hidden: numbers of a hidden state.
-        vocabulary: tokens it knows.
+        hidden: size of a hidden state.
+        vocabulary: number of tokens.
     """
 
     weights: int
@@ -336,7 +348,7 @@ class Sizes:
 
 @cache
 def sizes_of(backbone: Backbone, head: Head = "states") -> Sizes:
-    """How large a backbone is, by its configuration: its weights need not be here.
+    """How large a backbone is, by its configuration: its weights need not be present.
 
     Raises:
         HarnessError: the configuration is missing, or unknown.
@@ -345,7 +357,7 @@ def sizes_of(backbone: Backbone, head: Head = "states") -> Sizes:
 
     try:
         config: Any = AutoConfig.from_pretrained(backbone.folder, local_files_only=True, trust_remote_code=False)
-        with torch.device("meta"):  # shapes alone
+        with torch.device("meta"):  # shapes without values
             kind: Any = AutoModelForCausalLM if head == "tokens" else AutoModel
             model = kind.from_config(config, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -357,13 +369,14 @@ def sizes_of(backbone: Backbone, head: Head = "states") -> Sizes:
 
 @contextmanager
 def autocast_bf16(device: str) -> Iterator[None]:
-    """Computes matrix products in bfloat16 where the device has it in hardware."""
+    """Compute matrix products in bfloat16 where the device has it in hardware."""
     with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=has_bfloat16(device)):
         yield
 
 
 @cache
-def _files_digest(folder: Path) -> str:
+def _files_digest(folder: Path, pooling: str) -> str:
     kinds = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model")
     files = sorted({path for kind in kinds for path in folder.glob(kind)})
-    return digest([[path.name, file_digest(path)] for path in files])
+    parts = [[path.name, file_digest(path)] for path in files]
+    return digest([*parts, ["pooling", pooling]] if pooling else parts)

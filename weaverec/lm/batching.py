@@ -1,4 +1,4 @@
-"""Token sequences in batches of like length: little padding is computed."""
+"""Token sequences in batches of similar length, with little padding."""
 
 from collections.abc import Sequence
 
@@ -22,12 +22,12 @@ def token_batches(lengths: Ints, most_tokens: int) -> list[Ints]:
     """
     order = np.argsort(lengths, kind="stable")
     batches, start, real = [], 0, 0
-    for place, row in enumerate(order):
-        # Rows come in rising length, so the newest is the widest.
-        width, rows = int(lengths[row]), place - start + 1
-        if place > start and (width * rows > most_tokens or real + width < (1 - MOST_PADDING) * width * rows):
-            batches.append(order[start:place])
-            start, real = place, 0
+    for end, row in enumerate(order):
+        # Rows come in ascending length, so the newest is the widest.
+        width, rows = int(lengths[row]), end - start + 1
+        if end > start and (width * rows > most_tokens or real + width < (1 - MOST_PADDING) * width * rows):
+            batches.append(order[start:end])
+            start, real = end, 0
         real += width
     if start < len(order):
         batches.append(order[start:])
@@ -41,18 +41,18 @@ def padding_share(lengths: Ints, batches: Sequence[Ints]) -> float:
 
 
 def padded(rows: Sequence[Sequence[int] | Ints], pad: int, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token rows as one tensor, and where it holds tokens: int64 [n, width], int64 [n, width] of 0 and 1.
+    """Token rows as one tensor, and its mask: int64 [n, width], int64 [n, width] of 0 and 1.
 
     Args:
         rows: n rows of tokens.
-        pad: what stands where there are none.
+        pad: the padding token.
         left: whether padding comes before the tokens.
     """
     width = max(map(len, rows), default=0)
     ids = torch.full((len(rows), width), pad, dtype=torch.long)
     mask = torch.zeros((len(rows), width), dtype=torch.long)
     for row, tokens in enumerate(rows):
-        place = slice(width - len(tokens), None) if left else slice(len(tokens))
-        ids[row, place] = torch.tensor(tokens, dtype=torch.long)
-        mask[row, place] = 1
+        columns = slice(width - len(tokens), None) if left else slice(len(tokens))
+        ids[row, columns] = torch.tensor(tokens, dtype=torch.long)
+        mask[row, columns] = 1
     return ids, mask

@@ -16,10 +16,10 @@ BATCH_TOKENS = 4096
 
 
 def check_texts(data: TrainingData, names: Iterable[str]) -> None:
-    """Finds out whether a language model has anything to read.
+    """Check that a language model has texts to read.
 
     Raises:
-        HarnessError: not one item of a domain has a text.
+        HarnessError: no item of a domain has a text.
     """
     for name in names:
         if not any(data.domains[name].catalogue.texts):
@@ -32,40 +32,60 @@ def check_texts(data: TrainingData, names: Iterable[str]) -> None:
 class ItemTokens:
     """Each item's text as tokens. Items of one text share them, and are encoded once.
 
-    A text's vector differs in the last bits between batches of other widths; encoded apart, items of one text would
-    not be the ties that they are.
+    A text's vector differs in the last bits between batches of different widths. If items of one text were encoded
+    separately, their scores would no longer tie.
     """
 
-    def __init__(self, texts: Sequence[str], tokenizer: Any, max_tokens: int, separator: str | None = None) -> None:
+    def __init__(
+        self,
+        texts: Sequence[str],
+        tokenizer: Any,
+        max_tokens: int,
+        prefix: str = "",
+        joined_prefix: str = "",
+        separator: str | None = None,
+    ) -> None:
         """Cuts texts into tokens.
 
         Args:
             texts: n_items texts.
             tokenizer: of the backbone.
-            max_tokens: a text is cut to so many tokens, the separator not counted.
+            max_tokens: a text is cut to so many tokens, prefix and separator not counted.
+            prefix: stands before each text, such as `passage: `.
+            joined_prefix: stands before joined texts, such as `query: `.
             separator: what ends each text, so that texts can be joined; None gives each the tokenizer's own special
                 tokens instead, as an encoder reads it.
         """
         distinct = list(dict.fromkeys(texts))
-        place = {text: index for index, text in enumerate(distinct)}
-        self.text_of = np.array([place[text] for text in texts], dtype=np.int64)
-        encoded = tokenizer(distinct, truncation=True, max_length=max_tokens, add_special_tokens=separator is None)
-        end = [] if separator is None else tokenizer(separator, add_special_tokens=False)["input_ids"]
-        # What a tokenizer puts before any text, such as Llama's first token, stands once before joined texts.
-        start = [] if separator is None else tokenizer("")["input_ids"]
-        self._start = np.array(start, dtype=np.int64)
+        index = {text: row for row, text in enumerate(distinct)}
+        self.text_of = np.array([index[text] for text in texts], dtype=np.int64)
+        self._pad = int(tokenizer.pad_token_id)
+        if separator is None:
+            # Special tokens stand around prefix and text alike.
+            room = len(tokenizer(prefix, add_special_tokens=False)["input_ids"]) if prefix else 0
+            encoded = tokenizer([prefix + text for text in distinct], truncation=True, max_length=max_tokens + room)
+            end: list[int] = []
+            self._start = self._joined_start = np.zeros(0, dtype=np.int64)
+        else:
+            encoded = tokenizer(distinct, truncation=True, max_length=max_tokens, add_special_tokens=False)
+            end = tokenizer(separator, add_special_tokens=False)["input_ids"]
+            # What a tokenizer puts before any text, such as Llama's first token, stands once before joined texts.
+            start = tokenizer("")["input_ids"]
+            self._start, self._joined_start = (
+                np.array([*start, *tokenizer(text, add_special_tokens=False)["input_ids"]], dtype=np.int64)
+                for text in (prefix, joined_prefix)
+            )
         self._rows = [np.array([*ids, *end], dtype=np.int64) for ids in encoded["input_ids"]]
         self._lengths = np.array([len(row) for row in self._rows], dtype=np.int64)
-        self._pad = int(tokenizer.pad_token_id)
 
     def __len__(self) -> int:
         """Number of items."""
         return len(self.text_of)
 
     def texts(self, items: Ints) -> Ints:
-        """The distinct texts of some items (int64 [n]): int64, rising."""
-        found: Ints = np.unique(self.text_of[items])
-        return found
+        """The distinct texts of some items (int64 [n]): int64, ascending."""
+        texts: Ints = np.unique(self.text_of[items])
+        return texts
 
     def batches(self, texts: Ints) -> list[tuple[Ints, torch.Tensor, torch.Tensor]]:
         """Texts in batches of like length: which of `texts` (int64 [n]), their tokens and mask (int64 [n, width])."""
@@ -75,12 +95,12 @@ class ItemTokens:
         ]
 
     def joined(self, sequences: Sequences) -> tuple[list[Ints], list[Ints]]:
-        """Each sequence's texts joined, and where in it each item's last token stands."""
+        """The tokens of each sequence's joined texts, and the position in them of each item's last token."""
         rows, ends = [], []
         for items in sequences:
-            own = self.text_of[items]
-            rows.append(np.concatenate([self._start, *(self._rows[text] for text in own)]))
-            ends.append(len(self._start) + np.cumsum(self._lengths[own]) - 1)
+            texts = self.text_of[items]
+            rows.append(np.concatenate([self._joined_start, *(self._rows[text] for text in texts)]))
+            ends.append(len(self._joined_start) + np.cumsum(self._lengths[texts]) - 1)
         return rows, ends
 
     def joined_batches(self, rows: Sequence[Ints]) -> list[tuple[Ints, torch.Tensor, torch.Tensor]]:

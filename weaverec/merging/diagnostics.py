@@ -1,107 +1,91 @@
-"""Why a merge wins or loses: what WeaveRec's theory says of a merge, as far as it can be measured.
+"""Diagnostics of a merge: the quantities of WeaveRec's theory that can be measured.
 
 The target error of a weighted combination is bounded by the components' weighted errors plus their divergence from
 the target domain (Hou et al., arXiv 2510.26546, after Ben-David et al., 2010). Measured here, on train and validation:
 each component's own score on the target; the proxy A-distance between the target and each training mix; the score
-along the lines between components; and how far task vectors point the same way.
+along the lines between components; and how similar the task vectors are.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from torch import nn
 
 from harness.data.domain import Ints
 from harness.methods.api import DiagnosticTable, Floats32, VectorScorer
-from harness.methods.artefact import Artefact, Artefacts, StepCallback
+from harness.methods.artefact import StepCallback
 from harness.protocol.split import DomainTraining, Histories, TrainingData
-from weaverec.merging.task_vectors import TaskVector, folded, task_vector, weighted_sum
+from weaverec.merging.rule import Component, MergeContext
+from weaverec.merging.task_vectors import TaskVector, weighted_sum
 
-#: Places on a line between two components, and prefixes that the classifier of domains learns from, of each side.
-_PLACES = (0.0, 0.25, 0.5, 0.75, 1.0)
+#: Points on a line between two components, and prefixes of each side that the classifier of domains learns from.
+_POINTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 _PREFIXES = 2000
 #: Of the classifier's cross-validation.
 _FOLDS = 5
 
 
-@dataclass(frozen=True)
-class Component:
-    """A trained component: its mix of domains and its task vector."""
-
-    mix: tuple[str, ...]
-    vector: TaskVector
-
-    @property
-    def name(self) -> str:
-        """Such as `beauty + toys`."""
-        return " + ".join(self.mix)
-
-
-def obtained(mixes: Sequence[tuple[str, ...]], needed: Sequence[Artefact], artefacts: Artefacts) -> list[Component]:
-    """The trained components of some mixes, whose artefacts come in the same order."""
-    return [
-        Component(mix, task_vector(artefacts.get_or_train(artefact)))
-        for mix, artefact in zip(mixes, needed, strict=True)
-    ]
-
-
 def diagnose(
-    model: nn.Module,
-    validate: Callable[[], float],
+    context: MergeContext,
     vectors_of: Callable[[str], Floats32],
     components: Sequence[Component],
-    data: TrainingData,
     cap: int,
     report: StepCallback,
 ) -> list[DiagnosticTable]:
     """All diagnostics of some components for a target.
 
     Args:
-        model: the base model; task vectors are folded into it, and taken out again.
-        validate: NDCG@10 of the model as it stands, on the target's validation events.
+        context: of the merge: the base model, its validation on the target, and the data.
         vectors_of: prefixes of a domain by its name, as `prefix_vectors` gives them.
         components: what is merged.
-        data: train and validation of the scenario.
         cap: prefixes that a training takes of each domain.
-        report: told of each validation.
+        report: called after each validation.
     """
+    data = context.data
     lines = list(_lines(components, data.target))
-    total = len(components) + 1 + (len(components) > 1) + sum(len(places) for _, places in lines)
+    total = len(components) + 1 + (len(components) > 1) + sum(len(points) for _, points in lines)
     done = 0
 
-    def score(delta: TaskVector | None) -> float:
+    def score(merged: TaskVector) -> float:
         nonlocal done
-        with nullcontext() if delta is None else folded(model, delta):
-            found = validate()
+        ndcg = context.validate(merged)
         done += 1
         report(done, total)
-        return found
+        return ndcg
 
-    own = [("none: the base model", score(None))]
-    own += [(component.name, score(component.vector)) for component in components]
-    vectors = [component.vector for component in components]
+    scores = [("none: the base model", score({}))]
+    scores += [(component.name, score(component.task_vector)) for component in components]
+    vectors = [component.task_vector for component in components]
     if len(vectors) > 1:
-        own.append(("all of them, in equal parts", score(weighted_sum(vectors, [1 / len(vectors)] * len(vectors)))))
-    along = [
-        (name, place, score(weighted_sum(vectors, weights))) for name, places in lines for place, weights in places
+        scores.append(("all of them, in equal parts", score(weighted_sum(vectors, [1 / len(vectors)] * len(vectors)))))
+    along = [(name, w, score(weighted_sum(vectors, weights))) for name, points in lines for w, weights in points]
+    similar = [
+        (f"{a.name} and {b.name}", cosine(a.task_vector, b.task_vector), sign_conflict(a.task_vector, b.task_vector))
+        for a, b in combinations(components, 2)
     ]
+    return _tables(scores, along, similar, list(_distances(vectors_of, components, data, cap)))
+
+
+def _tables(
+    scores: Sequence[tuple[str, float]],
+    along: Sequence[tuple[str, float, float]],
+    similar: Sequence[tuple[str, float, float]],
+    distances: Sequence[tuple[str, float | str, float]],
+) -> list[DiagnosticTable]:
     return [
         DiagnosticTable(
             "Each component's own score on the target",
             "Validation NDCG@10 on the target. Merging helps only when every component is already good on it. In equal "
             "parts is how `weaverec` and `naive-merge` serve them.",
             ("component", "NDCG@10"),
-            tuple(own),
+            tuple(scores),
         ),
         DiagnosticTable(
             "Along the lines between components",
             "Validation NDCG@10 on the target with weight 1 - w on the first and w on the second. `equal` goes from "
             "the target's component alone to the others in equal parts. A middle above both ends: they complement "
-            "each other; below: they are in each other's way.",
+            "each other; below: they interfere.",
             ("line", "w", "NDCG@10"),
             tuple(along),
             ("w", "NDCG@10", "line"),
@@ -111,35 +95,32 @@ def diagnose(
             "Cosine of the task vectors over all layers, and the share of entries with opposite signs, of those that "
             "are not small (above a tenth of the layer's mean size in both).",
             ("components", "cosine", "sign conflict"),
-            tuple(
-                (f"{a.name} and {b.name}", cosine(a.vector, b.vector), sign_conflict(a.vector, b.vector))
-                for a, b in combinations(components, 2)
-            ),
+            tuple(similar),
         ),
         DiagnosticTable(
             "Proxy A-distance between the target and each training mix",
             "2 (1 - 2 e) with e the test error of a linear classifier that tells prefixes of the target from prefixes "
             "of the mix by the vectors of the base model (a ranker's: of the model that finds its candidates): 0 where "
             "they cannot be told apart, 2 where they always can (Ben-David et al., 2007). A mix that holds the target "
-            "is nearer to it by its making: of which a share p is the target, 2 (1 - p) at most.",
+            "is nearer to it by construction: with a share p of the target, the distance is 2 (1 - p) at most.",
             ("training mix", "distance", "at most"),
-            tuple(_distances(vectors_of, components, data, cap)),
+            tuple(distances),
         ),
     ]
 
 
 def _lines(components: Sequence[Component], target: str) -> Iterator[tuple[str, list[tuple[float, list[float]]]]]:
-    """Lines by name: (w, weights of all components) at each of their places."""
+    """Lines by name: (w, weights of all components) at each of their points."""
     n = len(components)
     for i, j in combinations(range(n), 2):
-        places = []
-        for w in _PLACES:
+        points = []
+        for w in _POINTS:
             weights = np.zeros(n)
             weights[i], weights[j] = 1 - w, w
-            places.append((w, weights.tolist()))
-        yield f"{components[i].name} to {components[j].name}", places
+            points.append((w, weights.tolist()))
+        yield f"{components[i].name} to {components[j].name}", points
     if n > 2 and components[0].mix == (target,):
-        yield "equal", [(w, [1 - w, *[w / (n - 1)] * (n - 1)]) for w in _PLACES]
+        yield "equal", [(w, [1 - w, *[w / (n - 1)] * (n - 1)]) for w in _POINTS]
 
 
 def cosine(a: TaskVector, b: TaskVector) -> float:
@@ -213,6 +194,6 @@ def prefix_vectors(encoder: VectorScorer, domain: DomainTraining) -> Floats32:
     users: Ints = np.flatnonzero(domain.train.lengths > 1)
     rng = np.random.default_rng(0)
     drawn = rng.permutation(users)[: 2 * _PREFIXES]
-    own = domain.train.select(drawn)
-    cut = own.where(own.from_end >= 1)  # what is read is what stands before a training event
-    return encoder.history_vectors(Histories(drawn, cut))
+    sequences = domain.train.select(drawn)
+    prefixes = sequences.where(sequences.from_end >= 1)  # the items before the last training event
+    return encoder.history_vectors(Histories(drawn, prefixes))

@@ -1,138 +1,196 @@
-"""Merging rules: from components' task vectors and a few parameters to one task vector.
+"""Built-in merging rules: from components' task vectors and a few parameters to one task vector.
 
-Pruning, sign election and dropping are PEFT's own functions, given whole task vectors dW = scaling * B A. (PEFT's
-`add_weighted_adapter` gives them A and B apart, which is another thing; see `weaverec.merging.task_vectors`.)
+Pruning, sign election and dropping are PEFT's own functions, applied to whole task vectors dW = (alpha / r) B A.
+(PEFT's `add_weighted_adapter` applies them to A and B separately, which is not the same; see
+`weaverec.merging.task_vectors`.) Rules whose parameters are chosen on validation are at the end.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 import torch
+from annotated_types import Ge, Gt, Le
 
+from harness.errors import HarnessError
+from weaverec.merging.rule import Component, MergeContext
+from weaverec.merging.search import TRIES, GridSearch, Parameters
 from weaverec.merging.task_vectors import LayerByLayer, TaskVector, weighted_sum
-
-#: A rule's parameters, as JSON values.
-Parameters = Mapping[str, float | list[float]]
-
-#: How many parameter settings a rule that has a choice may try on validation: the same for every rule.
-TRIES = 6
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A merging rule.
+class EqualWeights:
+    """The mean of the task vectors: lambda_i = 1 / n. The softmax of equal numbers, as WeaveRec's authors have it.
 
-    Attributes:
-        name: its name in results.
-        source: where it comes from.
-        apply: makes the merged task vector.
-        choices: for a number of task vectors, the parameter settings that validation chooses among, at most `TRIES`;
-            one if there is no choice.
+    Hou et al., arXiv 2510.26546 (2025); Wortsman et al., "Model soups", ICML 2022.
     """
 
-    name: str
-    source: str
-    apply: Callable[[Sequence[TaskVector], Parameters], TaskVector]
-    choices: Callable[[int], list[Parameters]]
+    name = "equal weights"
+
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+        """sum_i dW_i / n."""
+        return weighted_sum(_vectors(components), [1 / len(components)] * len(components))
 
 
-def equal_weights() -> Rule:
-    """The mean of the task vectors: lambda_i = 1 / n. The softmax of equal numbers, as WeaveRec's authors have it."""
-    return Rule(
-        "equal weights",
-        "Hou et al., arXiv 2510.26546 (2025); Wortsman et al., ICML 2022",
-        _weighted,
-        lambda n: [{"weights": [1 / n] * n}],
-    )
+@dataclass(frozen=True)
+class Weighted:
+    """A weighted sum of the task vectors.
+
+    Attributes:
+        weights: one for each component, the target's first, then the sources' in the scenario's order.
+    """
+
+    weights: tuple[float, ...] = ()
+    name = "weights"
+
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+        """sum_i weights_i * dW_i.
+
+        Raises:
+            HarnessError: the number of weights is not that of the components.
+        """
+        if len(self.weights) != len(components):
+            names = ", ".join(component.name for component in components)
+            raise HarnessError(
+                f"rule.weights: {len(self.weights)} weights for {len(components)} components ({names}).",
+                "Give one weight for each component.",
+            )
+        return weighted_sum(_vectors(components), self.weights)
 
 
-def chosen_weights() -> Rule:
-    """Weights on the simplex, chosen on validation: from equal ones towards each vector, the first one's way most."""
-    return Rule("chosen weights", "Hou et al., arXiv 2510.26546 (2025), with other weights", _weighted, _simplex)
+@dataclass(frozen=True)
+class TaskArithmetic:
+    """The sum of the task vectors times a number (Ilharco et al., ICLR 2023).
+
+    Attributes:
+        scale: the factor.
+    """
+
+    scale: float = 0.4
+    name = "task arithmetic"
+
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+        """scale * sum_i dW_i."""
+        return weighted_sum(_vectors(components), [self.scale] * len(components))
 
 
-def task_arithmetic() -> Rule:
-    """The sum of the task vectors times one number, chosen on validation."""
-    return Rule(
-        "task arithmetic",
-        "Ilharco et al., ICLR 2023",
-        lambda vectors, p: _weighted(vectors, {"weights": [_number(p["scale"])] * len(vectors)}),
-        lambda _: [{"scale": scale} for scale in (0.2, 0.3, 0.4, 0.6, 0.8, 1.0)],
-    )
+@dataclass(frozen=True)
+class Ties:
+    """Keep the largest entries, elect each entry's sign by their sum, average those of that sign; times a number.
+
+    Yadav et al., "TIES-Merging", NeurIPS 2023.
+
+    Attributes:
+        density: share of each layer's entries that is kept.
+        scale: factor of the result.
+    """
+
+    density: Annotated[float, Gt(0), Le(1)] = 0.2
+    scale: float = 1.0
+    name = "TIES"
+
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+        """The disjoint mean of the trimmed task vectors, times `scale`."""
+        return LayerByLayer(_by_peft("ties", components, self.density, self.scale))
 
 
-def ties() -> Rule:
-    """Keep the largest entries, elect each entry's sign by their sum, average those of that sign; times a number."""
-    return Rule(
-        "TIES",
-        "Yadav et al., NeurIPS 2023",
-        lambda vectors, p: _by_peft("ties", vectors, p),
-        lambda _: [{"density": d, "scale": s} for d in (0.2, 0.5, 0.8) for s in (0.5, 1.0)],
-    )
+@dataclass(frozen=True)
+class Dare:
+    """Drop entries at random, scale the others up, average (Yu et al., "DARE", ICML 2024).
+
+    Attributes:
+        density: share of the entries that is kept.
+        scale: factor of the result.
+        seed: of the draws.
+    """
+
+    density: Annotated[float, Gt(0), Le(1)] = 0.1
+    scale: float = 1.0
+    seed: Annotated[int, Ge(0)] = 0
+    name = "DARE"
+
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+        """The mean of the rescaled task vectors, times `scale`."""
+        layers = _by_peft("dare_linear", components, self.density, self.scale / len(components))
+        # Draws follow the order of the layers, so all layers are merged here. A large model needs as much memory as
+        # its adapted layers have in float32.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return {layer: merge() for layer, merge in layers.items()}
 
 
-def dare() -> Rule:
-    """Drop entries at random, scale up the others, average; the drops are drawn with a seed of their own."""
-    return Rule(
-        "DARE",
-        "Yu et al., ICML 2024",
-        lambda vectors, p: _by_peft("dare_linear", vectors, {**p, "scale": _number(p["scale"]) / len(vectors)}),
-        lambda _: [{"density": d, "scale": s} for d in (0.3, 0.6, 0.9) for s in (0.5, 1.0)],
-    )
+@dataclass(frozen=True)
+class MagnitudePruning:
+    """Keep the largest entries of each task vector, average (Han et al., NeurIPS 2015, as PEFT applies it to merging).
+
+    Attributes:
+        density: share of each layer's entries that is kept.
+        scale: factor of the result.
+    """
+
+    density: Annotated[float, Gt(0), Le(1)] = 0.5
+    scale: float = 1.0
+    name = "magnitude pruning"
+
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+        """The mean of the pruned task vectors, times `scale`."""
+        return LayerByLayer(_by_peft("magnitude_prune", components, self.density, self.scale / len(components)))
 
 
-def magnitude_pruning() -> Rule:
-    """Keep the largest entries of each task vector, average."""
-    return Rule(
-        "magnitude pruning",
-        "Han et al., NeurIPS 2015, as PEFT applies it to merging",
-        lambda vectors, p: _by_peft("magnitude_prune", vectors, {**p, "scale": _number(p["scale"]) / len(vectors)}),
-        lambda _: [{"density": d, "scale": s} for d in (0.2, 0.5, 0.8) for s in (0.5, 1.0)],
-    )
+def _vectors(components: Sequence[Component]) -> list[TaskVector]:
+    return [component.task_vector for component in components]
 
 
-def _weighted(vectors: Sequence[TaskVector], parameters: Parameters) -> TaskVector:
-    weights = parameters["weights"]
-    if not isinstance(weights, list):
-        raise TypeError("weights must be a list")
-    return weighted_sum(vectors, weights)
-
-
-def _by_peft(name: str, vectors: Sequence[TaskVector], parameters: Parameters) -> TaskVector:
+def _by_peft(
+    name: str, components: Sequence[Component], density: float, scale: float
+) -> dict[str, partial[torch.Tensor]]:
+    """One of PEFT's merging functions for each layer, not yet called."""
     from peft.utils import merge_utils
 
-    merge = getattr(merge_utils, name)
-    weights = torch.full((len(vectors),), _number(parameters["scale"]))
+    function = getattr(merge_utils, name)
+    vectors = _vectors(components)
+    weights = torch.full((len(vectors),), scale)
 
-    def merged(layer: str) -> torch.Tensor:
-        found: torch.Tensor = merge(
-            [vector[layer].float() for vector in vectors], weights, _number(parameters["density"])
-        )
-        return found
+    def merge(layer: str) -> torch.Tensor:
+        merged: torch.Tensor = function([vector[layer].float() for vector in vectors], weights, density)
+        return merged
 
-    if "dare" not in name:
-        return LayerByLayer({layer: partial(merged, layer) for layer in vectors[0]})
-    # What is dropped is drawn layer after layer, so all of them are merged here: of a large model, as many bytes as its
-    # layers have in float32.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        return {layer: merged(layer) for layer in vectors[0]}
+    return {layer: partial(merge, layer) for layer in vectors[0]}
 
 
-def _number(value: float | list[float]) -> float:
-    if isinstance(value, list):
-        raise TypeError("a number is wanted, not a list")
-    return value
+def chosen_weights() -> GridSearch:
+    """Weights on the simplex, chosen on validation: between equal weights and single components, the first one most."""
+    return GridSearch(Weighted(), _simplex, "chosen weights")
+
+
+def chosen_task_arithmetic() -> GridSearch:
+    """Task arithmetic, with the factor chosen on validation."""
+    return GridSearch(TaskArithmetic(), [{"scale": scale} for scale in (0.2, 0.3, 0.4, 0.6, 0.8, 1.0)])
+
+
+def chosen_ties() -> GridSearch:
+    """TIES, with its parameters chosen on validation."""
+    return GridSearch(Ties(), [{"density": d, "scale": s} for d in (0.2, 0.5, 0.8) for s in (0.5, 1.0)])
+
+
+def chosen_dare() -> GridSearch:
+    """DARE, with its parameters chosen on validation."""
+    return GridSearch(Dare(), [{"density": d, "scale": s} for d in (0.3, 0.6, 0.9) for s in (0.5, 1.0)])
+
+
+def chosen_magnitude_pruning() -> GridSearch:
+    """Magnitude pruning, with its parameters chosen on validation."""
+    return GridSearch(MagnitudePruning(), [{"density": d, "scale": s} for d in (0.2, 0.5, 0.8) for s in (0.5, 1.0)])
 
 
 def _simplex(n: int) -> list[Parameters]:
-    """Where a search with `TRIES` tries looks first, and with what is left of them: `TRIES` points.
+    """The `TRIES` points of the simplex that a search looks at.
 
-    Equal weights; the first vector alone, which is the target's component; half of the way between the two; half of
-    the way from equal weights to each other vector; three quarters of the way to the first; the others alone; then
-    draws from the whole simplex.
+    Equal weights; the first component alone, which is the target's; half of the way between the two; half of the way
+    from equal weights to each other component; three quarters of the way to the first; the others alone; then draws
+    from the whole simplex.
     """
     equal, corners = np.full(n, 1 / n), np.eye(n)
     halves = [(equal + corner) / 2 for corner in corners]

@@ -30,15 +30,15 @@ def task_vector(folder: Path) -> TaskVector:
     """The task vector of a component in PEFT's format (adapter_config.json, adapter_model.safetensors).
 
     Raises:
-        HarnessError: a file is missing or unreadable, or the adapter is more than plain LoRA, so that B A does
-            not say what it does.
+        HarnessError: a file is missing or unreadable, or the adapter is more than plain LoRA, so that its change of
+            the weights is not B A.
     """
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
         tensors = load_file(folder / "adapter_model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise HarnessError(f"Component {folder} cannot be read: {error}.", "Train it again.") from error
-    beyond = [
+    extensions = [
         name
         for name in (
             "use_dora",
@@ -50,29 +50,29 @@ def task_vector(folder: Path) -> TaskVector:
         )
         if config.get(name)
     ]
-    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or beyond:
+    if config.get("peft_type") != "LORA" or config.get("bias", "none") != "none" or extensions:
         raise HarnessError(
-            f"Component {folder} is not a plain LoRA ({', '.join(beyond) or 'type or bias'}).",
+            f"Component {folder} is not a plain LoRA ({', '.join(extensions) or 'type or bias'}).",
             "Train it without these options: its task vector would not be B A.",
         )
     rank = config["r"]
     scaling = float(config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank))
     names = [name.removesuffix(".lora_A.weight") for name in tensors if name.endswith(".lora_A.weight")]
     if 2 * len(names) != len(tensors) or any(f"{name}.lora_B.weight" not in tensors for name in names):
-        raise HarnessError(f"Component {folder} holds tensors that are no LoRA pair.", "Train it again.")
+        raise HarnessError(f"Component {folder} holds tensors that are not a LoRA pair.", "Train it again.")
 
     def product(name: str) -> torch.Tensor:
-        found: torch.Tensor = tensors[f"{name}.lora_B.weight"].float() @ tensors[f"{name}.lora_A.weight"].float()
-        return found * scaling
+        b_a: torch.Tensor = tensors[f"{name}.lora_B.weight"].float() @ tensors[f"{name}.lora_A.weight"].float()
+        return b_a * scaling
 
     return LayerByLayer({name.removeprefix(_PREFIX) + ".weight": partial(product, name) for name in names})
 
 
 class LayerByLayer(Mapping[str, torch.Tensor]):
-    """A task vector whose layers are computed when they are asked for: of a large model, one layer is held at a time.
+    """A task vector whose layers are computed on access: of a large model, one layer is held in memory at a time.
 
     Args:
-        layers: by weight name, what gives dW, float32 [d_out, d_in].
+        layers: weight name -> a function that returns dW, float32 [d_out, d_in].
     """
 
     def __init__(self, layers: Mapping[str, Callable[[], torch.Tensor]]) -> None:
@@ -92,7 +92,7 @@ def weighted_sum(vectors: Sequence[TaskVector], weights: Sequence[float]) -> Tas
     """sum_i weights_i * dW_i, layer by layer, in float32.
 
     Raises:
-        ValueError: not one weight a vector, or vectors over different layers.
+        ValueError: the number of weights is not that of the vectors, or the vectors are over different layers.
     """
     if len(vectors) != len(weights) or not vectors:
         raise ValueError(f"{len(vectors)} task vectors, {len(weights)} weights")
@@ -118,9 +118,9 @@ def by_layer(vectors: Sequence[TaskVector], weights: Mapping[str, Sequence[float
 
 
 def fold(model: nn.Module, delta: TaskVector) -> nn.Module:
-    """Adds a task vector to a model's weights, in place: the shape and the cost stay the base's.
+    """Add a task vector to a model's weights, in place: W0 + dW has the shape and the cost of W0.
 
-    The sum is made in float32 and rounded to the weights' own precision once.
+    The sum is computed in float32 and rounded to the weights' own precision once.
 
     Raises:
         ValueError: the model lacks a layer, or has it in another shape.
@@ -136,7 +136,7 @@ def fold(model: nn.Module, delta: TaskVector) -> nn.Module:
 
 @contextmanager
 def folded(model: nn.Module, delta: TaskVector) -> Iterator[nn.Module]:
-    """A model with a task vector folded in; afterwards its weights are, bit by bit, what they were.
+    """A model with a task vector folded in for the length of the context; then its weights are restored exactly.
 
     Raises:
         ValueError: as `fold`.
@@ -151,9 +151,9 @@ def folded(model: nn.Module, delta: TaskVector) -> Iterator[nn.Module]:
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path, base: str, made_of: Sequence[str]) -> None:
-    """Writes a model and its tokenizer as a plain Hugging Face folder: safetensors, and a card that says what it is.
+    """Write a model and its tokenizer as a plain Hugging Face folder: safetensors, and a model card.
 
-    `AutoModel.from_pretrained` loads it anywhere, and needs neither PEFT nor this package.
+    `AutoModel.from_pretrained` loads it, and needs neither PEFT nor this package.
 
     Args:
         model: the merged model.

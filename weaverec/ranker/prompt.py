@@ -12,7 +12,7 @@ from harness.data.domain import Ints
 #: Between the titles of an answer, and after the last.
 END_OF_TITLE = "\n"
 
-#: Stands for a title that the data lack.
+#: Shown for an item without a title.
 _UNTITLED = "(untitled)"
 
 _TASK = (
@@ -45,7 +45,7 @@ class PromptSettings:
 def prompt_tokens(
     titles: Sequence[str], history: Ints, candidates: Ints, tokenizer: Any, settings: PromptSettings
 ) -> list[int]:
-    """The tokens of a prompt, in the model's chat template if it has one, up to where the answer begins.
+    """The tokens of a prompt up to the answer, in the model's chat template if it has one.
 
     Args:
         titles: the catalogue's texts.
@@ -64,29 +64,29 @@ def prompt_tokens(
 
 
 def shuffled(candidates: Ints, user: int, seed: int) -> Ints:
-    """Candidates in an order that depends on the user and the seed alone, so that places tell nothing."""
+    """Candidates in an order that depends on the user and the seed alone, so that positions carry no information."""
     return np.random.default_rng([seed, user]).permutation(np.sort(candidates))
 
 
 def shown_titles(titles: Sequence[str], items: Ints, tokenizer: Any, settings: PromptSettings) -> list[str]:
     """Items' titles as prompts and answers have them: not too long, and never a blank line."""
-    found = [titles[item] or _UNTITLED for item in items]
-    # A token is a byte at least.
-    long = [place for place, title in enumerate(found) if len(title.encode()) > settings.title_tokens]
-    for place in long:
-        tokens = tokenizer(found[place], add_special_tokens=False)["input_ids"]
+    shown = [titles[item] or _UNTITLED for item in items]
+    # A token has at least one byte, so only these can be too long.
+    long = [row for row, title in enumerate(shown) if len(title.encode()) > settings.title_tokens]
+    for row in long:
+        tokens = tokenizer(shown[row], add_special_tokens=False)["input_ids"]
         if len(tokens) > settings.title_tokens:
-            # A letter of several bytes may have been cut through.
-            found[place] = tokenizer.decode(tokens[: settings.title_tokens]).strip("\ufffd ")
-    return found
+            # The cut may go through a letter of several bytes.
+            shown[row] = tokenizer.decode(tokens[: settings.title_tokens]).strip("\ufffd ")
+    return shown
 
 
 def title_tokens(titles: Sequence[str], items: Ints, tokenizer: Any, settings: PromptSettings) -> list[list[int]]:
     """The tokens of items' titles as they stand in an answer, each with the end of its line."""
-    # Together, as a text is cut where it is written: some tokenizers have one token for `)` and a line break.
+    # Title and line break are tokenized together: some tokenizers have one token for `)` and a line break.
     lines = [title + END_OF_TITLE for title in shown_titles(titles, items, tokenizer, settings)]
-    found: list[list[int]] = tokenizer(lines, add_special_tokens=False)["input_ids"]
-    return found
+    tokens: list[list[int]] = tokenizer(lines, add_special_tokens=False)["input_ids"]
+    return tokens
 
 
 def _tokens(chosen: list[str], offered: list[str], tokenizer: Any, settings: PromptSettings) -> list[int]:

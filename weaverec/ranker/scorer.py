@@ -2,12 +2,13 @@
 
 *Likelihood*: a candidate's score is the mean log-probability of the tokens of its title as the answer's first line.
 (The sum would favour short titles. The mean favours long ones somewhat: once a title has begun, its other tokens can be
-copied from the prompt, and are nearly sure; Bao et al., EMNLP 2024, call them ghost tokens.)
-Every candidate gets a score, and no answer can be lost to parsing. The prompt, which is nearly all of the tokens, goes
+copied from the prompt and are nearly certain; Bao et al., EMNLP 2024, call them ghost tokens.)
+Every candidate gets a score, and no answer is lost to parsing. The prompt, which is nearly all of the tokens, goes
 through the model once a user, and its keys and values serve all candidates.
 
-*List*: the model writes the five titles that the prompt asks for, greedily, as WeaveRec's authors have it. What the
-answer does not name is not recommended (-inf): held out, it is a miss. So is a title that is no candidate's.
+*List*: the model writes the five titles that the prompt asks for, greedily, as WeaveRec's authors have it. Candidates
+that the answer does not name are not recommended (score -inf): if the held-out item is one of them, it is a miss. So is
+a title that is not a candidate's.
 """
 
 import re
@@ -28,24 +29,24 @@ from weaverec.lm.backbone import autocast_bf16
 from weaverec.lm.batching import padded, token_batches
 from weaverec.ranker.prompt import END_OF_TITLE, PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
 
-#: What a written answer can be guilty of.
+#: What can be wrong with a written answer.
 FAULTS = ("outside the candidates", "named twice", "short", "nothing usable", "title of several candidates")
 
 
 @dataclass
 class Ranker:
-    """Scores given candidates; of a whole catalogue, those that a retriever finds first.
+    """Scores candidates; of a whole catalogue, those that a retriever finds first.
 
     Attributes:
         model: a decoder-only model with its logits.
         tokenizer: its tokenizer.
         catalogue: the target's items.
-        retriever: finds the candidates where the whole catalogue is asked for.
+        retriever: finds the candidates in a whole catalogue.
         settings: of the prompt.
-        seed: of the order in which candidates are offered.
+        seed: of the order of the candidates.
         by_list: read the list that the model writes, instead of likelihoods.
         max_new_tokens: of a written answer.
-        at_once: tokens of prompts that are answered together.
+        at_once: number of tokens of the prompts that are answered together.
     """
 
     model: nn.Module
@@ -63,26 +64,26 @@ class Ranker:
         """Scores: float32 [n_users, n_candidates].
 
         A prompt offers at most `settings.candidates` items. Of more, or with candidates of None, of each user's items
-        outside the history, the model ranks the retriever's best. By likelihood they stand above all others, which
-        keep the retriever's order; by list, only what the list names is recommended. An item that is held out although
-        the history holds it is not offered.
+        outside the history, the model ranks the retriever's best. By likelihood these stand above all others, which
+        keep the retriever's order; by list, only what the list names is recommended. A held-out item that is also in
+        the history is not offered.
         """
         if candidates is not None and candidates.shape[1] <= self.settings.candidates:
-            return np.stack(self._ranked(histories, list(candidates)))
+            return np.stack(self._rank(histories, list(candidates)))
         scores = self.retriever.score(histories, candidates)
-        open_to = scores.copy()
+        allowed = scores.copy()
         if candidates is None:
-            open_to[histories.sequences.users, histories.sequences.items] = -np.inf
-        first = np.argsort(-open_to, axis=1, kind="stable")[:, : self.settings.candidates]
-        # A user may have fewer items left than are asked for, or none; it must not hang on who else is asked.
-        places = [np.sort(found[np.isfinite(open_to[row, found])]) for row, found in enumerate(first)]
-        offered = places if candidates is None else [candidates[row, found] for row, found in enumerate(places)]
-        above = scores.max(axis=1)
+            allowed[histories.sequences.users, histories.sequences.items] = -np.inf
+        best = np.argsort(-allowed, axis=1, kind="stable")[:, : self.settings.candidates]
+        # A user may have fewer items left than fit a prompt, or none; other users in the batch must not change that.
+        columns = [np.sort(row_best[np.isfinite(allowed[row, row_best])]) for row, row_best in enumerate(best)]
+        offered = columns if candidates is None else [candidates[row, each] for row, each in enumerate(columns)]
+        highest = scores.max(axis=1)
         if self.by_list:
             scores[:] = -np.inf
-        for row, ranked in enumerate(self._ranked(histories, offered)):
+        for row, ranked in enumerate(self._rank(histories, offered)):
             if len(ranked):
-                scores[row, places[row]] = ranked if self.by_list else above[row] + 1 + ranked - ranked.min()
+                scores[row, columns[row]] = ranked if self.by_list else highest[row] + 1 + ranked - ranked.min()
         return scores
 
     def item_vectors(self) -> Floats32:
@@ -94,82 +95,82 @@ class Ranker:
         return self.retriever.history_vectors(histories)
 
     def validity(self) -> Mapping[str, float]:
-        """Of the answers written since it was last asked: how many, and the share with each fault."""
-        answers, found = self._faults["answers"], {fault: self._faults[fault] for fault in FAULTS}
+        """Of the answers written since the last call: how many, and the share with each fault."""
+        answers, counts = self._faults["answers"], {fault: self._faults[fault] for fault in FAULTS}
         self._faults.clear()
-        return {"answers": float(answers), **{fault: count / max(1, answers) for fault, count in found.items()}}
+        return {"answers": float(answers), **{fault: count / max(1, answers) for fault, count in counts.items()}}
 
-    def _ranked(self, histories: Histories, candidates: Sequence[Ints]) -> list[Floats32]:
-        """Scores of each user's candidates, float32 of their number; who has none is asked nothing."""
-        found = [np.zeros(0, dtype=np.float32) for _ in candidates]
-        asked = [row for row, own in enumerate(candidates) if len(own)]
-        offered = [shuffled(candidates[row], int(histories.users[row]), self.seed) for row in asked]
+    def _rank(self, histories: Histories, candidates: Sequence[Ints]) -> list[Floats32]:
+        """Scores of each user's candidates, float32 of their number; a user without candidates is left out."""
+        scores = [np.zeros(0, dtype=np.float32) for _ in candidates]
+        rows = [row for row, items in enumerate(candidates) if len(items)]
+        offered = [shuffled(candidates[row], int(histories.users[row]), self.seed) for row in rows]
         prompts = [
-            prompt_tokens(self.catalogue.texts, histories.sequences[row], own, self.tokenizer, self.settings)
-            for row, own in zip(asked, offered, strict=True)
+            prompt_tokens(self.catalogue.texts, histories.sequences[row], items, self.tokenizer, self.settings)
+            for row, items in zip(rows, offered, strict=True)
         ]
         with autocast_bf16(next(self.model.parameters()).device.type):
-            scores = self._by_list(prompts, offered) if self.by_list else self._by_likelihood(prompts, offered)
-            for row, own, ranked in zip(asked, offered, scores, strict=True):
-                place = {item: index for index, item in enumerate(own.tolist())}
-                found[row] = ranked[[place[item] for item in candidates[row].tolist()]].astype(np.float32)
-        return found
+            ranked = self._by_list(prompts, offered) if self.by_list else self._by_likelihood(prompts, offered)
+            for row, items, of_items in zip(rows, offered, ranked, strict=True):
+                position = {item: index for index, item in enumerate(items.tolist())}
+                scores[row] = of_items[[position[item] for item in candidates[row].tolist()]].astype(np.float32)
+        return scores
 
     def _by_likelihood(self, prompts: Sequence[list[int]], offered: Sequence[Ints]) -> Iterator[Floats32]:
-        for prompt, own in zip(prompts, offered, strict=True):
-            answers = title_tokens(self.catalogue.texts, own, self.tokenizer, self.settings)
+        for prompt, items in zip(prompts, offered, strict=True):
+            answers = title_tokens(self.catalogue.texts, items, self.tokenizer, self.settings)
             yield likelihoods(self.model, prompt, answers).cpu().numpy()
 
     def _by_list(self, prompts: Sequence[list[int]], offered: Sequence[Ints]) -> Iterator[Floats32]:
-        for answer, own in zip(self._write(prompts), offered, strict=True):
-            titles = shown_titles(self.catalogue.texts, own, self.tokenizer, self.settings)
+        for answer, items in zip(self._write(prompts), offered, strict=True):
+            titles = shown_titles(self.catalogue.texts, items, self.tokenizer, self.settings)
             scores, faults = read_list(answer, titles, self.settings.answers)
             self._faults.update(["answers", *faults])
             yield scores
 
     def _write(self, prompts: Sequence[list[int]]) -> list[str]:
-        """The model's answers, up to as many lines as are asked for: prompts of like length are answered together."""
+        """The model's answers of at most `settings.answers` lines; prompts of similar length are answered together."""
         answers = [""] * len(prompts)
         model: Any = self.model
         device = next(self.model.parameters()).device
         for rows in token_batches(np.array([len(prompt) for prompt in prompts]), self.at_once):
-            own = [prompts[row] for row in rows]
-            ids, mask = (part.to(device) for part in padded(own, self.tokenizer.pad_token_id, left=True))
+            batch = [prompts[row] for row in rows]
+            ids, mask = (part.to(device) for part in padded(batch, self.tokenizer.pad_token_id, left=True))
             with torch.no_grad():
                 written = model.generate(
                     input_ids=ids,
                     attention_mask=mask,
                     do_sample=False,
-                    # Chat models' own settings penalise what was written before: here, the candidates' titles.
+                    # Chat models' own settings penalise repetition: here, of the candidates' titles in the prompt.
                     repetition_penalty=1.0,
                     max_new_tokens=self.max_new_tokens,
                     pad_token_id=self.tokenizer.pad_token_id,
                     stopping_criteria=StoppingCriteriaList(
-                        [_Listed(self.tokenizer, ids.shape[1], self.settings.answers)]
+                        [_EnoughLines(self.tokenizer, ids.shape[1], self.settings.answers)]
                     ),
                 )
-            found = self.tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
-            for row, answer in zip(rows, found, strict=True):
-                answers[row] = answer
+            texts = self.tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
+            for row, text in zip(rows, texts, strict=True):
+                answers[row] = text
         return answers
 
 
-class _Listed(StoppingCriteria):
-    """Ends each answer after so many lines."""
+class _EnoughLines(StoppingCriteria):
+    """Ends each answer after a number of lines that are not blank."""
 
-    def __init__(self, tokenizer: Any, start: int, wanted: int) -> None:
-        self._tokenizer, self._start, self._wanted = tokenizer, start, wanted
+    def __init__(self, tokenizer: Any, start: int, n_lines: int) -> None:
+        self._tokenizer, self._start, self._n_lines = tokenizer, start, n_lines
 
     def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
-        """Whose answers have all their lines: bool [n]."""
+        """Which answers are complete: bool [n]."""
         latest = self._tokenizer.batch_decode(input_ids[:, -1:])
         done = [
-            END_OF_TITLE in text and self._lines(row) >= self._wanted
+            END_OF_TITLE in text and self._count(row) >= self._n_lines
             for row, text in zip(input_ids, latest, strict=True)
         ]
         return torch.tensor(done, device=input_ids.device)
 
-    def _lines(self, row: torch.Tensor) -> int:
+    def _count(self, row: torch.Tensor) -> int:
         ended = self._tokenizer.decode(row[self._start :], skip_special_tokens=True).split(END_OF_TITLE)[:-1]
         return sum(bool(line.strip()) for line in ended)
 
@@ -210,47 +211,47 @@ def likelihoods(
     return (log_p * mask).sum(1) / mask.sum(1)
 
 
-def read_list(answer: str, offered: Sequence[str], wanted: int) -> tuple[Floats32, list[str]]:
+def read_list(answer: str, offered: Sequence[str], n_lines: int) -> tuple[Floats32, list[str]]:
     """The scores that a written list gives its candidates, and what is wrong with it.
 
-    A candidate whose title is the k-th of the list has the score wanted - k, one that is not named -inf. Candidates
-    of one title share its place, so they tie. Titles are compared without regard to spaces around them and to case,
-    and a number before a title, as the prompt's list has it, is no fault.
+    The candidate that is named in line k (from 0) has the score n_lines - k, one that is not named -inf. Candidates
+    with the same title share its line, so they tie. Titles are compared without case and surrounding spaces, and a
+    number before a title, as in the prompt's list, is allowed.
 
     Args:
         answer: what the model wrote, one title a line.
         offered: the candidates' titles.
-        wanted: titles that were asked for; lines after so many are not read.
+        n_lines: titles that were asked for; further lines are not read.
 
     Returns:
         float32 [n_candidates], and the faults, each once.
     """
     named: dict[str, list[int]] = {}
     for index, title in enumerate(offered):
-        named.setdefault(_plain(title), []).append(index)
+        named.setdefault(_normalised(title), []).append(index)
     scores = np.full(len(offered), -np.inf, dtype=np.float32)
     faults: set[str] = set()
-    lines = [line for line in answer.split(END_OF_TITLE) if line.strip()][:wanted]
-    for place, line in enumerate(lines):
-        places = named.get(_plain(line), named.get(_plain(_NUMBER.sub("", line))))
-        if places is None:
+    lines = [line for line in answer.split(END_OF_TITLE) if line.strip()][:n_lines]
+    for number, line in enumerate(lines):
+        indices = named.get(_normalised(line), named.get(_normalised(_NUMBER.sub("", line))))
+        if indices is None:
             faults.add("outside the candidates")
-        elif np.isfinite(scores[places[0]]):
+        elif np.isfinite(scores[indices[0]]):
             faults.add("named twice")
         else:
-            scores[places] = wanted - place
-            if len(places) > 1:
+            scores[indices] = n_lines - number
+            if len(indices) > 1:
                 faults.add("title of several candidates")
-    if len(lines) < wanted:
+    if len(lines) < n_lines:
         faults.add("short")
     if not np.isfinite(scores).any():
         faults.add("nothing usable")
     return scores, sorted(faults)
 
 
-#: What stands before a title in a numbered list.
+#: The number before a title in a list.
 _NUMBER = re.compile(r"^\s*\d+[.)]\s+")
 
 
-def _plain(title: str) -> str:
+def _normalised(title: str) -> str:
     return " ".join(title.split()).casefold()

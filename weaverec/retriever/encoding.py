@@ -2,17 +2,16 @@
 
 Two ways to read a history, after what the backbone is:
 
-An encoder reads it *title by title*: each item's text goes through the model by itself (mean-pooled, unit length),
-and the history's vector is the unit-length sum of its items' vectors, the latest weighing most. The model reads all
-of a history's text, but each text once however many histories it stands in; so one pass over a catalogue trains or
-scores every prefix of every user. Reading the joined titles as one text costs a pass a prefix.
+An encoder reads it *title by title*: each item's text goes through the model by itself and is pooled (see
+`weaverec.lm.pooling`), and the history's vector is the unit-length sum of its items' vectors, the latest weighing most.
+The model reads all of a history's text, but each text once however many histories it stands in; so one pass over a
+catalogue trains or scores every prefix of every user. Reading the joined titles as one text costs a pass a prefix.
 
 A decoder-only model reads the texts *joined*, each ended by a line break, and the state at an item's last token is
 the vector of the history up to that item: as no token sees a later one, one pass over a history gives the vectors of
 all its prefixes. An item's vector is that of a history of this one item.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
@@ -29,10 +28,8 @@ from harness.protocol.split import Histories
 from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
 from harness.training.windows import windows_of
 from weaverec.lm.backbone import Backbone, autocast_bf16
+from weaverec.lm.pooling import Pool, pool
 from weaverec.lm.tokens import ItemTokens
-
-#: Takes the states that count of a batch's hidden states [n, width, d] and its mask [n, width].
-Pick = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class HistoryEncoder(Protocol):
         ...
 
     def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
-        """Vectors of unit length of some items (int64 [n]): float32 [n, d], on the model's device."""
+        """Vectors of some items (int64 [n]): float32 [n, d], on the model's device."""
         ...
 
     def required_items(self, sequences: Sequences) -> Ints:
@@ -106,7 +103,7 @@ def history_encoder(
     processes: ProcessGroup = SINGLE_PROCESS,
     accumulate: bool = False,
 ) -> HistoryEncoder:
-    """The reading of a catalogue that suits a backbone.
+    """The encoder of a catalogue and its histories that suits a backbone.
 
     Args:
         backbone: the model's.
@@ -118,10 +115,13 @@ def history_encoder(
             gradients: these are the same, and memory does not grow with a step (Gao et al., 2021: "Scaling deep
             contrastive learning batch size under memory limited setup").
     """
-    reader = _Reader(processes, accumulate)
-    if backbone.decoder_only:
-        return CausalEncoder(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, "\n"), settings, reader)
-    return PooledEncoder(ItemTokens(catalogue.texts, tokenizer, settings.max_tokens), settings, reader)
+    pooling = backbone.pooling
+    reader = _Reader(processes, accumulate, pooling.unit_length)
+    if backbone.decoder_only and pooling.mode == "last":
+        tokens = ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, pooling.passage, pooling.query, "\n")
+        return CausalEncoder(tokens, settings, reader)
+    tokens = ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, pooling.passage)
+    return PooledEncoder(tokens, settings, reader, pool(pooling.mode))
 
 
 @dataclass(frozen=True)
@@ -130,50 +130,55 @@ class _Reader:
 
     processes: ProcessGroup
     accumulate: bool
+    unit_length: bool
 
-    def states(self, model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, pick: Pick) -> torch.Tensor:
-        """What is picked of a batch's hidden states, float32 [n, d]; differentiable in the model's weights."""
+    def states(self, model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, pooling: Pool) -> torch.Tensor:
+        """A batch's pooled hidden states, float32 [n, d]; differentiable in the model's weights."""
 
         def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            return pick(hidden_states(model, ids, mask), mask).float()
+            return pooling(hidden_states(model, ids, mask), mask).float()
 
         if self.accumulate and torch.is_grad_enabled():
-            found: torch.Tensor = checkpoint(read, ids, mask, use_reentrant=False)
-            return found
+            pooled: torch.Tensor = checkpoint(read, ids, mask, use_reentrant=False)
+            return pooled
         return read(ids, mask)
 
-    def texts(self, model: nn.Module, tokens: ItemTokens, which: Ints, pick: Pick) -> torch.Tensor:
-        """Vectors of unit length of some items' texts (int64 [n]), each text read once: float32 [n, d]."""
+    def scaled(self, vectors: torch.Tensor) -> torch.Tensor:
+        """Vectors [n, d] at unit length, where the model's are to have it."""
+        return F.normalize(vectors, dim=-1) if self.unit_length else vectors
+
+    def texts(self, model: nn.Module, tokens: ItemTokens, which: Ints, pooling: Pool) -> torch.Tensor:
+        """Vectors of some items' texts (int64 [n]), each text read once: float32 [n, d]."""
         texts = tokens.texts(which)
-        own = self.processes.share(len(texts))
-        parts, places = [], [np.arange(0)]
-        for some, ids, mask in tokens.batches(texts[own]):
-            parts.append(self.states(model, ids, mask, pick))
-            places.append(own[some])
-        found = self.processes.joined(torch.cat(parts or [_nothing(model)]), np.concatenate(places), len(texts))
-        vectors = F.normalize(found, dim=-1)
-        back = np.searchsorted(texts, tokens.text_of[which])
-        return vectors[torch.from_numpy(back).to(vectors.device)]
+        share = self.processes.share(len(texts))
+        parts, rows = [], [np.arange(0)]
+        for batch, ids, mask in tokens.batches(texts[share]):
+            parts.append(self.states(model, ids, mask, pooling))
+            rows.append(share[batch])
+        pooled = self.processes.joined(torch.cat(parts or [_no_states(model)]), np.concatenate(rows), len(texts))
+        vectors = self.scaled(pooled)
+        index = np.searchsorted(texts, tokens.text_of[which])
+        return vectors[torch.from_numpy(index).to(vectors.device)]
 
 
 class PooledEncoder:
-    """How an encoder reads: every text by itself, histories as decaying sums."""
+    """Reads every text by itself; histories are decaying sums of their items' vectors."""
 
-    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, reader: _Reader) -> None:
-        self._tokens, self._settings, self._reader = tokens, settings, reader
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, reader: _Reader, pooling: Pool) -> None:
+        self._tokens, self._settings, self._reader, self._pooling = tokens, settings, reader, pooling
 
     def __len__(self) -> int:
         """Number of items."""
         return len(self._tokens)
 
     def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
-        """Mean-pooled last hidden states of unit length."""
-        return self._reader.texts(model, self._tokens, which, _mean_pooled)
+        """Pooled last hidden states."""
+        return self._reader.texts(model, self._tokens, which, self._pooling)
 
     def required_items(self, sequences: Sequences) -> Ints:
         """All their items."""
-        found: Ints = np.unique(sequences.items)
-        return found
+        items: Ints = np.unique(sequences.items)
+        return items
 
     def prefixes(
         self,
@@ -197,7 +202,7 @@ class PooledEncoder:
 
 
 class CausalEncoder:
-    """How a decoder-only model reads: a history's texts one after the other, in one pass."""
+    """Reads a history's texts one after the other, in one pass of a decoder-only model."""
 
     def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, reader: _Reader) -> None:
         self._tokens, self._settings, self._reader = tokens, settings, reader
@@ -207,13 +212,13 @@ class CausalEncoder:
         return len(self._tokens)
 
     def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
-        """The states at the last token of each text, of unit length."""
-        return self._reader.texts(model, self._tokens, which, _last)
+        """The states at the last token of each text."""
+        return self._reader.texts(model, self._tokens, which, pool("last"))
 
     def required_items(self, sequences: Sequences) -> Ints:
         """Only what is predicted: histories are read from their tokens."""
-        found: Ints = np.unique(sequences.items[_followers(sequences)])
-        return found
+        items: Ints = np.unique(sequences.items[_followers(sequences)])
+        return items
 
     def prefixes(
         self,
@@ -235,29 +240,29 @@ class CausalEncoder:
 
     def histories(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> torch.Tensor:
         """The states at the last token of the latest `history` items."""
-        read = sequences.where(sequences.from_end < self._settings.history)
-        some = np.flatnonzero(read.lengths)
-        found = vectors.new_zeros(len(sequences), vectors.shape[1])
-        if len(some):
-            shown = read.select(some)
-            found[some] = self._states(model, shown, [np.array([n - 1]) for n in shown.lengths]).to(found.device)
-        return found
+        latest = sequences.where(sequences.from_end < self._settings.history)
+        rows = np.flatnonzero(latest.lengths)
+        encoded = vectors.new_zeros(len(sequences), vectors.shape[1])
+        if len(rows):
+            shown = latest.select(rows)
+            encoded[rows] = self._states(model, shown, [np.array([n - 1]) for n in shown.lengths]).to(encoded.device)
+        return encoded
 
-    def _states(self, model: nn.Module, sequences: Sequences, wanted: list[Ints]) -> torch.Tensor:
-        """States of unit length at the last tokens of the wanted items of each sequence, in order: [n, d]."""
+    def _states(self, model: nn.Module, sequences: Sequences, items: list[Ints]) -> torch.Tensor:
+        """States at the last tokens of some items of each sequence (positions in it), in order: [n, d]."""
         rows, ends = self._tokens.joined(sequences)
-        first = np.cumsum([0, *map(len, wanted)])
+        first = np.cumsum([0, *map(len, items)])
         processes = self._reader.processes
-        own = processes.share(len(rows))
-        parts, places = [], [np.arange(0)]
-        for some, ids, mask in self._tokens.joined_batches([rows[row] for row in own]):
-            which = own[some]
-            at = [ends[row][wanted[row]] for row in which]
-            line = np.repeat(np.arange(len(which)), [len(there) for there in at])
-            parts.append(self._reader.states(model, ids, mask, _at(line, np.concatenate(at))))
-            places.append(np.concatenate([np.arange(first[row], first[row + 1]) for row in which]))
-        found = processes.joined(torch.cat(parts or [_nothing(model)]), np.concatenate(places), int(first[-1]))
-        return F.normalize(found, dim=-1)
+        share = processes.share(len(rows))
+        parts, order = [], [np.arange(0)]
+        for batch, ids, mask in self._tokens.joined_batches([rows[row] for row in share]):
+            which = share[batch]
+            columns = [ends[row][items[row]] for row in which]
+            lines = np.repeat(np.arange(len(which)), [len(each) for each in columns])
+            parts.append(self._reader.states(model, ids, mask, _states_at(lines, np.concatenate(columns))))
+            order.append(np.concatenate([np.arange(first[row], first[row + 1]) for row in which]))
+        states = processes.joined(torch.cat(parts or [_no_states(model)]), np.concatenate(order), int(first[-1]))
+        return self._reader.scaled(states)
 
 
 def _followers(sequences: Sequences) -> Ints:
@@ -268,37 +273,27 @@ def _followers(sequences: Sequences) -> Ints:
 def hidden_states(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The last hidden states of a batch, wherever its padding stands: float [n, width, d].
 
-    Positions count tokens, not places, so padding before the tokens moves nothing.
+    Positions count tokens, so padding before the tokens changes nothing.
     """
     device = next(model.parameters()).device
     ids, mask = ids.to(device), mask.to(device)
-    # Where no padding comes first, the model's own positions are right, whatever they begin with.
-    places = {} if bool(mask[:, 0].all()) else {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
-    states: torch.Tensor = model(input_ids=ids, attention_mask=mask, **places).last_hidden_state
+    # Without padding in front, the model's own positions are right; some kinds do not start at 0.
+    positions = {} if bool(mask[:, 0].all()) else {"position_ids": (mask.cumsum(1) - 1).clamp(min=0)}
+    states: torch.Tensor = model(input_ids=ids, attention_mask=mask, **positions).last_hidden_state
     return states
 
 
-def _nothing(model: nn.Module) -> torch.Tensor:
-    """No states at all, for a process whose share is empty: float32 [0, d]."""
+def _no_states(model: nn.Module) -> torch.Tensor:
+    """The states of an empty batch, for a process whose share is empty: float32 [0, d]."""
     network: Any = model
     return torch.zeros(0, network.config.hidden_size, device=next(model.parameters()).device)
 
 
-def _mean_pooled(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weights = mask.to(states.device).unsqueeze(-1).float()
-    return (states.float() * weights).sum(1) / weights.sum(1)
+def _states_at(rows: Ints, columns: Ints) -> Pool:
+    def pooling(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # noqa: ARG001 - the columns are known
+        return states[torch.from_numpy(rows), torch.from_numpy(columns)]
 
-
-def _at(rows: Ints, places: Ints) -> Pick:
-    def pick(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # noqa: ARG001 - the places are known
-        return states[torch.from_numpy(rows), torch.from_numpy(places)]
-
-    return pick
-
-
-def _last(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    ends = mask.sum(1) - 1
-    return states[torch.arange(len(states)), ends]
+    return pooling
 
 
 @dataclass(frozen=True)
@@ -355,27 +350,33 @@ def contexts_of(histories: Sequences, settings: RetrieverSettings) -> Contexts:
 
 def _contexts(items: Ints, ends: Ints, lengths: Ints, decay: float) -> Contexts:
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
-    flat = np.repeat(ends - lengths, lengths) + place
-    age = np.repeat(lengths, lengths) - 1 - place
+    position = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    flat = np.repeat(ends - lengths, lengths) + position
+    age = np.repeat(lengths, lengths) - 1 - position
     return Contexts(offsets[:-1].copy(), items[flat], (decay**age).astype(np.float32))
 
 
-def catalogue_vectors(model: nn.Module, reading: HistoryEncoder) -> torch.Tensor:
+def catalogue_vectors(model: nn.Module, encoder: HistoryEncoder) -> torch.Tensor:
     """The vectors of a whole catalogue, without gradients: float32 [n_items, d], on the model's device."""
     with torch.no_grad():
-        return reading.items(model, np.arange(len(reading)))
+        return encoder.items(model, np.arange(len(encoder)))
 
 
-def retriever(model: nn.Module, reading: HistoryEncoder, vectors: torch.Tensor | None = None) -> DotProduct:
-    """A scorer from a model, for the catalogue that is read; `vectors` are its catalogue's, if they are known."""
+def retriever(model: nn.Module, encoder: HistoryEncoder, vectors: torch.Tensor | None = None) -> DotProduct:
+    """A scorer of a catalogue by dot products.
+
+    Args:
+        model: the model.
+        encoder: of the catalogue and histories over it.
+        vectors: float32 [n_items, d], the items' vectors if they are known; otherwise they are computed.
+    """
     with autocast_bf16(next(model.parameters()).device.type):
-        found = (catalogue_vectors(model, reading) if vectors is None else vectors).float().cpu()
+        items = (catalogue_vectors(model, encoder) if vectors is None else vectors).float().cpu()
 
     def encode(histories: Histories) -> Floats32:
-        # In the precision that the items' vectors have, and validation had.
+        # In the precision of the items' vectors, and of validation.
         with torch.no_grad(), autocast_bf16(next(model.parameters()).device.type):
-            vectors: Floats32 = reading.histories(model, histories.sequences, found).float().cpu().numpy()
-        return vectors
+            encoded: Floats32 = encoder.histories(model, histories.sequences, items).float().cpu().numpy()
+        return encoded
 
-    return DotProduct(found.numpy(), encode)
+    return DotProduct(items.numpy(), encode)

@@ -1,12 +1,12 @@
 """Training one LoRA component on a mix of domains."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -247,3 +247,21 @@ def _schedule(parts: list[_Part], settings: ComponentSettings, rng: np.random.Ge
         epoch = [(which, users) for which, part in enumerate(parts) for users in _batches(part, settings, rng)]
         for place in rng.permutation(len(epoch)):
             yield epoch[place]
+
+
+def training_losses(
+    model: nn.Module,
+    backbone: Backbone,
+    tokenizer: Any,
+    domains: Sequence[DomainTraining],
+    settings: ComponentSettings,
+    seed: int,
+    device: str,
+) -> Iterator[torch.Tensor]:
+    """The loss of the batches of a training, without end: float32 [], differentiable in the model's weights."""
+    parts = [
+        _Part(domain, history_encoder(backbone, domain.catalogue, tokenizer, settings.retriever), settings, seed)
+        for domain in domains
+    ]
+    for number, (which, users) in enumerate(_schedule(parts, settings, np.random.default_rng(seed))):
+        yield _loss(model, parts[which], users, settings, np.random.default_rng((seed, number)), device)

@@ -1,6 +1,6 @@
-"""Readers of raw data, one module a format, each giving the same two tables."""
+"""Data sources: one module a file format, each yielding interactions and items."""
 
-from harness.data.sources.registry import SOURCES, make_source
+from harness.data.sources.registry import make_source, source_class, source_names
 from harness.data.sources.source import Source
 
-__all__ = ["SOURCES", "Source", "make_source"]
+__all__ = ["Source", "make_source", "source_class", "source_names"]

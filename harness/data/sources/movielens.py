@@ -1,7 +1,7 @@
 """MovieLens (F. Maxwell Harper and Joseph A. Konstan, "The MovieLens Datasets: History and Context", TiiS 5(4), 2015).
 
-100K comes inside recbole's wheel and is cut into domains by genre; 1M and 25M are GroupLens's own archives.
-Every rating is an interaction, whatever its stars.
+100K is part of recbole's wheel and is divided into domains by genre; 1M and 25M are GroupLens's own archives. Every
+rating is an interaction, whatever its stars.
 """
 
 import importlib.util
@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from harness.data import cleaning
-from harness.data.readers import Chunk, Reader, TextFormat, kept, read_text
+from harness.data.readers import Chunk, Reader, TextFormat, read_text, select_rows
 from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source
 from harness.data.sources.table import Columns, ItemColumns, from_tables
 from harness.errors import HarnessError, UnavailableError
 
-#: A film belongs to the first group that shares a genre with it, so to exactly one domain. The groups go from
-#: the telling genres to the broad ones: most films carry Comedy or Drama beside something more telling.
-#: Documentaries and films of unknown genre (47 of 1,682 films, 657 of 100,000 ratings) are in no group.
+#: A film belongs to the first group that shares a genre with it, so to exactly one domain. Specific genres come before
+#: broad ones: most films have Comedy or Drama besides a more specific genre. Documentaries and films of unknown genre
+#: (47 of 1,682 films, 657 of 100,000 ratings) are in no group.
 GENRE_GROUPS: dict[str, frozenset[str]] = {
     "thriller": frozenset({"Thriller", "Crime", "Mystery", "Film-Noir", "Horror"}),
     "action": frozenset({"Action", "Adventure", "Sci-Fi", "War", "Western", "Fantasy"}),
@@ -29,7 +29,7 @@ GENRE_GROUPS: dict[str, frozenset[str]] = {
     "drama": frozenset({"Drama", "Romance"}),
 }
 
-#: RecBole's metadata ask for an old Ray, which it does not need here and which has no wheel for Python 3.12 or later.
+#: RecBole's metadata require an old Ray, which is not needed here and has no wheel for Python 3.12 or later.
 INSTALL_RECBOLE = "pip install --no-deps recbole==1.2.1 colorama colorlog texttable"
 
 _ATOMIC = TextFormat("\t", quoted=False, typed_header=True)
@@ -43,8 +43,8 @@ class MovieLens100KGenre(Source):
     part: str
 
     def files(self, folder: Path) -> Sequence[Path]:
-        """The two files in recbole's wheel, wherever the data folder is."""
-        # find_spec looks without importing: recbole takes seconds to import.
+        """The two files in recbole's wheel; the data folder is not used."""
+        # find_spec does not import recbole, which takes seconds.
         spec = importlib.util.find_spec("recbole")
         if spec is None or not spec.submodule_search_locations:
             raise UnavailableError(
@@ -62,20 +62,20 @@ class MovieLens100KGenre(Source):
         reader = Reader(findings, report)
         names, text = ("user_id", "item_id", "timestamp"), ("movie_title", "release_year", "class")
 
-        def of_the_group() -> Iterator[Chunk]:
+        def films_of_group() -> Iterator[Chunk]:
             for chunk in read_text(films, ("item_id", *text), _ATOMIC, reader):
-                mine = [group_of(genres.split()) == self.part for genres in chunk.table["class"].to_pylist()]
-                yield kept(chunk, pa.array(mine))
+                in_group = [group_of(genres.split()) == self.part for genres in chunk.table["class"].to_pylist()]
+                yield select_rows(chunk, pa.array(in_group))
 
-        def rated() -> Iterator[Chunk]:
-            ids = pa.array(sorted(i for chunk in of_the_group() for i in chunk.table["item_id"].to_pylist()))
+        def ratings_of_group() -> Iterator[Chunk]:
+            ids = pa.array(sorted(i for chunk in films_of_group() for i in chunk.table["item_id"].to_pylist()))
             for chunk in read_text(ratings, names, _ATOMIC, reader):
-                yield kept(chunk, pc.is_in(chunk.table["item_id"], ids).combine_chunks())
+                yield select_rows(chunk, pc.is_in(chunk.table["item_id"], ids).combine_chunks())
 
         return RawDomain(
             name,
-            cleaning.interactions(rated(), names, "s", findings),
-            lambda wanted: cleaning.items(of_the_group(), "item_id", text, findings),
+            cleaning.interactions(ratings_of_group(), names, "s", findings),
+            lambda item_ids: cleaning.items(films_of_group(), "item_id", text, findings),
             findings,
         )
 
@@ -86,7 +86,7 @@ def group_of(genres: list[str]) -> str | None:
 
 
 class MovieLens1M(Source):
-    """`ratings.dat` and `movies.dat` of ml-1m.zip (or of ml-10m.zip, which are written alike)."""
+    """`ratings.dat` and `movies.dat` of ml-1m.zip (or of ml-10m.zip, which has the same format)."""
 
     source: Literal["movielens-1m"] = "movielens-1m"
     users: str | None = "movielens-1m"
@@ -112,7 +112,7 @@ class MovieLens1M(Source):
 
 
 class MovieLens25M(Source):
-    """`ratings.csv` and `movies.csv` of ml-25m.zip (or of ml-20m.zip and ml-32m.zip, which are written alike)."""
+    """`ratings.csv` and `movies.csv` of ml-25m.zip (or of ml-20m.zip and ml-32m.zip, which have the same format)."""
 
     source: Literal["movielens-25m"] = "movielens-25m"
     users: str | None = "movielens-25m"

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 from harness.data.records import RawDomain, ReadProgress, no_read_progress
-from harness.data.sources.source import Source, added
+from harness.data.sources.source import Source, omitted_if
 from harness.data.sources.table import Columns, ItemColumns, Layout, from_tables
 from harness.data.times import TimeUnit
 
 
 class RecBoleAtomic(Source):
-    """`<folder>/<stem>.inter` and `.item`, where the stem is the folder's name unless it is given."""
+    """`<folder>/<stem>.inter` and `.item`; the stem defaults to the folder's name."""
 
     source: Literal["recbole-atomic"] = "recbole-atomic"
     folder: Path
@@ -19,8 +19,8 @@ class RecBoleAtomic(Source):
     columns: Columns = Columns()
     item_columns: ItemColumns = ItemColumns()
     time_unit: TimeUnit = "s"
-    least_rating: float | None = added(None)
-    clean_html: bool = added(False)
+    least_rating: float | None = omitted_if(None)
+    clean_html: bool = omitted_if(False)
 
     def files(self, folder: Path) -> Sequence[Path]:
         """The two files."""

@@ -1,53 +1,53 @@
-"""Readers of raw data, one module a format, each giving the same two tables."""
+"""Find data sources by entry point. The built-in ones are found the same way as those of other packages."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 
-from harness.data.sources.movielens import MovieLens1M, MovieLens25M, MovieLens100KGenre
-from harness.data.sources.recbole_atomic import RecBoleAtomic
-from harness.data.sources.reviews import Amazon2014, Amazon2018, Amazon2023, Steam
-from harness.data.sources.sequence_json import SequenceJson
 from harness.data.sources.source import Source
-from harness.data.sources.synthetic import PlantedDomain
-from harness.data.sources.table import Table
 from harness.errors import HarnessError
+from harness.extensions import SOURCES, extensions, load_extension
 
-#: Every source by its name in suite and data set files.
-SOURCES: dict[str, type[Source]] = {
-    kind.model_fields["source"].default: kind
-    for kind in (
-        Amazon2014,
-        Amazon2018,
-        Amazon2023,
-        MovieLens100KGenre,
-        MovieLens1M,
-        MovieLens25M,
-        PlantedDomain,
-        RecBoleAtomic,
-        SequenceJson,
-        Steam,
-        Table,
-    )
-}
+
+def source_names() -> list[str]:
+    """Names of all installed sources, sorted."""
+    return list(extensions(SOURCES))
+
+
+def source_class(name: str) -> type[Source]:
+    """The class of a source.
+
+    Raises:
+        HarnessError: no such source, two distributions offer one name, or the entry point is not a source.
+        UnavailableError: its package cannot be imported.
+    """
+    entries = extensions(SOURCES)
+    if name not in entries:
+        raise HarnessError.unknown("source", name, entries)
+    cls = load_extension(entries[name])
+    if not (isinstance(cls, type) and issubclass(cls, Source)):
+        raise HarnessError(
+            f"Source {name!r}: its entry point is {cls!r:.80}, not a subclass of harness.data.sources.Source.",
+            "Report it to its authors.",
+        )
+    return cls
 
 
 def make_source(options: Mapping[str, Any]) -> Source:
-    """A source from its options, of which `source` names the kind.
+    """Create a source from its options, of which `source` is its name.
 
     Raises:
-        HarnessError: no such source, an option it does not have or lacks, or one with a value it cannot take.
+        HarnessError: no such source, an unknown or missing option, or an option with an invalid value.
     """
     name = str(options.get("source"))
-    if name not in SOURCES:
-        raise HarnessError.unknown("source", name, SOURCES)
+    cls = source_class(name)
     try:
-        return SOURCES[name].model_validate(dict(options))
+        return cls.model_validate(dict(options))
     except ValidationError as error:
-        # A misspelt option also makes one lacking: the misspelling is what to mend.
-        first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+        # A misspelt option also counts as a missing one; report the misspelling.
+        first = min(error.errors(), key=lambda details: details["type"] != "extra_forbidden")
         option = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            raise HarnessError.unknown(f"option of source {name}", option, SOURCES[name].model_fields) from error
+            raise HarnessError.unknown(f"option of source {name}", option, cls.model_fields) from error
         raise HarnessError(f"Source {name}: {option}: {first['msg']}.", "Fix that option.") from error

@@ -1,4 +1,4 @@
-"""Dumps with one record a line: Amazon reviews of 2014, 2018 and 2023, and Steam.
+"""Review dumps with one record a line: Amazon 2014, 2018 and 2023, and Steam.
 
 - Amazon 2014: J. McAuley et al., "Image-based recommendations on styles and substitutes", SIGIR 2015. Reviews are
   JSON; meta lines are Python literals.
@@ -15,27 +15,27 @@ from typing import ClassVar, Literal
 from harness.data import cleaning
 from harness.data.readers import LineParser, Reader, parse_json, parse_literal, read_records
 from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
-from harness.data.sources.source import Source, added
+from harness.data.sources.source import Source, omitted_if
 from harness.data.times import TimeUnit
 
-#: How the lines of a file are written.
-Written = Literal["json", "literal"]
-_PARSERS: dict[Written, LineParser] = {"json": parse_json, "literal": parse_literal}
+#: Format of the lines of a file.
+LineFormat = Literal["json", "literal"]
+_PARSERS: dict[LineFormat, LineParser] = {"json": parse_json, "literal": parse_literal}
 
 
-class _Records(Source):
-    """A file of events and a file of items; subclasses say how the lines are written."""
+class _Reviews(Source):
+    """A file of reviews and a file of items; subclasses define the format of their lines."""
 
     reviews: Path
     meta: Path
     text: tuple[str, ...]
-    clean_html: bool = added(False)
+    clean_html: bool = omitted_if(False)
 
     event_fields: ClassVar[tuple[str, str, str]]
     item_field: ClassVar[str]
     unit: ClassVar[TimeUnit] = "s"
-    event_lines: ClassVar[Written] = "json"
-    item_lines: ClassVar[Written] = "json"
+    event_lines: ClassVar[LineFormat] = "json"
+    item_lines: ClassVar[LineFormat] = "json"
 
     def files(self, folder: Path) -> Sequence[Path]:
         """The two files."""
@@ -50,13 +50,13 @@ class _Records(Source):
         return RawDomain(
             name,
             cleaning.interactions(chunks, self.event_fields, self.unit, findings),
-            lambda wanted: cleaning.items(
+            lambda item_ids: cleaning.items(
                 read_records(
                     meta,
                     (self.item_field, *self.text),
                     _PARSERS[self.item_lines],
                     reader,
-                    _mentions(self.item_field, wanted),
+                    _mentions_item(self.item_field, item_ids),
                 ),
                 self.item_field,
                 self.text,
@@ -68,20 +68,22 @@ class _Records(Source):
         )
 
 
-def _mentions(field: str, wanted: frozenset[str]) -> Callable[[bytes], bool]:
-    """Whether a line may be the record of a wanted item. Most of a meta file's records are of no use, and parsing
-    them, literals above all, would take most of the time; a line this cannot read is left to the parser."""
+def _mentions_item(field: str, item_ids: frozenset[str]) -> Callable[[bytes], bool]:
+    """A test whether a line may be the record of one of some items; true for lines in which it finds no id.
+
+    Most records of a meta file are not needed, and parsing them all, literals above all, would take most of the time.
+    """
     pattern = re.compile(rb"""["']""" + field.encode() + rb"""["']\s*:\s*u?(["']?)([^"'\\,}\s][^"'\\,}]*)\1""")
-    known = {item.encode() for item in wanted}
+    needed = {item.encode() for item in item_ids}
 
     def mentions(line: bytes) -> bool:
-        found = [match[1].strip() for match in pattern.findall(line)]
-        return not found or not known.isdisjoint(found)
+        ids = [match[1].strip() for match in pattern.findall(line)]
+        return not ids or not needed.isdisjoint(ids)
 
     return mentions
 
 
-class Amazon2014(_Records):
+class Amazon2014(_Reviews):
     """`reviews_X_5.json.gz` (or `reviews_X.json.gz`) and `meta_X.json.gz`."""
 
     source: Literal["amazon-2014"] = "amazon-2014"
@@ -90,10 +92,10 @@ class Amazon2014(_Records):
 
     event_fields: ClassVar[tuple[str, str, str]] = ("reviewerID", "asin", "unixReviewTime")
     item_field: ClassVar[str] = "asin"
-    item_lines: ClassVar[Written] = "literal"
+    item_lines: ClassVar[LineFormat] = "literal"
 
 
-class Amazon2018(_Records):
+class Amazon2018(_Reviews):
     """`X_5.json.gz` (or `X.json.gz`) and `meta_X.json.gz`."""
 
     source: Literal["amazon-2018"] = "amazon-2018"
@@ -104,8 +106,8 @@ class Amazon2018(_Records):
     item_field: ClassVar[str] = "asin"
 
 
-class Amazon2023(_Records):
-    """`X.jsonl.gz` and `meta_X.jsonl.gz`; items are parent products, times are milliseconds."""
+class Amazon2023(_Reviews):
+    """`X.jsonl.gz` and `meta_X.jsonl.gz`; items are parent products, times are in milliseconds."""
 
     source: Literal["amazon-2023"] = "amazon-2023"
     users: str | None = "amazon-2023"
@@ -116,8 +118,8 @@ class Amazon2023(_Records):
     unit: ClassVar[TimeUnit] = "ms"
 
 
-class Steam(_Records):
-    """`steam_reviews.json.gz` and `steam_games.json.gz`; users are known by name, times are dates."""
+class Steam(_Reviews):
+    """`steam_reviews.json.gz` and `steam_games.json.gz`; user ids are names, times are dates."""
 
     source: Literal["steam"] = "steam"
     users: str | None = "steam"
@@ -126,5 +128,5 @@ class Steam(_Records):
     event_fields: ClassVar[tuple[str, str, str]] = ("username", "product_id", "date")
     item_field: ClassVar[str] = "id"
     unit: ClassVar[TimeUnit] = "date"
-    event_lines: ClassVar[Written] = "literal"
-    item_lines: ClassVar[Written] = "literal"
+    event_lines: ClassVar[LineFormat] = "literal"
+    item_lines: ClassVar[LineFormat] = "literal"

@@ -1,4 +1,4 @@
-"""What every source has in common."""
+"""The base class of data sources."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -10,19 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.data.records import RawDomain, ReadProgress, no_read_progress
 
 
-def added(default: Any) -> Any:
-    """The default of an option that suites were published before: left out where it stands, so that a suite which does
-    not name the option is what it was."""
+def omitted_if(default: Any) -> Any:
+    """A field that is left out of dumps while it has its default.
+
+    For options added after suites were published: a suite that does not set the option keeps its identity.
+    """
     return Field(default=default, exclude_if=lambda value: value == default)
 
 
 class Source(BaseModel, ABC):
-    """Where a domain comes from: the options of a suite or data set file, checked, and the reading.
+    """Where a domain comes from: validated options of a suite or data set file, and how its files are read.
+
+    A subclass is registered under its `source` name as an entry point of the group `cdsr_harness.sources`.
 
     Attributes:
         source: the source's name.
-        users: whose user ids these are. One person has one id in all domains that name the same; None where the
-            ids are the domain's own, so that nobody in it is known elsewhere.
+        users: name of the set of user ids. A person has one id in all domains that name the same set; None if the ids
+            are the domain's own, so that its users are unknown in other domains.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,12 +36,12 @@ class Source(BaseModel, ABC):
 
     @property
     def timed(self) -> bool:
-        """Whether it has timestamps, so that two events of a user can have the same."""
+        """Whether events have timestamps, so that two events of a user can have the same one."""
         return True
 
     @abstractmethod
     def files(self, folder: Path) -> Sequence[Path]:
-        """The files it is read from.
+        """The files that the domain is read from; it is prepared again when one of them changes.
 
         Args:
             folder: the data folder, which relative paths start from.
@@ -45,13 +49,13 @@ class Source(BaseModel, ABC):
 
     @abstractmethod
     def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:
-        """Starts reading; files are opened and checked as the chunks are asked for.
+        """Start reading; files are opened and checked as the chunks are consumed.
 
         Args:
             name: the domain's name.
             folder: the data folder, which relative paths start from.
-            report: told how far the reading is.
+            report: called with the progress of reading.
 
         Raises:
-            HarnessError: a file that is missing, broken or not of this source, now or while chunks are read.
+            HarnessError: a file is missing, broken or of another format, now or while chunks are read.
         """

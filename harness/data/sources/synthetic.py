@@ -1,4 +1,4 @@
-"""Generated domains in which transfer helps, harms or does nothing by known amounts: see `harness.data.synthetic`."""
+"""Generated domains between which transfer has a known effect: see `harness.data.synthetic`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,14 +10,14 @@ from harness.data.synthetic import planted_tables
 
 
 class PlantedDomain(Source):
-    """One of the planted domains; made, not read."""
+    """One of the generated domains."""
 
     source: Literal["planted"] = "planted"
     part: str
     seed: int = 0
 
     def files(self, folder: Path) -> Sequence[Path]:
-        """None."""
+        """No files."""
         return ()
 
     def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:

@@ -1,4 +1,4 @@
-"""Tables of the user's own: CSV, TSV or Parquet, compressed or not, with the names of their columns."""
+"""Tables of users' own data: CSV, TSV or Parquet, compressed or not."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -8,29 +8,30 @@ from typing import Literal, Self
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from harness.data import cleaning
-from harness.data.readers import Chunk, Reader, TextFormat, is_parquet, kept, numbers_of, read_parquet, read_text
+from harness.data.readers import Chunk, Reader, TextFormat, is_parquet, read_parquet, read_text, select_rows
 from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
-from harness.data.sources.source import Source, added
+from harness.data.sources.source import Source, omitted_if
 from harness.data.streams import check_encoding
 from harness.data.times import TimeUnit
 
 
 class Columns(BaseModel):
-    """The columns that are read, by the names the files give them."""
+    """Names of the columns of interactions."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     user: str = "user_id"
     item: str = "item_id"
     timestamp: str = "timestamp"
-    rating: str = added("rating")
+    rating: str = omitted_if("rating")
 
 
 class ItemColumns(BaseModel):
-    """The columns of the items file: the id, and those whose joined values are an item's text; none if it has none."""
+    """Names of the columns of items: the id, and those whose joined values are an item's text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -39,9 +40,9 @@ class ItemColumns(BaseModel):
 
 
 class Layout(BaseModel):
-    """How a delimited file is written; by default by its name: .csv with commas, .tsv and others with tabs.
+    """The format of a delimited file. The default delimiter is a comma for .csv and a tab for other names.
 
-    Fields may be quoted unless it says that they are not: the file's own quotes tell whether they are.
+    Unless `quoted` is false, the file's own double quotes decide whether fields are quoted.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,7 +56,7 @@ class Layout(BaseModel):
     @classmethod
     def _no_line_end(cls, delimiter: str | None) -> str | None:
         if delimiter is not None and set(delimiter) & set('"\r\n\0'):
-            raise ValueError("a quote, a line end or NUL cannot stand between fields")
+            raise ValueError("a double quote, a line end or NUL cannot separate fields")
         return delimiter
 
     @field_validator("encoding")
@@ -65,19 +66,19 @@ class Layout(BaseModel):
         return encoding
 
     def form(self, path: Path, typed_header: bool = False) -> TextFormat:
-        """The layout of one file."""
+        """The format of one file."""
         by_name = "," if ".csv" in path.suffixes else "\t"
         return TextFormat(self.delimiter or by_name, self.quoted, self.encoding, self.names, typed_header)
 
 
-#: One file, or several that are read as one.
+#: One file, or several that are concatenated.
 Files = Path | tuple[Path, ...]
 
 
 class Table(Source):
-    """Files of interactions and of items; without items, nothing has a text.
+    """Files of interactions and of items; without items files, items have no texts.
 
-    Events are in the order of their times; where there is no time column, `order: row` says that the rows are.
+    Events are sorted by time. Without a time column, `order: row` keeps the order of the rows.
     """
 
     source: Literal["table"] = "table"
@@ -88,18 +89,18 @@ class Table(Source):
     time_unit: TimeUnit = "s"
     layout: Layout = Layout()
     items_layout: Layout | None = None
-    time_format: str = added("")
-    order: Literal["time", "row"] = added("time")
-    least_rating: float | None = added(None)
-    clean_html: bool = added(False)
+    time_format: str = omitted_if("")
+    order: Literal["time", "row"] = omitted_if("time")
+    least_rating: float | None = omitted_if(None)
+    clean_html: bool = omitted_if(False)
 
     @model_validator(mode="after")
-    def _times_are_told_once(self) -> Self:
+    def _check_time_options(self) -> Self:
         if self.order == "row":
-            told = self.model_fields_set & {"time_unit", "time_format"}
-            told |= {f"columns.{name}" for name in self.columns.model_fields_set & {"timestamp"}}
-            if told:
-                raise ValueError(f"order: row reads no times, but {min(told)} is given")
+            time_options = self.model_fields_set & {"time_unit", "time_format"}
+            time_options |= {f"columns.{name}" for name in self.columns.model_fields_set & {"timestamp"}}
+            if time_options:
+                raise ValueError(f"order: row reads no times, but {min(time_options)} is given")
         if self.time_format:
             if "time_unit" in self.model_fields_set and self.time_unit != "date":
                 raise ValueError(
@@ -113,24 +114,24 @@ class Table(Source):
 
     @property
     def timed(self) -> bool:
-        """Whether the order is that of times."""
+        """Whether events are sorted by time."""
         return self.order == "time"
 
     @field_validator("interactions", "items")
     @classmethod
-    def _each_once(cls, files: Files | None) -> Files | None:
+    def _check_files(cls, files: Files | None) -> Files | None:
         if isinstance(files, tuple) and not 0 < len(set(files)) == len(files):
             raise ValueError("name at least one file, and none twice")
         return files
 
     def files(self, folder: Path) -> Sequence[Path]:
-        """The files."""
-        return tuple(folder / path for path in (*_each(self.interactions), *_each(self.items)))
+        """The files of interactions and of items."""
+        return tuple(folder / path for path in (*_as_tuple(self.interactions), *_as_tuple(self.items)))
 
     def open(self, name: str, folder: Path, report: ReadProgress = no_read_progress) -> RawDomain:
         """See `Source.open`."""
-        events = [folder / path for path in _each(self.interactions)]
-        catalogue = [folder / path for path in _each(self.items)]
+        events = [folder / path for path in _as_tuple(self.interactions)]
+        catalogue = [folder / path for path in _as_tuple(self.items)]
         items_layout = self.items_layout or self.layout
         return from_tables(
             name,
@@ -147,19 +148,19 @@ class Table(Source):
         )
 
 
-def _each(files: Files | None) -> tuple[Path, ...]:
+def _as_tuple(files: Files | None) -> tuple[Path, ...]:
     return files if isinstance(files, tuple) else () if files is None else (files,)
 
 
-#: Files, each with the way it is written.
-Written = Sequence[tuple[Path, TextFormat]]
+#: Files with their formats.
+FormattedFiles = Sequence[tuple[Path, TextFormat]]
 
 
 def from_tables(
     name: str,
-    events: Written,
+    events: FormattedFiles,
     columns: Columns,
-    catalogue: Written,
+    catalogue: FormattedFiles,
     item_columns: ItemColumns,
     unit: TimeUnit,
     report: ReadProgress,
@@ -168,22 +169,38 @@ def from_tables(
     least_rating: float | None = None,
     clean_html: bool = False,
 ) -> RawDomain:
-    """A domain from tables of interactions and tables of items; of no tables of items, no item has a text."""
+    """A domain from files of interactions and files of items; without items files, items have no texts.
+
+    Args:
+        name: the domain's name.
+        events: files of interactions.
+        columns: their columns.
+        catalogue: files of items.
+        item_columns: their columns.
+        unit: of times that are numbers.
+        report: called with the progress of reading.
+        time_format: of times, as in `datetime.strptime`; empty for numbers and ISO 8601.
+        order: `time`, or `row` for files without times whose rows are in order.
+        least_rating: rows with a lower rating are dropped.
+        clean_html: whether to remove HTML from texts.
+    """
     findings = Findings()
     reader = Reader(findings, report)
     ids = (columns.user, columns.item)
     names = (*ids, columns.timestamp)
-    read = names if order == "time" else ids
+    needed = names if order == "time" else ids
     if least_rating is None:
-        chunks = _read(events, read, reader)
+        chunks = _read(events, needed, reader)
     else:
-        chunks = _rated(_read(events, (*read, columns.rating), reader), columns.rating, least_rating, findings)
+        chunks = _drop_low_ratings(
+            _read(events, (*needed, columns.rating), reader), columns.rating, least_rating, findings
+        )
     return RawDomain(
         name,
         cleaning.interactions(chunks, names, unit, findings, time_format)
         if order == "time"
         else cleaning.rows_in_order(chunks, ids, findings),
-        lambda wanted: cleaning.items(
+        lambda item_ids: cleaning.items(
             _read(catalogue, (item_columns.item, *item_columns.text), reader),
             item_columns.item,
             item_columns.text,
@@ -196,21 +213,37 @@ def from_tables(
     )
 
 
-def _read(files: Written, columns: Sequence[str], reader: Reader) -> Iterable[Chunk]:
+def _read(files: FormattedFiles, columns: Sequence[str], reader: Reader) -> Iterable[Chunk]:
     return chain.from_iterable(
         read_parquet(path, columns, reader) if is_parquet(path) else read_text(path, columns, form, reader)
         for path, form in files
     )
 
 
-def _rated(chunks: Iterable[Chunk], column: str, least: float, findings: Findings) -> Iterator[Chunk]:
-    """The rows with at least that rating."""
+def _drop_low_ratings(chunks: Iterable[Chunk], column: str, least: float, findings: Findings) -> Iterator[Chunk]:
+    """The rows with at least a given rating; others are dropped and counted."""
     for chunk in chunks:
-        ratings = numbers_of(chunk.table[column])
-        for bad, reason, wished in (
-            (np.isnan(ratings), "a rating that is none", False),
+        ratings = _numbers(chunk.table[column])
+        for bad, reason, intended in (
+            (np.isnan(ratings), "not a rating", False),
             (ratings < least, f"a rating below {least:g}", True),
         ):
             if bad.any():
-                findings.drop(reason, int(bad.sum()), chunk.path, chunk.row(int(bad.argmax())), wished=wished)
-        yield kept(chunk, pa.array(ratings >= least))
+                row = chunk.row(int(bad.argmax()))
+                findings.drop(reason, int(bad.sum()), chunk.path, row, intended=intended)
+        yield select_rows(chunk, pa.array(ratings >= least))
+
+
+def _numbers(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    """Texts as float64 [n], NaN for those that are not numbers."""
+    try:
+        return np.asarray(column.cast(pa.float64()))
+    except pa.ArrowInvalid:  # pandas' parser is no alternative: it crashes on exponents with many digits
+        return np.array([_number(text) for text in column.to_pylist()], dtype=np.float64)
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or "nan")
+    except ValueError:
+        return float("nan")

@@ -5,8 +5,8 @@ from baselines.recbole_models.dataset import WORDS, make_config, make_dataset
 from tests.conftest import domain_of
 
 
-def test_no_value_of_recboles_dataset_is_missing_nor_left_to_recbole_to_fill() -> None:
-    """RecBole fills missing values in place, which pandas 3 turned into nothing."""
+def test_recboles_dataset_has_no_missing_values() -> None:
+    """RecBole fills missing values in place, which has no effect in pandas 3."""
     texts = ("red shoe", "", "blue shoe", "alone", "red hat")
     sequences = domain_of([[0, 1, 2], [3, 4], [2, 0, 4, 1]], len(texts)).interactions
     for prefixes in (False, True):

@@ -12,7 +12,7 @@ def names() -> dict[str, object]:
     return {name: vars(np)[name] for name in (*_READ, *_SET) if name in vars(np)}
 
 
-def test_numpy_has_its_old_names_inside_and_is_as_it_was_outside() -> None:
+def test_old_names_exist_inside_the_context_only() -> None:
     before = names()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -29,11 +29,11 @@ def test_numpy_has_its_old_names_inside_and_is_as_it_was_outside() -> None:
 def test_importing_and_building_prints_nothing() -> None:
     code = """
 from baselines.recbole_models.building import RecBoleSettings, build, sequential_models
-from baselines.recbole_models.paths import probe_corpus
+from baselines.recbole_models.training_paths import probe_corpus
 assert "SASRec" in sequential_models()
 for model in ("SASRec", "FDSA"):
     build(RecBoleSettings(model), probe_corpus(), prefixes=True)
 """
-    done = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, timeout=300)
-    said = [line for line in done.stderr.splitlines() if "recbole" in line.lower() or "numpy" in line.lower()]
-    assert (done.returncode, done.stdout, said) == (0, "", [])
+    process = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, timeout=300)
+    messages = [line for line in process.stderr.splitlines() if "recbole" in line.lower() or "numpy" in line.lower()]
+    assert (process.returncode, process.stdout, messages) == (0, "", [])

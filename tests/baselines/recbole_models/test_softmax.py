@@ -1,4 +1,4 @@
-"""The blockwise softmax against torch's own."""
+"""Blockwise softmax equals torch's cross-entropy."""
 
 from contextlib import nullcontext
 
@@ -17,7 +17,7 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(softmax, "_CPU_BLOCK", 16 * N_ITEMS)  # several blocks
 
 
-def outcome(loss_of, blockwise: bool, n_rows: int = 40):
+def loss_and_gradients(loss_of, blockwise: bool, n_rows: int = 40):
     generator = torch.Generator().manual_seed(0)
     states, items = (torch.randn(n, WIDTH, generator=generator, dtype=torch.float64) for n in (n_rows, N_ITEMS))
     bias = torch.randn(N_ITEMS, generator=generator, dtype=torch.float64)
@@ -49,15 +49,17 @@ LOSSES = {
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_loss_and_gradients_are_torchs(name: str) -> None:
-    for found, wanted in zip(outcome(LOSSES[name], True), outcome(LOSSES[name], False), strict=True):
-        if wanted is None:
-            assert found is None
+def test_loss_and_gradients_equal_torchs(name: str) -> None:
+    for actual, expected in zip(
+        loss_and_gradients(LOSSES[name], True), loss_and_gradients(LOSSES[name], False), strict=True
+    ):
+        if expected is None:
+            assert actual is None
         else:
-            torch.testing.assert_close(found, wanted, atol=1e-12, rtol=1e-12)
+            torch.testing.assert_close(actual, expected, atol=1e-12, rtol=1e-12)
 
 
-def test_a_model_that_counts_padding_is_refused() -> None:
+def test_models_that_count_padding_raise() -> None:
     states, items = torch.randn(3, WIDTH, requires_grad=True), torch.randn(N_ITEMS, WIDTH)
     with catalogue_softmax(N_ITEMS):
         losses = F.cross_entropy(states @ items.T, torch.tensor([4, 0, 2]), reduction="none")
@@ -66,35 +68,35 @@ def test_a_model_that_counts_padding_is_refused() -> None:
         losses.sum().backward()
 
 
-def test_the_matrix_is_never_whole() -> None:
-    seen = []
+def test_the_whole_matrix_is_never_allocated() -> None:
+    sizes = []
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, function, types, args=(), kwargs=None):
             result = function(*args, **(kwargs or {}))
-            seen.append(result.numel() if isinstance(result, torch.Tensor) else 0)
+            sizes.append(result.numel() if isinstance(result, torch.Tensor) else 0)
             return result
 
     with Watch():
-        outcome(LOSSES["as SASRec"], True, n_rows=400)
-    assert max(seen) <= 400 * WIDTH < 400 * N_ITEMS
+        loss_and_gradients(LOSSES["as SASRec"], True, n_rows=400)
+    assert max(sizes) <= 400 * WIDTH < 400 * N_ITEMS
 
 
-def test_bfloat16_is_near() -> None:
+def test_bfloat16_is_close() -> None:
     items, states = torch.randn(N_ITEMS, WIDTH), torch.randn(30, WIDTH)
     targets = torch.arange(30)
     losses = {}
     for precision in (torch.float32, torch.bfloat16):
-        own = items.clone().requires_grad_()
+        weights = items.clone().requires_grad_()
         with catalogue_softmax(N_ITEMS, precision):
-            loss = F.cross_entropy(states @ own.T, targets)
+            loss = F.cross_entropy(states @ weights.T, targets)
         loss.backward()
-        losses[precision] = loss.item(), own.grad
+        losses[precision] = loss.item(), weights.grad
     assert losses[torch.bfloat16][0] == pytest.approx(losses[torch.float32][0], rel=1e-2)
     assert losses[torch.bfloat16][1].dtype == torch.float32
     torch.testing.assert_close(losses[torch.bfloat16][1], losses[torch.float32][1], atol=3e-3, rtol=0.05)
 
 
-def test_smaller_products_are_left_alone() -> None:
+def test_smaller_products_are_unchanged() -> None:
     with catalogue_softmax(N_ITEMS):
         assert isinstance(torch.randn(3, 4) @ torch.randn(4, N_ITEMS - 1), torch.Tensor)

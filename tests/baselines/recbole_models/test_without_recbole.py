@@ -1,4 +1,4 @@
-"""What works where RecBole is not installed, and what is said of the rest."""
+"""Without RecBole, its methods are reported as not installed and all others run."""
 
 import json
 import os
@@ -28,7 +28,7 @@ budget: {trials: 1, epochs: 1, patience: 1}
 
 @pytest.fixture
 def harness(tmp_path: Path):
-    """Runs a command in a folder with the suite and its data, where one package cannot be found by any process."""
+    """Run a command in a folder with the suite and its data, with one package hidden from all processes."""
     rows = [f"u{u},i{(u + e) % 7},{100 * u + e}" for u in range(20) for e in range(5)]
     for name in ("left", "right"):
         (tmp_path / f"{name}.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
@@ -50,7 +50,7 @@ def harness(tmp_path: Path):
     return run
 
 
-def test_the_list_says_what_is_lacking(harness) -> None:
+def test_ls_names_missing_packages(harness) -> None:
     listed = json.loads(harness("ls", "--json").stdout)
     assert {"popularity", "weaverec"} <= set(listed["methods"])
     assert listed["families"] == ["ranker.<name>"]
@@ -62,7 +62,7 @@ def test_the_list_says_what_is_lacking(harness) -> None:
 
 
 @pytest.mark.parametrize("lacks", ["recbole", "texttable"])
-def test_the_plan_names_what_is_left_out(harness, lacks: str) -> None:
+def test_the_plan_names_skipped_methods(harness, lacks: str) -> None:
     planned = harness("run", "--suite", "mine.yaml", "--dry-run", lacks=lacks)
     assert (planned.returncode, planned.stderr) == (0, "")
     (line,) = [line for line in planned.stdout.splitlines() if "skipped: " in line]
@@ -71,12 +71,12 @@ def test_the_plan_names_what_is_left_out(harness, lacks: str) -> None:
     assert line.endswith(f"Run '{INSTALL_RECBOLE}'.")
 
 
-def test_the_other_methods_are_run_and_on_the_board(harness) -> None:
-    done = harness("run", "--suite", "mine.yaml", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["missing"] == ["left-from-right/popularity-seed0"]
+def test_other_methods_run(harness) -> None:
+    command = harness("run", "--suite", "mine.yaml", "--json")
+    assert command.returncode == 0, command.stderr
+    assert json.loads(command.stdout)["missing"] == ["left-from-right/popularity-seed0"]
     skipped = {"left-from-right/sasrec-seed0", "left-from-right/recbole.NARM-seed0"}
-    assert set(json.loads(done.stdout)["skipped"]) == skipped
+    assert set(json.loads(command.stdout)["skipped"]) == skipped
     assert harness("leaderboard", "--check").returncode == 0
 
 
@@ -85,11 +85,11 @@ def test_the_other_methods_are_run_and_on_the_board(harness) -> None:
     [
         ("run", "--suite", "mine.yaml", "--method", "sasrec"),
         ("plan", "--suite", "mine.yaml", "--method", "recbole.GRU4Rec"),
-        ("run", "--suite", "cdsr-smoke", "--method", "popularity", "--dry-run"),  # its data come in RecBole's wheel
+        ("run", "--suite", "cdsr-smoke", "--method", "popularity", "--dry-run"),  # its data are part of RecBole's wheel
     ],
 )
-def test_what_cannot_be_done_is_one_line_with_the_command(harness, arguments) -> None:
-    done = harness(*arguments)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
-    assert f"Run '{INSTALL_RECBOLE}'." in done.stderr
+def test_errors_are_one_line_with_the_install_command(harness, arguments) -> None:
+    command = harness(*arguments)
+    assert command.returncode == 2
+    assert command.stderr.count("\n") == 1
+    assert f"Run '{INSTALL_RECBOLE}'." in command.stderr

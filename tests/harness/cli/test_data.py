@@ -1,4 +1,4 @@
-"""The commands about data, as a user meets them."""
+"""The `harness data` commands."""
 
 import json
 import re
@@ -9,9 +9,9 @@ from threading import Thread
 
 import pytest
 
-from harness.cli import app as cli
-from harness.data.fetch import RemoteFile
+from harness.cli.app import main
 from harness.data.sources import make_source
+from harness.data.transfer import RemoteFile
 from harness.datasets import Dataset, dataset_names, load_dataset
 from harness.datasets import load as datasets
 
@@ -35,7 +35,7 @@ budget: {trials: 1, epochs: 1, patience: 1}
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("CDSR_DATA", raising=False)
     (tmp_path / "shops.yaml").write_text(SUITE)
@@ -55,33 +55,33 @@ def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["harness", *arguments])
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            main()
         captured = capsys.readouterr()
         return int(stop.value.code or 0), captured.out, captured.err
 
     return run
 
 
-def test_a_suite_that_selects_on_the_test_says_so_wherever_it_is_read(place: Path, harness) -> None:
+def test_selection_on_test_events_is_marked_everywhere(folder: Path, harness) -> None:
     text = SUITE.replace("overlap: none\n", "split: leave-one-out-selected-on-test\n", 1)
-    (place / "shops.yaml").write_text(text)
+    (folder / "shops.yaml").write_text(text)
     code, out, err = harness("run", "--suite", "shops.yaml")
     assert (code, err) == (0, "")
     assert "left-from-right.leave-one-out-selected-on-test: **Selected on test**" in out
-    board = (place / "leaderboards" / "shops-v1.md").read_text()
-    told, temporal = board.partition("## left-from-right.temporal")[::2]
+    board = (folder / "leaderboards" / "shops-v1.md").read_text()
+    marked, temporal = board.partition("## left-from-right.temporal")[::2]
     assert board.count("**Selected on test**") == 2
-    assert told.startswith("# shops v1 (only 1 seed; selected on test)")
-    assert "**Selected on test**" in told.partition("## left-from-right.leave-one-out-selected-on-test")[2]
+    assert marked.startswith("# shops v1 (only 1 seed; selected on test)")
+    assert "**Selected on test**" in marked.partition("## left-from-right.leave-one-out-selected-on-test")[2]
     assert "**Selected on test**" not in temporal.partition("\n## ")[0]
 
 
-def test_a_user_s_own_suite_runs_on_their_own_files(place: Path, harness) -> None:
+def test_a_suite_with_the_user_s_own_files(folder: Path, harness) -> None:
     code, out, err = harness("run", "--suite", "shops.yaml")
     assert (code, err) == (0, "")
-    assert "left: dropped 1 rows: a timestamp that is none (first: " in out
+    assert "left: dropped 1 rows: not a timestamp (first: " in out
     assert "left.csv row 242: never)" in out
-    board = (place / "leaderboards" / "shops-v1.md").read_text()
+    board = (folder / "leaderboards" / "shops-v1.md").read_text()
     assert "## left-from-right.no-overlap" in board
     assert "## left-from-right.temporal.no-overlap" in board
     assert "shared users left in one domain only" in board
@@ -89,7 +89,7 @@ def test_a_user_s_own_suite_runs_on_their_own_files(place: Path, harness) -> Non
     assert re.search(r"Time guard: for \d+\.\d% of the test users", board)
     assert "Time guard: no training or validation event of any domain is later than a test event." in board
     assert out.count("Time guard: for") >= 2
-    results = {p.parent.name: json.loads(p.read_text()) for p in (place / "leaderboards").rglob("*-seed0.json")}
+    results = {p.parent.name: json.loads(p.read_text()) for p in (folder / "leaderboards").rglob("*-seed0.json")}
     assert results["left-from-right.temporal.no-overlap"]["leakage"]["later"] == {"left": 0, "right": 0}
     assert results["right-from-left"]["leakage"]["later"]["right"] > 0
     assert results["right-from-left"]["leakage"]["exposed_by_own"] > 0
@@ -99,7 +99,7 @@ def test_a_user_s_own_suite_runs_on_their_own_files(place: Path, harness) -> Non
     assert [results["right-from-left"]["data"][name]["users"] for name in ("left", "right")] == [40, 40]
 
 
-def test_prepare_and_describe_and_verify(place: Path, harness) -> None:
+def test_prepare_and_describe_and_verify(folder: Path, harness) -> None:
     code, out, _ = harness("data", "prepare", "--suite", "shops.yaml")
     assert code == 0
     assert "left: 40 users, 20 items, 240 interactions" in out
@@ -112,17 +112,17 @@ def test_prepare_and_describe_and_verify(place: Path, harness) -> None:
     assert "| left     |      40 |      20 |            240 |          6.00 |" in out
     assert "| left, right |             40 |             20 |             20 |" in out
     assert "| left     | hashed, seed 0 |" in out
-    assert (place / "d.svg").read_text().startswith("<?xml")
+    assert (folder / "d.svg").read_text().startswith("<?xml")
     code, out, _ = harness("data", "describe", "--suite", "shops.yaml", "--json")
     assert json.loads(out)["domains"][0]["density"] == pytest.approx(240 / 800)
     assert json.loads(out)["domains"][0]["ties"] == prepared["left"]["ties"]
     pin = prepared["left"]["fingerprint"]
     text = SUITE.replace("users: shop, k_core: 1}", f"users: shop, k_core: 1, fingerprint: {pin}}}", 1)
-    (place / "shops.yaml").write_text(text)
+    (folder / "shops.yaml").write_text(text)
     code, out, _ = harness("data", "verify", "--suite", "shops.yaml")
     assert (code, f"domain left: ok (pinned by its suite) {pin}" in out) == (0, True)
     assert "sampled-4 of left-from-right.no-overlap: not pinned" in out
-    with (place / "left.csv").open("a") as file:
+    with (folder / "left.csv").open("a") as file:
         file.write("u1,i1,77\n")
     code, out, _ = harness("data", "verify", "--suite", "shops.yaml")
     assert (code, "domain left: different" in out) == (1, True)
@@ -130,10 +130,10 @@ def test_prepare_and_describe_and_verify(place: Path, harness) -> None:
     assert (code, "has the fingerprint" in err) == (2, True)
 
 
-def test_candidates_that_are_not_the_pinned_ones_stop_a_run(place: Path, harness) -> None:
+def test_candidates_that_differ_from_the_pinned_ones_stop_a_run(folder: Path, harness) -> None:
     wrong = "f" * 64
     line = "{target: left, sources: [right]}"
-    (place / "shops.yaml").write_text(
+    (folder / "shops.yaml").write_text(
         SUITE.replace(line, f"{line[:-1]}, candidates_sha256: {{sampled-4: {wrong}}}}}", 1)
     )
     code, _, err = harness("run", "--suite", "shops.yaml")
@@ -145,37 +145,37 @@ def test_candidates_that_are_not_the_pinned_ones_stop_a_run(place: Path, harness
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("prepare",), "Which data?"),
+        (("prepare",), "Name either data sets or a suite."),
         (("prepare", "amazon2014-beuty"), "Did you mean 'amazon2014-beauty"),
         (("prepare", "amazon2014-beauty"), "No file data/amazon2014/Beauty/train.json"),
         (("describe", "--suite", "nosuch"), "Unknown suite 'nosuch'"),
         (("describe", "--suite", "shops.yaml", "--plot", "d.gif"), "End its name in one of .png, .svg, .pdf"),
         (("fetch", "nothing-like-it"), "Unknown data set"),
-        (("verify", "movielens-100k-action", "--suite", "cdsr"), "Which data?"),
+        (("verify", "movielens-100k-action", "--suite", "cdsr"), "Name either data sets or a suite."),
     ],
 )
-def test_bad_input_is_one_line(place: Path, harness, arguments: tuple[str, ...], message: str) -> None:
+def test_invalid_arguments_are_one_line(folder: Path, harness, arguments: tuple[str, ...], message: str) -> None:
     code, _, err = harness("data", *arguments)
     assert (code, message in err, err.count("\n")) == (2, True, 1), err
 
 
-def test_every_data_set_is_listed_with_the_way_to_it(place: Path, harness) -> None:
+def test_list(folder: Path, harness) -> None:
     code, out, _ = harness("data", "list")
     assert code == 0
     for name in dataset_names():
         line = next(line for line in out.splitlines() if line.startswith(f"{name} "))
-        here = name.startswith("movielens-100k")
-        assert line.split()[1] == ("yes" if here else "fetch" if load_dataset(name).files else "by")
+        installed = name.startswith("movielens-100k")
+        assert line.split()[1] == ("yes" if installed else "fetch" if load_dataset(name).files else "by")
     listed = json.loads(harness("data", "list", "--json")[1])
     assert {d["name"] for d in listed} == set(dataset_names())
     assert all(f["url"].startswith("https://") for d in listed for f in d["files"])
 
 
-def test_fetch_then_prepare(place: Path, harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    published = place / "published"
+def test_fetch_then_prepare(folder: Path, harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    published = folder / "published"
     published.mkdir()
-    (published / "events.csv").write_bytes((place / "left.csv").read_bytes())
-    (published / "items.csv").write_bytes((place / "items.csv").read_bytes())
+    (published / "events.csv").write_bytes((folder / "left.csv").read_bytes())
+    (published / "items.csv").write_bytes((folder / "items.csv").read_bytes())
 
     class Quiet(SimpleHTTPRequestHandler):
         def __init__(self, *arguments, **options) -> None:
@@ -195,18 +195,18 @@ def test_fetch_then_prepare(place: Path, harness, monkeypatch: pytest.MonkeyPatc
 
     code, out, err = harness("data", "fetch", "shop")
     assert (code, out.count("first use"), "shop: free" in err) == (0, 2, True), err
-    assert harness("data", "fetch", "shop")[1].count("was here") == 2
+    assert harness("data", "fetch", "shop")[1].count("exists") == 2
     code, out, _ = harness("data", "prepare", "shop", "--k-core", "1")
     assert (code, "shop: 40 users" in out) == (0, True)
     code, out, _ = harness("data", "prepare", "shop", "--k-core", "1", "--ties", "file", "--json")
     assert (code, json.loads(out)[0]["ties"]["order"]) == (0, "file")
     code, out, _ = harness("data", "verify", "shop", "--k-core", "1")
     assert (code, out.count(": ok (its hash when fetched)")) == (0, 2)
-    (place / "data" / "shop" / "items.csv").write_text("item_id,title\ni1,other\n")
+    (folder / "data" / "shop" / "items.csv").write_text("item_id,title\ni1,other\n")
     code, out, _ = harness("data", "verify", "shop", "--k-core", "1")
     assert (code, "items.csv: changed" in out) == (1, True)
     code, _, err = harness("data", "fetch", "shop")
     assert (code, "SHA-256" in err) == (2, True)
     server.shutdown()
-    (place / "data" / "shop" / "items.csv").unlink()
+    (folder / "data" / "shop" / "items.csv").unlink()
     server.server_close()

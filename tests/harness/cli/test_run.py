@@ -151,7 +151,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, monkeypatch, c
         ("dataset: movielens-100k-action", "source: movielens, part: action", "Unknown source"),
         ("suite: tiny", "suite: cdsr", "is the name of a suite of the harness's own"),
         ("title: tiny", "titel: tiny", "tiny.yaml: titel: there is no such key. Did you mean 'title'"),
-        ("budget: {", "budget: [", "is no valid YAML"),
+        ("budget: {", "budget: [", "not valid YAML"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "a seed is listed twice"),
         ("methods: [popularity]", "methods: [popularity]\ncandidates: [sampled-30]", "must include 'full'"),
         ("methods: [popularity]", "methods: [popularity]\ncandidates: [full, some]", "Unknown candidates 'some'"),
@@ -228,7 +228,7 @@ def test_stopping_a_run_leaves_nothing_half_done(place: Path, number: signal.Sig
     _, err = run.communicate(timeout=60)
     assert run.returncode == code
     if number == signal.SIGINT:
-        assert "Interrupted. What was finished is kept" in err
+        assert "Interrupted. What is finished is kept" in err
         assert err.count("\n") == 1
     psutil.wait_procs(workers, timeout=20)
     assert not [w for w in workers if w.is_running()]

@@ -38,7 +38,7 @@ words = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), min_siz
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(words, words, st.integers(0, 10**9)), min_size=1, max_size=30), st.data())
-def test_any_text_survives_the_round_trip(tmp_path_factory: pytest.TempPathFactory, events, data) -> None:
+def test_any_text_round_trips(tmp_path_factory: pytest.TempPathFactory, events, data) -> None:
     folder = tmp_path_factory.mktemp("round")
     texts = {item: data.draw(words) for _, item, _ in events}
     rows = [{"u": u, "i": i, "t": t} for u, i, t in events]

@@ -1,4 +1,4 @@
-"""Broken files of every source: an account of all rows, or one line for people; no other exception, no hang."""
+"""Fuzzed files of every source are read with all rows accounted for, or raise HarnessError; no hang."""
 
 import bz2
 import gzip
@@ -25,7 +25,7 @@ from harness.data.records import Findings
 from harness.data.sources import make_source
 from harness.errors import HarnessError
 
-#: Longer than any input here should take, by two orders of magnitude.
+#: Time limit of an input: a hundred times more than any should take.
 SECONDS = 20
 NASTY = [
     b'"', b'""', b",", b"\t", b"::", b"\n", b"\r", b"\r\n", b"\r\r\n", b"\n\n", b"\0", b"\xff", b"\\ud800",
@@ -67,7 +67,7 @@ def lines(records: list[dict], write: Callable[[dict], str]) -> bytes:
 
 
 def valid(rng: random.Random) -> tuple[dict, dict[str, bytes]]:
-    """The options of a source and its files, as a publisher may write them."""
+    """The options of a source, and valid files for it."""
     rows, items = events(rng), titles(rng)
     kind = rng.choice(["csv", "tsv", "parquet", "atomic", "json", "literal", "steam", "sequences", "dat"])
     quote = rng.random() < 0.5
@@ -145,7 +145,7 @@ COMPRESS = [gzip.compress, bz2.compress, lzma.compress, zipped, lambda data: pa.
 @contextmanager
 def at_most(seconds: int) -> Iterator[None]:
     def stop(*_: object) -> None:
-        raise TimeoutError(f"not done after {seconds} s")
+        raise TimeoutError(f"not finished after {seconds} s")
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.alarm(seconds)
@@ -162,12 +162,12 @@ def counted(findings: Findings) -> int:
 
 
 def physical_lines(data: bytes) -> list[bytes]:
-    """A text's lines as an editor shows them; a lone carriage return ends one only where no line feed does."""
+    """The lines of a text; carriage returns end lines only in texts without line feeds."""
     text = data.removeprefix(b"\xef\xbb\xbf")
     if b"\n" not in text:
         text = text.replace(b"\r", b"\n")
-    found = text.split(b"\n")
-    return found[:-1] if not found[-1] else found
+    split = text.split(b"\n")
+    return split[:-1] if not split[-1] else split
 
 
 def read_all(options: dict, folder: Path) -> tuple[int, Findings]:
@@ -181,11 +181,11 @@ def read_all(options: dict, folder: Path) -> tuple[int, Findings]:
 
 
 def try_one(seed: int, folder: Path) -> str:
-    """What came of one input: read or refused."""
+    """Try one input: `read` or `refused`."""
     rng = random.Random(seed)
     options, files = valid(rng)
-    hit = rng.sample(sorted(files), rng.choice([1, 1, 2]))
-    inner = {name: mutated(data, rng) if name in hit else data for name, data in files.items()}
+    damaged = rng.sample(sorted(files), rng.choice([1, 1, 2]))
+    inner = {name: mutated(data, rng) if name in damaged else data for name, data in files.items()}
     for name, data in inner.items():
         packed = rng.choice(COMPRESS)(data) if rng.random() < 0.2 and not name.endswith("parquet") else data
         (folder / name).write_bytes(mutated(packed, rng) if packed is not data and rng.random() < 0.3 else packed)
@@ -209,7 +209,7 @@ def try_one(seed: int, folder: Path) -> str:
 
 
 def try_quotes(seed: int, folder: Path) -> str:
-    """Text with quotes anywhere: each of its lines is a row, dropped, or inside a field that was read."""
+    """Text with random double quotes: each line is a row, dropped, or inside a quoted field."""
     rng = random.Random(seed)
     by = rng.choice(",\t;|")
     data = b"a" + by.encode() + b"b\n" + bytes(rng.choices(f'x"{by}\n'.encode(), [6, 3, 3, 2], k=rng.randrange(200)))
@@ -234,19 +234,19 @@ def fuzz(seeds: range) -> dict[str, int]:
     return outcomes
 
 
-def test_broken_files_are_accounted_for_or_refused() -> None:
+def test_fuzzed_files() -> None:
     outcomes = fuzz(range(300))
     assert set(outcomes) == {"read", "refused"}, outcomes
     assert min(outcomes.values()) > 50, outcomes
 
 
 @pytest.mark.slow
-def test_ten_thousand_broken_files() -> None:
+def test_ten_thousand_fuzzed_files() -> None:
     outcomes = fuzz(range(1_000, 11_000))
     assert set(outcomes) == {"read", "refused"}, outcomes
     assert min(outcomes.values()) > 1_000, outcomes
 
 
-def test_the_counting_of_lines_here_is_right() -> None:
+def test_physical_lines() -> None:
     assert physical_lines(b"a\r\nb\r\r\n\nc") == [b"a\r", b"b\r\r", b"", b"c"]
     assert [re.sub(rb"\s", b"", line) for line in physical_lines(b"a\rb\r")] == [b"a", b"b"]

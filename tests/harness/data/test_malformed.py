@@ -1,5 +1,5 @@
 # ruff: noqa: E501 - a line a case
-"""Two hundred malformed files: each loads with every lost row counted, or ends in one line that names the file."""
+"""Two hundred malformed files: each loads with every dropped row counted, or raises a one-line error."""
 
 import gzip
 import json
@@ -26,8 +26,7 @@ def good_rows(rng: random.Random) -> list[Row]:
     return [(f"user{rng.randrange(9)}", rng.choice(ITEMS), 1_500_000_000 + i) for i in range(rng.randrange(20, 60))]
 
 
-# Each kind of damage changes the text of one line of a file of interactions, given its user, item and time.
-# The third part says whether the row must then be lost.
+# Name, replacement of a line given its user, item and time, and whether the row must then be dropped.
 Damage = tuple[str, Callable[[str, str, str], bytes], bool]
 
 
@@ -42,7 +41,7 @@ def json_line(user: object, item: object, time: object) -> bytes:
 CSV_DAMAGE: list[Damage] = [
     ("too few fields", lambda u, i, t: f"{u},{i}".encode(), True),
     ("too many fields", lambda u, i, t: f"{u},{i},{t},5".encode(), True),
-    ("a time that is none", lambda u, i, t: f"{u},{i},yesterday".encode(), True),
+    ("not a time", lambda u, i, t: f"{u},{i},yesterday".encode(), True),
     ("NaN", lambda u, i, t: f"{u},{i},NaN".encode(), True),
     ("infinity", lambda u, i, t: f"{u},{i},inf".encode(), True),
     ("minus infinity", lambda u, i, t: f"{u},{i},-inf".encode(), True),
@@ -93,7 +92,7 @@ def write_items(folder: Path) -> None:
 
 
 def attempt(options: dict, folder: Path, k_core: int = 1) -> Preparation | str:
-    """What came of it: a preparation, or the one line."""
+    """The preparation, or the error message."""
     try:
         return prepare_domain(Store(folder / "domains"), make_source(options), "toy", k_core, folder).preparation
     except HarnessError as error:
@@ -103,18 +102,18 @@ def attempt(options: dict, folder: Path, k_core: int = 1) -> Preparation | str:
         return line
 
 
-def lost(made: Preparation) -> int:
-    return sum(count for count, _ in accounts(made))
+def n_lost(preparation: Preparation) -> int:
+    return sum(count for count, _ in accounts(preparation))
 
 
-def accounts(made: Preparation) -> list[tuple[int, str]]:
-    """Of rows that were not used: how many, and the first, by reason."""
-    empty = [account for oddity, account in made.noted.items() if oddity.startswith("lines with nothing")]
-    return [*made.dropped.values(), *empty]
+def accounts(preparation: Preparation) -> list[tuple[int, str]]:
+    """Number and first of the unused rows, by reason."""
+    empty = [account for oddity, account in preparation.noted.items() if oddity.startswith("lines with nothing")]
+    return [*preparation.dropped.values(), *empty]
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_a_damaged_row_is_used_or_counted(tmp_path: Path, seed: int) -> None:
+def test_damaged_rows_are_used_or_counted(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
     write_items(tmp_path)
     rows = good_rows(rng)
@@ -123,24 +122,24 @@ def test_a_damaged_row_is_used_or_counted(tmp_path: Path, seed: int) -> None:
     lines = [json_line(u, i, t) if as_json else csv_line(u, i, str(t)) for u, i, t in rows]
     damages = JSON_DAMAGE if as_json else CSV_DAMAGE
     kind, damage, must_lose = damages[(seed // 2) % len(damages)]
-    hit = sorted(rng.sample(range(len(rows)), rng.randrange(1, 2 if kind == "a 10 MB line" else 8)))
-    for index in hit:
+    damaged = sorted(rng.sample(range(len(rows)), rng.randrange(1, 2 if kind == "a 10 MB line" else 8)))
+    for index in damaged:
         user, item, time = rows[index]
         lines[index] = damage(user, item, str(time))
     data = b"\n".join(([] if as_json else [b"user_id,item_id,timestamp"]) + lines) + b"\n" * rng.randrange(2)
     zipped = rng.random() < 0.3
     (tmp_path / name).write_bytes(gzip.compress(data) if zipped else data)
 
-    made = attempt(options, tmp_path)
-    assert isinstance(made, Preparation), made
-    assert made.read + lost(made) == len(rows)
+    preparation = attempt(options, tmp_path)
+    assert isinstance(preparation, Preparation), preparation
+    assert preparation.read + n_lost(preparation) == len(rows)
     if must_lose:
-        assert lost(made) == len(hit), kind
-        row = hit[0] + (1 if as_json else 2)
-        assert all(f"{tmp_path / name} row {row}" in first for _, first in accounts(made))
+        assert n_lost(preparation) == len(damaged), kind
+        row = damaged[0] + (1 if as_json else 2)
+        assert all(f"{tmp_path / name} row {row}" in first for _, first in accounts(preparation))
     else:
-        assert lost(made) == 0, kind
-    assert made.read - made.duplicates == made.interactions
+        assert n_lost(preparation) == 0, kind
+    assert preparation.read - preparation.duplicates == preparation.interactions
 
 
 def table(folder: Path, events: bytes, items: bytes = b"item_id,title\na,A\n") -> dict:
@@ -179,7 +178,7 @@ WHOLE: list[tuple[str, Callable[[Path], dict], str]] = [
     ("no header", lambda f: table(f, b"a,a,1\nb,a,2\n"), "events.csv.*'user_id'"),
     ("a column twice", lambda f: table(f, b"user_id,item_id,user_id,timestamp\na,a,b,1\n"), "row 1: two columns"),
     ("tabs for commas", lambda f: table(f, b"user_id\titem_id\ttimestamp\na\ta\t1\n"), "events.csv.*'user_id'"),
-    ("the wrong unit", lambda f: table(f, HEAD + b"a,a,1500000000000\nb,a,1500000000000\n"), "events.csv: read as s, 2 of 2.*Say time_unit: ms"),
+    ("the wrong unit", lambda f: table(f, HEAD + b"a,a,1500000000000\nb,a,1500000000000\n"), "events.csv: read as s, 2 of 2.*Set time_unit: ms"),
     ("mostly rubbish", lambda f: table(f, HEAD + b"a,a,1\nx\ny\nz\n"), "3 of 4 rows are unusable.*row 3"),
     ("one-interaction users", lambda f: table(f, HEAD + b"a,a,1\nb,a,2\nc,a,3\n"), ""),
     ("items without text", lambda f: table(f, HEAD + b"a,a,1\na,b,2\n"), ""),
@@ -194,14 +193,14 @@ WHOLE: list[tuple[str, Callable[[Path], dict], str]] = [
     ("a directory", lambda f: (table(f, HEAD), (f / "events.csv").unlink(), (f / "events.csv").mkdir(), TABLE)[-1], "events.csv"),
     ("a missing file", lambda f: {**table(f, HEAD), "interactions": "none.csv"}, "No file .*none.csv"),
     ("a picture", lambda f: table(f, b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40), "events.csv"),
-    ("gz that is none", lambda f: renamed(f, HEAD + b"a,a,1\n"), "events.csv.gz is not gzip"),
-    ("gz cut short", lambda f: renamed(f, gzip.compress(HEAD + b"a,a,1\n" * 9999)[:-100]), "events.csv.gz is cut short"),
-    ("gz without its end", lambda f: renamed(f, gzip.compress(HEAD + b"a,a,1\n" * 99)[:-6]), "events.csv.gz is cut short"),
+    ("not gz", lambda f: renamed(f, HEAD + b"a,a,1\n"), "events.csv.gz is not gzip"),
+    ("gz truncated", lambda f: renamed(f, gzip.compress(HEAD + b"a,a,1\n" * 9999)[:-100]), "events.csv.gz is truncated"),
+    ("gz without its end", lambda f: renamed(f, gzip.compress(HEAD + b"a,a,1\n" * 99)[:-6]), "events.csv.gz is truncated"),
     ("gz with a wrong byte", lambda f: renamed(f, broken(gzip.compress(HEAD + b"a,a,1\n" * 9999))), "events.csv.gz"),
     ("gz with rubbish after", lambda f: renamed(f, gzip.compress(HEAD + b"a,a,1\n") + b"rubbish"), "events.csv.gz"),
     ("gz of nothing", lambda f: renamed(f, gzip.compress(b"")), "events.csv.gz is empty"),
     ("a line of 40 MB", lambda f: table(f, HEAD + b"a,a,1\n" + b"a" * 70_000_000 + b",a,1\nb,a,2\n"), "longer than 32 MB"),
-    ("parquet that is none", lambda f: {**table(f, b"PAR1"), "interactions": plain(f, "e.parquet", b"PAR1")}, "e.parquet"),
+    ("not parquet", lambda f: {**table(f, b"PAR1"), "interactions": plain(f, "e.parquet", b"PAR1")}, "e.parquet"),
     ("parquet with null ids", lambda f: parquet(f, user_id=["a", None, "b"], item_id=["item1"] * 3, timestamp=[1, 2, 3]), ""),
     ("parquet with no column", lambda f: parquet(f, user=["a"], item_id=["item1"], timestamp=[1]), "Did you mean 'user'"),
     ("parquet with float times", lambda f: parquet(f, user_id=["a", "b", "c"], item_id=["item1"] * 3, timestamp=[1.5, float("nan"), 2.0]), ""),
@@ -210,7 +209,7 @@ WHOLE: list[tuple[str, Callable[[Path], dict], str]] = [
     ("JSON array", lambda f: amazon(f, b'[{"reviewerID": "a"}]'), "reviews.json.*row 1|no interaction"),
     ("meta of another file", lambda f: amazon(f, json_line("a", "item1", 5), b'{"id": "item1"}\n'), "meta.json|is in the items file"),
     ("sequences: bad JSON", lambda f: sequences(f, train=b'{"0": [1,'), "train.json line 1"),
-    ("sequences: a list", lambda f: sequences(f, train=[1, 2]), "train.json holds no JSON object"),
+    ("sequences: a list", lambda f: sequences(f, train=[1, 2]), "train.json is not a JSON object"),
     ("sequences: unknown item", lambda f: sequences(f, train={"0": [0, 9], "1": [1]}), "train.json entry 1: item 9"),
     ("sequences: unknown user", lambda f: sequences(f, train={"7": [0], "1": [1]}), "train.json entry 1: user '7'"),
     ("sequences: two in val", lambda f: sequences(f, val={"0": [2, 1], "1": [0]}), "val.json: user 0 has 2 events, not one"),
@@ -259,16 +258,15 @@ def test_there_are_two_hundred() -> None:
 
 
 @pytest.mark.parametrize(("kind", "make", "message"), WHOLE, ids=[kind for kind, _, _ in WHOLE])
-def test_a_damaged_file_ends_in_a_line_or_loads_with_an_account(
+def test_damaged_files_raise_or_load_with_findings(
     tmp_path: Path, kind: str, make: Callable[[Path], dict], message: str
 ) -> None:
-    made = attempt(make(tmp_path), tmp_path)
-    if isinstance(made, str):
+    preparation = attempt(make(tmp_path), tmp_path)
+    if isinstance(preparation, str):
         assert message
-        assert re.search(message, made), made
+        assert re.search(message, preparation), preparation
     else:
-        assert not message or re.search("counted|read", message), (kind, made)
-        told = made.dropped or made.noted
-        assert told or kind == "one-interaction users", made
-    # Nothing half-written is left in the store.
+        assert not message or re.search("counted|read", message), (kind, preparation)
+        assert preparation.dropped or preparation.noted or kind == "one-interaction users", preparation
+    # No unfinished folder is left in the store.
     assert not list((tmp_path / "domains").glob(".*")) if (tmp_path / "domains").exists() else True

@@ -20,22 +20,22 @@ def items(domain: RawDomain) -> pd.DataFrame:
     return pd.concat(chunk.to_pandas() for chunk in domain.items(frozenset()))
 
 
-def test_every_film_is_in_at_most_one_domain() -> None:
+def test_each_film_is_in_at_most_one_domain() -> None:
     domains = [raw(name) for name in GENRE_GROUPS]
     films = Counter(film for domain in domains for film in items(domain)["item_id"])
     assert max(films.values()) == 1
-    # The rest are documentaries and films of unknown genre, as the docs say.
+    # The others are documentaries and films of unknown genre.
     assert (len(films), sum(len(chunk) for domain in domains for chunk in domain.interactions)) == (1635, 99343)
 
 
-def test_the_suite_s_domains_have_the_pinned_content_and_size() -> None:
+def test_domains_of_the_suite_have_the_pinned_fingerprint() -> None:
     for spec in load_suite("cdsr").domains:
         domain = prepare(spec.source.open(spec.name, Path()), spec.k_core, spec.ties)
         assert domain.fingerprint == spec.fingerprint
         assert 500 <= len(domain.user_ids) <= 900
 
 
-def test_texts_hold_title_year_and_genres() -> None:
+def test_texts_are_title_year_and_genres() -> None:
     assert "Toy Story 1995 Animation Children's Comedy" in set(items(raw("comedy"))["text"])
 
 

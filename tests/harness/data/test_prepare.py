@@ -28,7 +28,7 @@ def raw(events: list[tuple[int, int, int]]) -> RawDomain:
 
 
 def raw_of(domain: Domain) -> RawDomain:
-    """A prepared domain as if it were raw."""
+    """A prepared domain as raw records."""
     frame = pd.DataFrame(
         {
             "user_id": np.array(domain.user_ids)[domain.interactions.users],
@@ -52,7 +52,7 @@ def brute_core(events: list[tuple[int, int, int]], k: int) -> list[tuple[int, in
 
 
 def reference(events: list[tuple[int, int, int]], k: int, ties: TieOrder) -> list[tuple[str, list[str], list[int]]]:
-    """What preparing should give, in plain Python: user, items and instants in order."""
+    """The expected preparation, in plain Python: user, items and timestamps in order."""
     core = brute_core(list(dict.fromkeys(events)), k)
 
     def key(event: tuple[int, int, int]) -> tuple[int, str]:
@@ -60,23 +60,23 @@ def reference(events: list[tuple[int, int, int]], k: int, ties: TieOrder) -> lis
         occurrence = sum((u, i) == (user, item) and t <= time for u, i, t in core)
         return time, tie_key(ties.seed, str(user), str(item), occurrence) if ties.rule == "hashed" else ""
 
-    found = []
+    sequences = []
     for user in sorted({u for u, _, _ in core}, key=str):
-        mine = sorted((e for e in core if e[0] == user), key=key)  # stable
-        found.append((str(user), [str(i) for _, i, _ in mine], [t for _, _, t in mine]))
-    return found
+        events_of_user = sorted((e for e in core if e[0] == user), key=key)  # stable
+        sequences.append((str(user), [str(i) for _, i, _ in events_of_user], [t for _, _, t in events_of_user]))
+    return sequences
 
 
 @settings(max_examples=40, deadline=None)
 @given(rows, st.integers(1, 4), st.sampled_from([TieOrder("file"), TieOrder(), TieOrder(seed=1)]))
-def test_preparing_is_what_plain_python_makes_of_it(events: list[tuple[int, int, int]], k: int, ties: TieOrder) -> None:
-    wanted = reference(events, k, ties)
-    if not wanted:
+def test_preparation_equals_plain_python(events: list[tuple[int, int, int]], k: int, ties: TieOrder) -> None:
+    expected = reference(events, k, ties)
+    if not expected:
         with pytest.raises(HarnessError, match="no interaction is left"):
             prepare(raw(events), k, ties)
         return
     domain = prepare(raw(events), k, ties)
-    found = [
+    sequences = [
         (
             user,
             [domain.catalogue.item_ids[i] for i in domain.interactions[u]],
@@ -84,7 +84,7 @@ def test_preparing_is_what_plain_python_makes_of_it(events: list[tuple[int, int,
         )
         for u, user in enumerate(domain.user_ids)
     ]
-    assert found == wanted
+    assert sequences == expected
     assert domain.catalogue.texts == tuple(f"text {item}" for item in domain.catalogue.item_ids)
 
 
@@ -102,19 +102,19 @@ def test_the_k_core_is_a_fixed_point(events: list[tuple[int, int, int]], k: int)
 
 @settings(max_examples=20, deadline=None)
 @given(rows.filter(bool), st.randoms())
-def test_the_order_of_lines_decides_nothing(events: list[tuple[int, int, int]], random: object) -> None:
+def test_the_order_of_rows_does_not_matter(events: list[tuple[int, int, int]], random: object) -> None:
     shuffled = events.copy()
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert prepare(raw(events), 1).fingerprint == prepare(raw(shuffled), 1).fingerprint
 
 
-def test_ties_keep_the_order_of_lines_where_that_is_asked_for() -> None:
+def test_ties_in_the_order_of_the_file() -> None:
     events = [(0, item, 5) for item in (3, 1, 2)]
     domain = prepare(raw(events), 1, TieOrder("file"))
     assert [domain.catalogue.item_ids[item] for item in domain.interactions[0]] == ["3", "1", "2"]
 
 
-def test_duplicate_rows_go_and_repeats_stay() -> None:
+def test_duplicates_are_removed_and_repeats_stay() -> None:
     domain = prepare(raw([(0, 1, 5), (0, 1, 5), (0, 1, 6)]), 1)
     assert domain.interactions.timestamps.tolist() == [5, 6]
 
@@ -124,16 +124,16 @@ def test_items_without_text_stay_and_are_counted() -> None:
     only = RawDomain(
         "toy",
         source.interactions,
-        lambda wanted: [t.filter([i == "2" for i in t["item_id"].to_pylist()]) for t in source.items(wanted)],
+        lambda item_ids: [t.filter([i == "2" for i in t["item_id"].to_pylist()]) for t in source.items(item_ids)],
     )
     assert prepare(only, 1).catalogue.texts == ("", "text 2")
     assert [f.count for f in only.findings.noted.values()] == [1]
-    none = RawDomain("toy", raw([(0, 1, 5)]).interactions, lambda wanted: [])
+    none = RawDomain("toy", raw([(0, 1, 5)]).interactions, lambda item_ids: [])
     with pytest.raises(HarnessError, match="none of its 1 items is in the items file, the first is '1'"):
         prepare(none, 1)
 
 
-def test_ids_are_numbered_in_the_order_of_their_text_whatever_the_script() -> None:
+def test_ids_are_numbered_in_the_order_of_their_text() -> None:
     ids = ["b", "a", "Ω", "é", "10", "9", "😀"]
     frame = pd.DataFrame({"user_id": ids, "item_id": ids, "timestamp": range(len(ids))})
     items = pd.DataFrame({"item_id": ids, "text": ids})
@@ -151,16 +151,16 @@ def test_ids_are_numbered_in_the_order_of_their_text_whatever_the_script() -> No
         (OSError, "[Errno 28] Error writing bytes to file. Detail: [errno 28] No space left on device"),
     ],
 )
-def test_a_full_disk_is_one_clear_line(
+def test_a_full_disk_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception], text: str
 ) -> None:
     def full(*_: object) -> None:
         raise kind(text)
 
     monkeypatch.setattr("harness.data.prepare._write", full)
-    with pytest.raises(HarnessError, match=r"in .* failed: .*Free some disk space") as told:
+    with pytest.raises(HarnessError, match=r"in .* failed: .*Free some disk space") as error:
         prepare_domain(Store(tmp_path), Toy(seed=1), "left", 1, tmp_path)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
     assert not list(tmp_path.glob(".*"))
 
 

@@ -1,4 +1,4 @@
-"""The shared data sets have the sizes that papers print."""
+"""Prepared data sets have the published sizes."""
 
 import json
 import os
@@ -30,9 +30,9 @@ def test_counts_equal_the_published_ones(name: str, tmp_path: Path) -> None:
     dataset = load_dataset(name)
     if not all(path.is_file() for path in dataset.source.files(DATA)):
         pytest.skip(f"{name} is not in {DATA}; set CDSR_DATA to the folder of the data sets")
-    made = prepare_domain(Store(tmp_path), dataset.source, name, 5, DATA).preparation
-    assert (made.users, made.items, made.interactions) == PUBLISHED[name]
-    assert (made.dropped, made.duplicates) == ({}, 0)
+    preparation = prepare_domain(Store(tmp_path), dataset.source, name, 5, DATA).preparation
+    assert (preparation.users, preparation.items, preparation.interactions) == PUBLISHED[name]
+    assert (preparation.dropped, preparation.duplicates) == ({}, 0)
 
 
 @pytest.mark.data
@@ -51,9 +51,9 @@ def test_the_split_of_the_files_is_leave_one_out(tmp_path: Path) -> None:
     item = {index: name for name, index in files["smap"].items()}
     for user, original in enumerate(domain.user_ids):
         key = str(files["umap"][original])
-        for part, found in (
+        for part, items in (
             ("train", training.train[user]),
             ("val", [training.validation.targets[user]]),
             ("test", [test.targets[user]]),
         ):
-            assert [domain.catalogue.item_ids[i] for i in found] == [item[i] for i in files[part][key]]
+            assert [domain.catalogue.item_ids[i] for i in items] == [item[i] for i in files[part][key]]

@@ -1,4 +1,4 @@
-"""Every source on files as its publisher writes them."""
+"""Each source reads files in its publisher's format."""
 
 import gzip
 import json
@@ -10,28 +10,28 @@ import pytest
 from harness.data.domain import Domain
 from harness.data.domain_store import load_domain, prepare_domain
 from harness.data.prepare import Preparation, prepare
-from harness.data.sources import SOURCES, make_source
+from harness.data.sources import make_source, source_class, source_names
 from harness.errors import HarnessError
 from harness.storage.store import Store
 
-#: What each test's files hold, in the order of the lines.
+#: The events in each test's files, in the order of the lines.
 EVENTS = [("Ann", "B001", 1_400_000_000), ("Bob", "B002", 1_400_000_100), ("Ann", "B002", 1_399_999_999)]
 
 
 def prepared(options: dict, folder: Path) -> tuple[Domain, Preparation]:
     store = Store(folder / "domains")
-    made = prepare_domain(store, make_source(options), "toy", 1, folder).preparation
-    return load_domain(store, made.fingerprint, "toy"), made
+    preparation = prepare_domain(store, make_source(options), "toy", 1, folder).preparation
+    return load_domain(store, preparation.fingerprint, "toy"), preparation
 
 
 def check(domain: Domain, events: list[tuple[str, str, int]], texts: dict[str, str]) -> None:
-    found = [
+    loaded = [
         (domain.user_ids[user], domain.catalogue.item_ids[item], int(time))
         for user, item, time in zip(
             domain.interactions.users, domain.interactions.items, domain.interactions.timestamps // 10**9, strict=True
         )
     ]
-    assert found == sorted(events, key=lambda event: (event[0], event[2]))
+    assert loaded == sorted(events, key=lambda event: (event[0], event[2]))
     assert dict(zip(domain.catalogue.item_ids, domain.catalogue.texts, strict=True)) == texts
 
 
@@ -39,7 +39,7 @@ def gz(path: Path, lines: list[str]) -> None:
     path.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode()))
 
 
-def test_amazon_2014_parses_literals_and_never_runs_them(tmp_path: Path) -> None:
+def test_amazon_2014_literals_are_not_evaluated(tmp_path: Path) -> None:
     review = {"reviewText": 'He said "no".\n', "overall": 5.0, "helpful": [0, 0]}
     gz(
         tmp_path / "reviews.json.gz",
@@ -56,11 +56,11 @@ def test_amazon_2014_parses_literals_and_never_runs_them(tmp_path: Path) -> None
         ],
     )
     options = {"source": "amazon-2014", "reviews": "reviews.json.gz", "meta": "meta.json.gz"}
-    domain, made = prepared(options | {"text": ["title", "brand", "categories"]}, tmp_path)
+    domain, preparation = prepared(options | {"text": ["title", "brand", "categories"]}, tmp_path)
     check(domain, EVENTS, {"B001": "It's a 'kettle' Home Kitchen", "B002": "Lamp Lux"})
     assert not trap.exists()
-    assert {reason: count for reason, (count, _) in made.dropped.items()} == {"no record on the line": 1}
-    assert SOURCES["amazon-2014"].model_fields["users"].default == "amazon"
+    assert {reason: count for reason, (count, _) in preparation.dropped.items()} == {"no record on the line": 1}
+    assert source_class("amazon-2014").model_fields["users"].default == "amazon"
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_amazon_2018_and_2023(tmp_path: Path, source: str, user: str, item: str,
     check(domain, EVENTS, {"B001": "Tea &amp; pot", "B002": "Two lines"})
 
 
-def test_steam_reads_unicode_literals_and_dates(tmp_path: Path) -> None:
+def test_steam_unicode_literals_and_dates(tmp_path: Path) -> None:
     gz(
         tmp_path / "r.gz",
         ["{u'username': u'Ann', u'product_id': u'10', u'date': u'2017-12-17', u'hours': 0.1, u'text': u'\\xe9'}"],
@@ -145,7 +145,7 @@ def write_latin_1(folder: Path) -> dict:
 
 
 @pytest.mark.parametrize("write", [write_csv, write_tsv, write_parquet, write_without_header, write_latin_1])
-def test_any_table_with_its_columns_named(tmp_path: Path, write) -> None:
+def test_tables_with_named_columns(tmp_path: Path, write) -> None:
     (tmp_path / "items.csv").write_text('asin,name,maker\nB001,"Kettle, red",Ace\nB002,Lamp,\n')
     options = {
         "source": "table",
@@ -158,7 +158,7 @@ def test_any_table_with_its_columns_named(tmp_path: Path, write) -> None:
     check(domain, EVENTS, {"B001": "Ace Kettle, red", "B002": "Lamp"})
 
 
-def test_sequence_json_keeps_its_split_and_has_no_time(tmp_path: Path) -> None:
+def test_sequence_json_keeps_its_split(tmp_path: Path) -> None:
     for name, content in {
         "train": {"0": [0, 1], "1": [2]},
         "val": {"0": [2], "1": [0]},
@@ -168,14 +168,22 @@ def test_sequence_json_keeps_its_split_and_has_no_time(tmp_path: Path) -> None:
         "meta_data": {"a": {"title": "A", "brand": None}, "b": {"title": "B", "brand": "x"}, "c": {"brand": "y"}},
     }.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
-    domain, made = prepared({"source": "sequence-json", "folder": ".", "text": ["brand", "title"]}, tmp_path)
+    domain, preparation = prepared({"source": "sequence-json", "folder": ".", "text": ["brand", "title"]}, tmp_path)
     assert not domain.timed
     ids = domain.catalogue.item_ids
     assert {
         user: [ids[i] for i in items] for user, items in zip(domain.user_ids, domain.interactions, strict=True)
     } == {"ann": ["c", "a", "b"], "zoe": ["a", "b", "c", "a"]}
     assert domain.catalogue.texts == ("A", "x B", "y")
-    assert not made.dropped
+    assert not preparation.dropped
+
+
+def test_built_in_sources_are_found_by_entry_point() -> None:
+    assert source_names() == [
+        "amazon-2014", "amazon-2018", "amazon-2023", "movielens-100k-genre", "movielens-1m", "movielens-25m", "planted",
+        "recbole-atomic", "sequence-json", "steam", "table",
+    ]  # fmt: skip
+    assert all(source_class(name).model_fields["source"].default == name for name in source_names())
 
 
 def test_an_unknown_option_gets_a_suggestion() -> None:

@@ -1,4 +1,4 @@
-"""The planted domains hold what they promise, and the harness can tell help from harm on them."""
+"""Generated domains have their documented properties, and transfer between them has the known effects."""
 
 import hashlib
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ from harness.data.synthetic import (
     STRENGTH,
     TOPICS,
     known_ndcg,
-    law,
     planted_tables,
-    uniform_law,
+    transition_matrix,
+    uniform_transitions,
 )
 from harness.errors import HarnessError
 from harness.evaluation.rank import rank_full
 from harness.protocol.metrics import ndcg
-from harness.protocol.significance import mean_interval, paired_randomisation_p
+from harness.protocol.significance import estimate, paired_randomisation_p
 from harness.protocol.split import LeaveOneOut, Split, Temporal
 
 
@@ -35,7 +35,7 @@ def domains() -> dict[str, Domain]:
     return {part: domain(part) for part in PARTS}
 
 
-def test_the_tables_are_the_same_everywhere() -> None:
+def test_tables_are_reproducible() -> None:
     sha = hashlib.sha256()
     for part in PARTS:
         for table in planted_tables(part):
@@ -48,12 +48,12 @@ def test_an_unknown_part_gets_a_suggestion() -> None:
         planted_tables("helpfull")
 
 
-def test_laws_contradict_and_words_are_shared_as_promised(domains: dict[str, Domain]) -> None:
-    follows = {part: law(part).argmax(axis=1) for part in PARTS}
+def test_transitions_and_words_of_the_parts(domains: dict[str, Domain]) -> None:
+    follows = {part: transition_matrix(part).argmax(axis=1) for part in PARTS}
     assert (follows["helpful"] == follows["target"]).all()
     assert (follows["harmful"] != follows["target"]).all()
     assert all((follows[part] != np.arange(TOPICS)).all() for part in PARTS)
-    assert all(np.allclose(law(part).sum(axis=1), 1) for part in PARTS)
+    assert all(np.allclose(transition_matrix(part).sum(axis=1), 1) for part in PARTS)
     words = {part: {w for text in d.catalogue.texts for w in text.split()[:2]} for part, d in domains.items()}
     assert words["target"] == words["helpful"] == words["harmful"]
     assert not words["target"] & words["neutral"]
@@ -63,8 +63,8 @@ def test_laws_contradict_and_words_are_shared_as_promised(domains: dict[str, Dom
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_users_follow_the_law(domains: dict[str, Domain], part: str) -> None:
-    follows = law(part).argmax(axis=1)
+def test_sequences_follow_the_transitions(domains: dict[str, Domain], part: str) -> None:
+    follows = transition_matrix(part).argmax(axis=1)
     steps = [
         topics[i + 1] == follows[topics[i]]
         for topics in (topics_of(domains[part], s) for s in domains[part].interactions)
@@ -75,54 +75,56 @@ def test_users_follow_the_law(domains: dict[str, Domain], part: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
-def test_both_splits_have_something_to_ask(domains: dict[str, Domain], split: str) -> None:
+def test_both_splits_have_test_events(domains: dict[str, Domain], split: str) -> None:
     chosen = rule(split, domains["target"])
     assert len(chosen.test(domains["target"]).targets) > 40
     assert len(chosen.training(domains["target"]).validation.targets) > 40
     assert all(chosen.training(d).train.lengths.max() > 1 for d in domains.values())
 
 
-@pytest.mark.parametrize("believed", ["target", "harmful", "nothing"])
-def test_known_amounts_are_what_such_a_believer_gets(believed: str) -> None:
+@pytest.mark.parametrize("assumed", ["target", "harmful", "nothing"])
+def test_known_ndcg_equals_measured_ndcg(assumed: str) -> None:
     # Many targets, so that the interval is narrow.
     values, known = [], []
     for seed in range(6):
         target = domain("target", seed)
         test = LeaveOneOut().test(target)
-        beliefs = uniform_law() if believed == "nothing" else law(believed)
-        scorer = Believer(target, beliefs)
+        assumed = uniform_transitions() if assumed == "nothing" else transition_matrix(assumed)
+        scorer = TransitionScorer(target, assumed)
         values.append(ndcg(rank_full(scorer, test, len(target.catalogue)), 10))
-        known.append(known_ndcg([numbers(target, s) for s in test.histories.sequences], beliefs))
-    found = mean_interval(np.concatenate(values)[None])
-    assert np.mean(np.concatenate(known)) == pytest.approx(found.mean, abs=1.5 * found.half_width)
+        known.append(known_ndcg([numbers(target, s) for s in test.histories.sequences], assumed))
+    measured = estimate(np.concatenate(values)[None])
+    assert np.mean(np.concatenate(known)) == pytest.approx(measured.mean, abs=1.5 * measured.half_width)
 
 
-def test_the_harness_can_tell_help_from_harm_and_from_neither(domains: dict[str, Domain]) -> None:
+def test_effects_of_helpful_harmful_and_neutral_sources(domains: dict[str, Domain]) -> None:
     target = domains["target"]
     test = LeaveOneOut().test(target)
 
     def values(*sources: str) -> np.ndarray:
-        scorer = Believer(target, counted([domains[name] for name in ("target", *sources)], LeaveOneOut()))
+        scorer = TransitionScorer(
+            target, estimated_transitions([domains[name] for name in ("target", *sources)], LeaveOneOut())
+        )
         return ndcg(rank_full(scorer, test, len(target.catalogue)), 10)
 
     alone = values()
     helped, harmed, neither = values("helpful"), values("harmful"), values("neutral")
     histories = [numbers(target, s) for s in test.histories.sequences]
-    ceiling = known_ndcg(histories, law("target")).mean()
-    ruin = known_ndcg(histories, law("harmful")).mean()
+    ceiling = known_ndcg(histories, transition_matrix("target")).mean()
+    floor = known_ndcg(histories, transition_matrix("harmful")).mean()
     assert helped.mean() > alone.mean() > harmed.mean()
     assert paired_randomisation_p(helped, alone) < 0.001
     assert paired_randomisation_p(harmed, alone) < 0.001
     np.testing.assert_array_equal(neither, alone)
-    # With a large source of the same law a method gets all there is to get; who counts a contrary one in is
-    # somewhere between what the target says and ruin.
-    assert helped.mean() == pytest.approx(ceiling, abs=2 * mean_interval(helped[None]).half_width)
-    assert ruin < harmed.mean() < 0.5 * ceiling
+    # A large source with the same transitions gives the highest possible NDCG; a contradicting one lowers it, but not
+    # as far as the contradicting transitions alone.
+    assert helped.mean() == pytest.approx(ceiling, abs=2 * estimate(helped[None]).half_width)
+    assert floor < harmed.mean() < 0.5 * ceiling
 
 
-@pytest.mark.parametrize("believed", ["target", "harmful", "nothing"])
-def test_known_amounts_are_exact_where_topics_are_partly_or_wholly_used_up(believed: str) -> None:
-    # Items of topics 0 and 31 (what 0 leads to), 67 (what the harmful law says) and 100: none, some, all of them had.
+@pytest.mark.parametrize("assumed", ["target", "harmful", "nothing"])
+def test_known_ndcg_with_partly_and_wholly_used_topics(assumed: str) -> None:
+    # Items of topics 0, 31 (its successor), 67 (its harmful successor) and 100: none, some, or all of them used.
     histories = [
         np.array(items)
         for items in (
@@ -136,20 +138,20 @@ def test_known_amounts_are_exact_where_topics_are_partly_or_wholly_used_up(belie
             [300, 1],
         )
     ]
-    beliefs = uniform_law() if believed == "nothing" else law(believed)
-    expected = [enumerated(history, beliefs) for history in histories]
-    np.testing.assert_allclose(known_ndcg(histories, beliefs), expected, rtol=1e-12)
+    assumed = uniform_transitions() if assumed == "nothing" else transition_matrix(assumed)
+    expected = [enumerated(history, assumed) for history in histories]
+    np.testing.assert_allclose(known_ndcg(histories, assumed), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("split", ["leave-one-out", "temporal"])
-def test_help_and_harm_show_under_both_splits(domains: dict[str, Domain], split: str) -> None:
+def test_effects_under_both_splits(domains: dict[str, Domain], split: str) -> None:
     target = domains["target"]
     chosen = rule(split, target)
     test = chosen.test(target)
 
     def values(*sources: str) -> np.ndarray:
-        beliefs = counted([domains[name] for name in ("target", *sources)], chosen)
-        return ndcg(rank_full(Believer(target, beliefs), test, len(target.catalogue)), 10)
+        assumed = estimated_transitions([domains[name] for name in ("target", *sources)], chosen)
+        return ndcg(rank_full(TransitionScorer(target, assumed), test, len(target.catalogue)), 10)
 
     alone = values()
     for source, sign in (("helpful", 1), ("harmful", -1)):
@@ -172,24 +174,24 @@ def topics_of(target: Domain, items: Ints) -> Ints:
 
 
 @dataclass
-class Believer:
-    """Ranks items by the law it believes in, each topic's share spread over its items outside the history."""
+class TransitionScorer:
+    """Scores items by assumed transitions; a topic's probability is divided among its items outside the history."""
 
     target: Domain
-    believed: np.ndarray
+    assumed: np.ndarray
 
     def score(self, histories, candidates):
         topics = topics_of(self.target, np.arange(len(self.target.catalogue)))
         scores = []
         for items in histories.sequences:
-            mine = topics[items]
-            left = ITEMS_PER_TOPIC - np.bincount(mine, minlength=TOPICS)
-            scores.append((self.believed[mine[-1]] / np.maximum(left, 1))[topics])
+            history_topics = topics[items]
+            left = ITEMS_PER_TOPIC - np.bincount(history_topics, minlength=TOPICS)
+            scores.append((self.assumed[history_topics[-1]] / np.maximum(left, 1))[topics])
         return np.array(scores, dtype=np.float32)
 
 
-def counted(domains: list[Domain], split: Split, prior: float = 0.05) -> np.ndarray:
-    """A law counted from training sequences; a topic is known by the first two words of its items' texts."""
+def estimated_transitions(domains: list[Domain], split: Split, prior: float = 0.05) -> np.ndarray:
+    """Transitions estimated from training sequences; topics are matched by the first two words of item texts."""
     names: dict[str, int] = {}
     target = domains[0]
     for item, text in enumerate(target.catalogue.texts):
@@ -204,8 +206,8 @@ def counted(domains: list[Domain], split: Split, prior: float = 0.05) -> np.ndar
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-def enumerated(history: Ints, believed: np.ndarray, k: int = 10) -> float:
-    """Expected NDCG@k, item by item: every next item there may be, and every rank it may tie for."""
+def enumerated(history: Ints, assumed: np.ndarray, k: int = 10) -> float:
+    """Expected NDCG@k by enumeration of all next items and all their tied ranks."""
     outside = [item for item in range(TOPICS * ITEMS_PER_TOPIC) if item not in history]
     left = [sum(item // ITEMS_PER_TOPIC == topic for item in outside) for topic in range(TOPICS)]
     last = history[-1] // ITEMS_PER_TOPIC
@@ -214,8 +216,8 @@ def enumerated(history: Ints, believed: np.ndarray, k: int = 10) -> float:
         topic = item // ITEMS_PER_TOPIC
         return table[last, topic] / left[topic]
 
-    scores = np.array([share(believed, item) for item in outside])
-    chances = np.array([share(law("target"), item) for item in outside])
+    scores = np.array([share(assumed, item) for item in outside])
+    chances = np.array([share(transition_matrix("target"), item) for item in outside])
     gains = []
     for score in scores:
         above = (scores > score + 1e-12).sum()

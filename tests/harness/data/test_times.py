@@ -1,4 +1,4 @@
-"""Times are read exactly, in whatever form files write them, and a wrong unit is named."""
+"""Times are read exactly in every format, and a wrong unit is reported."""
 
 import json
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -31,7 +31,7 @@ from tests.conftest import domain_of
 
 LATEST = 1_800_000_000 * 10**9  # 2027-01-15
 
-#: What is written, the unit that is named, and Unix nanoseconds, or why there are none.
+#: Text in the file, named unit, and Unix nanoseconds or the reason why there are none.
 WRITTEN: list[tuple[str | None, str, int | str]] = [
     ("1500000000", "s", 1_500_000_000_000_000_000),
     (" 1500000000 ", "s", 1_500_000_000_000_000_000),
@@ -92,7 +92,7 @@ WRITTEN: list[tuple[str | None, str, int | str]] = [
 
 @pytest.mark.parametrize(("written", "unit", "expected"), WRITTEN)
 @pytest.mark.parametrize("beside", ["1500000000", "x", "2017-07-14", "1.5"])
-def test_a_time_is_read_exactly_whatever_stands_in_its_column(written, unit, expected, beside) -> None:
+def test_times_are_read_exactly_in_mixed_columns(written, unit, expected, beside) -> None:
     instants = read_times(pa.array([beside, written, beside], pa.string()), unit, LATEST)
     problems = {name for name in ("missing", "negative", "future") if getattr(instants, name)[1]}
     assert problems == ({expected} if isinstance(expected, str) else set())
@@ -111,7 +111,7 @@ def test_a_time_is_read_exactly_whatever_stands_in_its_column(written, unit, exp
         ("1500000000", "%d.%m.%Y", None),
     ],
 )
-def test_a_format_of_one_s_own(written: str, time_format: str, seconds: str | None) -> None:
+def test_time_format(written: str, time_format: str, seconds: str | None) -> None:
     instants = read_times(pa.array([written]), "s", LATEST, time_format)
     assert bool(instants.missing[0]) == (seconds is None)
     assert seconds is None or as_seconds(int(instants.nanoseconds[0])) == seconds
@@ -119,14 +119,14 @@ def test_a_format_of_one_s_own(written: str, time_format: str, seconds: str | No
 
 @settings(deadline=None)
 @given(st.integers(0, LATEST), st.sampled_from(list(NANOSECONDS)))
-def test_a_decimal_is_read_as_it_is_written(nanoseconds: int, unit: str) -> None:
+def test_decimals_are_read_exactly(nanoseconds: int, unit: str) -> None:
     written = f"{Decimal(nanoseconds) / NANOSECONDS[unit]:f}"
     assert read_times(pa.array([written]), unit, LATEST).nanoseconds.tolist() == [nanoseconds]
 
 
 @settings(deadline=None)
 @given(st.integers(0, LATEST))
-def test_seconds_are_written_without_loss(nanoseconds: int) -> None:
+def test_as_seconds_is_exact(nanoseconds: int) -> None:
     written = as_seconds(nanoseconds)
     assert int(Decimal(written) * 10**9) == nanoseconds
     assert ("." in written) == (nanoseconds % 10**9 > 0)
@@ -137,17 +137,17 @@ def test_seconds_are_written_without_loss(nanoseconds: int) -> None:
     ("nanoseconds", "unit"),
     [([0, 5 * 10**9], "s"), ([10**9, 10**6], "ms"), ([10**9, 1_000], "us"), ([10**9, 1], "ns"), ([], "s")],
 )
-def test_the_coarsest_unit_in_which_all_are_whole(nanoseconds: list[int], unit: str) -> None:
+def test_coarsest_unit(nanoseconds: list[int], unit: str) -> None:
     assert coarsest_unit(np.array(nanoseconds, dtype=np.int64)) == unit
 
 
-def test_the_unit_that_fits_puts_a_number_between_1980_and_today() -> None:
+def test_fitting_unit() -> None:
     numbers = np.array([1.5e9, 1.5e12, 1.5e15, 1.5e18, 5.0, np.nan])
     assert fitting_unit(numbers, LATEST).tolist() == ["s", "ms", "us", "ns", "", ""]
 
 
-def test_a_fingerprint_counts_times_in_the_unit_in_which_they_are_whole() -> None:
-    """The first value is that of a version which knew seconds only."""
+def test_fingerprint_of_times_in_several_units() -> None:
+    """The first value is from a version that supported seconds only."""
 
     def fingerprint(times: list[int], timed: bool = True) -> str:
         whole = domain_of([[0, 1], [2, 0]], 3)
@@ -158,7 +158,7 @@ def test_a_fingerprint_counts_times_in_the_unit_in_which_they_are_whole() -> Non
     assert (
         fingerprint([t * 10**9 for t in seconds]) == "96b1c790fc176217066c71c51b384a678a20314971f0d759e6551c31bb9fdc96"
     )
-    # The same numbers in other units are other domains.
+    # The same numbers in other units give other domains.
     assert len({fingerprint([t * factor for t in seconds]) for factor in (1, 10**3, 10**6, 10**9)}) == 4
     assert fingerprint(seconds, timed=False) == "5a7d81b95e2f51bdd930ca2180dbf805171897e5a993a0e3f11dd52787ce49b2"
 
@@ -167,8 +167,8 @@ def prepared(folder: Path, **options: object) -> tuple[Domain, Preparation]:
     (folder / "items.csv").write_text("item_id,title\n" + "".join(f"i{i},Title of i{i}\n" for i in range(8)))
     store = Store(folder / "domains")
     source = make_source({"source": "table", "interactions": "events.csv", "items": "items.csv", **options})
-    made = prepare_domain(store, source, "shop", 1, folder).preparation
-    return load_domain(store, made.fingerprint, "shop"), made
+    preparation = prepare_domain(store, source, "shop", 1, folder).preparation
+    return load_domain(store, preparation.fingerprint, "shop"), preparation
 
 
 def write_events(folder: Path, rows: list[tuple[str, str, object]]) -> None:
@@ -181,41 +181,41 @@ def in_order(domain: Domain) -> list[list[str]]:
 
 
 STEP = timedelta(milliseconds=90)
-WAYS = {
+FORMATS = {
     "ms": (lambda t: round(t.timestamp() * 1000), {"time_unit": "ms"}),
     "us": (lambda t: round(t.timestamp() * 1000) * 1000, {"time_unit": "us"}),
     "ns": (lambda t: round(t.timestamp() * 1000) * 10**6, {"time_unit": "ns"}),
     "decimal seconds": (lambda t: f"{t.timestamp():.3f}", {}),
-    "told by size": (lambda t: round(t.timestamp() * 1000), {"time_unit": "auto"}),
+    "inferred from size": (lambda t: round(t.timestamp() * 1000), {"time_unit": "auto"}),
     "ISO": (lambda t: t.isoformat(), {"time_unit": "date"}),
-    "ISO, not told": (lambda t: t.isoformat(), {}),
+    "ISO, without unit": (lambda t: t.isoformat(), {}),
     "ISO of another zone": (lambda t: t.astimezone(timezone(timedelta(hours=-7))).isoformat(), {}),
-    "own format": (lambda t: f"{t:%d.%m.%Y %H:%M:%S.%f}", {"time_format": "%d.%m.%Y %H:%M:%S.%f"}),
+    "time format": (lambda t: f"{t:%d.%m.%Y %H:%M:%S.%f}", {"time_format": "%d.%m.%Y %H:%M:%S.%f"}),
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_events_less_than_a_second_apart_keep_their_order(tmp_path: Path, way: str) -> None:
-    write, options = WAYS[way]
+@pytest.mark.parametrize("name", FORMATS)
+def test_events_less_than_a_second_apart_keep_their_order(tmp_path: Path, name: str) -> None:
+    write, options = FORMATS[name]
     start = datetime(2017, 7, 14, 2, 40, tzinfo=UTC)
     rows = [(f"u{u}", f"i{i}", write(start + STEP * (8 * u + i))) for u in range(5) for i in range(8)]
     write_events(tmp_path, rows[::-1])  # the newest first
-    domain, made = prepared(tmp_path, **options)
+    domain, preparation = prepared(tmp_path, **options)
     assert in_order(domain) == [[f"i{i}" for i in range(8)]] * 5
-    assert (made.duplicates, made.dropped) == (0, {})
+    assert (preparation.duplicates, preparation.dropped) == (0, {})
     assert domain.interactions.timestamps[1] - domain.interactions.timestamps[0] == 90_000_000
-    assert bool(made.noted) == (way == "told by size")
+    assert bool(preparation.noted) == (name == "inferred from size")
 
 
-def test_rows_less_than_a_second_apart_are_no_duplicates(tmp_path: Path) -> None:
+def test_rows_less_than_a_second_apart_are_not_duplicates(tmp_path: Path) -> None:
     write_events(tmp_path, [("u", "i0", 1500000000000), ("u", "i0", 1500000000050), ("u", "i0", 1500000000050)])
-    domain, made = prepared(tmp_path, time_unit="ms")
-    assert (len(domain.interactions.items), made.duplicates) == (2, 1)
+    domain, preparation = prepared(tmp_path, time_unit="ms")
+    assert (len(domain.interactions.items), preparation.duplicates) == (2, 1)
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "date", "auto"])
 @pytest.mark.parametrize("kind", ["s", "ms", "us", "ns", "ms, UTC", "us, Europe/Berlin", "date"])
-def test_a_column_that_is_a_timestamp_is_read_as_one_whatever_the_unit(tmp_path: Path, unit: str, kind: str) -> None:
+def test_parquet_timestamps_ignore_the_unit(tmp_path: Path, unit: str, kind: str) -> None:
     days = [datetime(2017, 7, 14 + i) for i in range(8)]
     if kind == "date":
         times = pa.array([date(t.year, t.month, t.day) for t in days], pa.date32())
@@ -223,27 +223,27 @@ def test_a_column_that_is_a_timestamp_is_read_as_one_whatever_the_unit(tmp_path:
         times = pa.array(days, pa.timestamp(*kind.split(", ")[:1], tz=kind.partition(", ")[2] or None))
     columns = {"user_id": ["u"] * 8, "item_id": [f"i{7 - i}" for i in range(8)], "timestamp": times}
     pq.write_table(pa.table(columns), tmp_path / "events.parquet")
-    domain, made = prepared(tmp_path, interactions="events.parquet", time_unit=unit)
+    domain, preparation = prepared(tmp_path, interactions="events.parquet", time_unit=unit)
     assert in_order(domain) == [[f"i{7 - i}" for i in range(8)]]
     assert domain.interactions.timestamps[0] == 1_499_990_400_000_000_000
-    assert not made.dropped
+    assert not preparation.dropped
 
 
 @pytest.mark.parametrize(
     ("written_in", "read_as", "message"),
     [
-        ("s", "ms", "January 1970; read as s, they lie between 1980 and today. Say time_unit: s"),
-        ("s", "us", "January 1970.*Say time_unit: s"),
-        ("s", "ns", "January 1970.*Say time_unit: s"),
-        ("ms", "us", "January 1970.*Say time_unit: ms"),
-        ("us", "ns", "January 1970.*Say time_unit: us"),
-        ("ms", "s", "the future; read as ms, they lie between 1980 and today. Say time_unit: ms"),
-        ("us", "s", "the future.*Say time_unit: us"),
-        ("ns", "ms", "the future.*Say time_unit: ns"),
+        ("s", "ms", "January 1970; read as s, they are between 1980 and today. Set time_unit: s"),
+        ("s", "us", "January 1970.*Set time_unit: s"),
+        ("s", "ns", "January 1970.*Set time_unit: s"),
+        ("ms", "us", "January 1970.*Set time_unit: ms"),
+        ("us", "ns", "January 1970.*Set time_unit: us"),
+        ("ms", "s", "the future; read as ms, they are between 1980 and today. Set time_unit: ms"),
+        ("us", "s", "the future.*Set time_unit: us"),
+        ("ns", "ms", "the future.*Set time_unit: ns"),
     ],
 )
 @pytest.mark.parametrize("as_parquet", [False, True])
-def test_a_wrong_unit_is_refused_and_the_right_one_named(tmp_path, written_in, read_as, message, as_parquet) -> None:
+def test_a_wrong_unit_raises_and_the_right_one_is_named(tmp_path, written_in, read_as, message, as_parquet) -> None:
     second = 10**9 // NANOSECONDS[written_in]
     rows = [(f"u{u}", f"i{i}", (1_500_000_000 + 60 * u + i) * second) for u in range(5) for i in range(8)]
     write_events(tmp_path, [*rows, ("u0", "i0", "never"), ("u0", "i0", 1_000_000)])
@@ -256,26 +256,26 @@ def test_a_wrong_unit_is_refused_and_the_right_one_named(tmp_path, written_in, r
         prepared(tmp_path, **options)
 
 
-def test_small_numbers_that_no_unit_explains_are_left_alone(tmp_path: Path) -> None:
+def test_small_numbers_that_fit_no_unit_are_accepted(tmp_path: Path) -> None:
     write_events(tmp_path, [("u", f"i{i}", i) for i in range(8)])
     for unit in ("s", "ms"):
         assert in_order(prepared(tmp_path, time_unit=unit)[0]) == [[f"i{i}" for i in range(8)]]
 
 
-def test_a_few_times_in_another_unit_are_dropped_and_say_which(tmp_path: Path) -> None:
+def test_a_few_times_in_another_unit_are_dropped_with_its_name(tmp_path: Path) -> None:
     rows = [("u", f"i{i}", 1_500_000_000 + i) for i in range(7)]
     write_events(tmp_path, [*rows, ("u", "i7", 1_500_000_000_000)])
     assert list(prepared(tmp_path)[1].dropped) == ["a timestamp in the future (not if it is in ms)"]
 
 
-def test_without_a_time_column_the_rows_are_the_order(tmp_path: Path) -> None:
+def test_order_row(tmp_path: Path) -> None:
     rows = [("b", "i3"), ("a", "i1"), ("b", "i3"), ("a", "i0"), ("b", "i2"), ("", "i4")]
     (tmp_path / "events.csv").write_text("user_id,item_id\n" + "".join(f"{u},{i}\n" for u, i in rows))
-    domain, made = prepared(tmp_path, order="row")
+    domain, preparation = prepared(tmp_path, order="row")
     assert not domain.timed
     assert in_order(domain) == [["i1", "i0"], ["i3", "i3", "i2"]]
     assert domain.interactions.timestamps.tolist() == [0, 1, 0, 1, 2]
-    assert (made.duplicates, [count for count, _ in made.dropped.values()]) == (0, [1])
+    assert (preparation.duplicates, [count for count, _ in preparation.dropped.values()]) == (0, [1])
 
 
 @pytest.mark.parametrize(
@@ -290,12 +290,12 @@ def test_without_a_time_column_the_rows_are_the_order(tmp_path: Path) -> None:
         ({"time_unit": "minutes"}, "time_unit"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(tmp_path: Path, options: dict, message: str) -> None:
+def test_contradictory_options_raise(tmp_path: Path, options: dict, message: str) -> None:
     with pytest.raises(HarnessError, match=message):
         prepared(tmp_path, **options)
 
 
-def test_records_keep_the_resolution_of_their_times(tmp_path: Path) -> None:
+def test_records_in_milliseconds_keep_their_order(tmp_path: Path) -> None:
     times = [1_500_000_000_250, 1_500_000_000_000]
     lines = [json.dumps({"user_id": "u", "parent_asin": f"i{i}", "timestamp": t}) for i, t in enumerate(times)]
     (tmp_path / "r.jsonl").write_text("\n".join(lines))

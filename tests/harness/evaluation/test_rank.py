@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.evaluation.ann_index import ItemIndex
-from harness.evaluation.rank import rank_candidates, rank_full, rank_retrieved, validation_ndcg
+from harness.evaluation.rank import rank_and_recommend, rank_candidates, rank_full, rank_retrieved, validation_ndcg
 from harness.methods.api import DotProduct, gather_candidates
 from harness.protocol.metrics import per_user
 from harness.protocol.ranks import MISSED, InvalidScoresError, rank_among
@@ -15,7 +15,7 @@ from tests.conftest import domain_of
 
 
 class Table:
-    """Scores written down for each user."""
+    """A scorer with a table of scores."""
 
     def __init__(self, scores: np.ndarray) -> None:
         self.scores = scores.astype(np.float32)
@@ -35,7 +35,7 @@ def brute_rank(scores: np.ndarray, target: int, items: set[int]) -> tuple[int, i
 
 
 @given(st.integers(0, 10**6))
-def test_full_is_the_catalogue_less_the_history(seed: int) -> None:
+def test_full_ranks_the_catalogue_less_the_history(seed: int) -> None:
     rng = np.random.default_rng(seed)
     held_out = random_held_out(rng)
     scores = rng.integers(0, 6, (20, 30)).astype(np.float32)
@@ -46,10 +46,20 @@ def test_full_is_the_catalogue_less_the_history(seed: int) -> None:
         assert ranks.candidates[u] == len(items)
 
 
-def test_a_repeated_item_stays_although_the_history_holds_it() -> None:
+def test_a_held_out_item_in_the_history_stays() -> None:
     held_out = LeaveOneOut().test(domain_of([[0, 1, 2, 0]], 5))
     ranks = rank_full(Table(np.array([[5, 9, 9, 1, 1]])), held_out, 5)
     assert (ranks.above[0], ranks.candidates[0]) == (0, 3)
+
+
+def test_lists_come_with_the_same_ranks() -> None:
+    rng = np.random.default_rng(3)
+    held_out, scorer = random_held_out(rng), vectors(rng, 20, 30)
+    ranks, lists = rank_and_recommend(scorer, held_out, 30, 10)
+    np.testing.assert_array_equal(ranks.above, rank_full(scorer, held_out, 30).above)
+    for user, (items, target) in enumerate(zip(lists.tolist(), held_out.targets.tolist(), strict=True)):
+        assert not set(items) & (set(held_out.histories.sequences[user].tolist()) - {target})
+        assert (items.index(target) if target in items else 10) == min(ranks.above[user], 10)
 
 
 def vectors(rng: np.random.Generator, n_users: int, n_items: int) -> DotProduct:
@@ -59,14 +69,14 @@ def vectors(rng: np.random.Generator, n_users: int, n_items: int) -> DotProduct:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40))
-def test_retrieved_is_the_top_of_full_and_a_miss_below(seed: int, size: int) -> None:
+def test_retrieved_against_the_top_of_full(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     held_out = random_held_out(rng)
     scorer = vectors(rng, 20, 30)
     full, retrieved = rank_full(scorer, held_out, 30), rank_retrieved(scorer, held_out, size)[0]
-    found = full.above < size
-    assert (retrieved.above[found] == full.above[found]).all()
-    assert (retrieved.above[~found] == MISSED).all()
+    in_top = full.above < size
+    assert (retrieved.above[in_top] == full.above[in_top]).all()
+    assert (retrieved.above[~in_top] == MISSED).all()
     assert (retrieved.candidates == np.minimum(size, full.candidates)).all()
 
 
@@ -90,40 +100,40 @@ def test_blocks_of_users_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     )
 
 
-def test_what_an_index_did_not_find_is_no_candidate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_that_the_index_does_not_find_are_not_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     held_out = LeaveOneOut().test(domain_of([[1, 2, 3, 9], [1, 2, 3, 9], [1, 2, 3, 9]], 10))
-    found = np.full((3, 10), -np.inf, dtype=np.float32)
-    found[0, [2, 9]], found[1, [2, 5]] = 1, 1
-    monkeypatch.setattr(ItemIndex, "scores", lambda self, queries, n: found)
+    scores = np.full((3, 10), -np.inf, dtype=np.float32)
+    scores[0, [2, 9]], scores[1, [2, 5]] = 1, 1
+    monkeypatch.setattr(ItemIndex, "scores", lambda self, queries, n: scores)
     ranks, _ = rank_retrieved(vectors(np.random.default_rng(0), 3, 10), held_out, 6)
-    # Of the first user 2 is history and 9 is held out; of the second 9 was not found; of the third nothing was.
+    # First user: 2 is history and 9 is held out. Second: the index did not find 9. Third: it found nothing.
     assert ranks.candidates.tolist() == [1, 1, 0]
     assert ranks.above.tolist() == [0, MISSED, MISSED]
 
 
 def test_scores_of_the_wrong_shape_or_nan_are_errors() -> None:
     held_out = LeaveOneOut().test(domain_of([[0, 1, 2]], 5))
-    with pytest.raises(InvalidScoresError, match=r"shape \[1, 4\] where \[1, 5\]"):
+    with pytest.raises(InvalidScoresError, match=r"shape \[1, 4\], not \[1, 5\]"):
         rank_full(Table(np.zeros((1, 4))), held_out, 5)
     with pytest.raises(InvalidScoresError, match="NaN"):
         rank_candidates(Table(np.full((1, 5), np.nan)), held_out, np.array([[1, 2]]), 5)
 
 
-def test_validation_ndcg_knows_a_perfect_scorer() -> None:
+def test_validation_ndcg_of_a_perfect_scorer() -> None:
     training = LeaveOneOut().training(domain_of([[0, 1, 2, 3], [3, 2, 1, 0]], 4))
     perfect = np.zeros((2, 4))
     perfect[[0, 1], training.validation.targets] = 1
     assert validation_ndcg(Table(perfect), training) == 1
 
 
-def test_histories_given_to_a_scorer_hold_no_target() -> None:
+def test_histories_hold_no_target() -> None:
     held_out = random_held_out(np.random.default_rng(5))
     whole = domain_of([[1, 2, 3]], 5)
     assert isinstance(held_out.histories, Histories)
     assert list(LeaveOneOut().test(whole).histories.sequences[0]) == [1, 2]
 
 
-def test_a_history_that_is_kept_stands_among_the_candidates() -> None:
+def test_a_kept_history_is_among_the_candidates() -> None:
     held_out = LeaveOneOut().test(domain_of([[0, 1, 2, 3]], 6))
     scorer = Table(np.array([[9.0, 8.0, 7.0, 6.0, 5.0, 4.0]]))
     assert rank_full(scorer, held_out, 6).above.tolist() == [0]
@@ -176,17 +186,17 @@ def test_ties_at_the_border_are_expectations_over_all_orders(seed: int, size: in
     first = rng.integers(0, 3, (3, 6)).astype(np.float32)
     of_value = rng.integers(0, 3, 3) if two_stages else np.arange(3)
     scorer = TwoStages(first, of_value) if two_stages else DotProduct(np.eye(6), lambda h: first[h.users])
-    found = per_user(rank_retrieved(scorer, held_out, size)[0])
+    metrics = per_user(rank_retrieved(scorer, held_out, size)[0])
     for user in range(3):
         history, target = held_out.histories.sequences[user].tolist(), int(held_out.targets[user])
         items = sorted(set(range(6)) - set(history) | {target})
         expected = by_enumeration(first[user], of_value[first[user].astype(int)], target, items, size)
-        assert {name: values[user] for name, values in found.items()} == pytest.approx(expected)
+        assert {name: values[user] for name, values in metrics.items()} == pytest.approx(expected)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 40))
-def test_retrieval_by_dot_products_does_not_hang_on_the_numbers_of_items(seed: int, size: int) -> None:
+def test_retrieval_does_not_depend_on_item_indices(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     sequences = [rng.integers(0, 30, rng.integers(3, 9)).tolist() for _ in range(10)]
     items, users = rng.integers(-1, 2, (30, 2)).astype(np.float32), rng.integers(-1, 2, (10, 2)).astype(np.float32)
@@ -203,8 +213,8 @@ def test_retrieval_by_dot_products_does_not_hang_on_the_numbers_of_items(seed: i
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.integers(2, 25), st.lists(st.integers(0, 19), min_size=3, max_size=60))
-def test_another_user_changes_nobody_s_ranks(seed: int, size: int, newcomer: list[int]) -> None:
-    """Not one who has the whole catalogue, nor one whose history is longer than it."""
+def test_ranks_do_not_depend_on_other_users(seed: int, size: int, newcomer: list[int]) -> None:
+    """Not even on one with the whole catalogue, or with a history longer than it."""
     rng = np.random.default_rng(seed)
     sequences = [rng.integers(0, 20, rng.integers(3, 9)).tolist() for _ in range(6)]
     items, users = rng.integers(-1, 2, (20, 3)).astype(np.float32), rng.integers(-1, 2, (7, 3)).astype(np.float32)
@@ -217,14 +227,14 @@ def test_another_user_changes_nobody_s_ranks(seed: int, size: int, newcomer: lis
         np.testing.assert_array_equal(values, per_user(among)[name][:6])
 
 
-def test_a_long_history_of_two_items_leaves_thirty_candidates_to_all() -> None:
+def test_a_long_history_of_two_items_leaves_every_user_thirty_candidates() -> None:
     rng = np.random.default_rng(0)
     sequences = [rng.permutation(40)[:6].tolist() for _ in range(20)]
     ranks, _ = rank_retrieved(vectors(rng, 21, 40), LeaveOneOut().test(domain_of([*sequences, [0, 1] * 20], 40)), 30)
     assert ranks.candidates.tolist() == [30] * 21
 
 
-def test_only_who_has_most_of_the_catalogue_has_fewer_candidates() -> None:
+def test_only_users_with_most_of_the_catalogue_have_fewer_candidates() -> None:
     sequences = [[0, 1, 2], list(range(10)), [*range(10), *range(10)], [9, 0, 9]]
     ranks, _ = rank_retrieved(vectors(np.random.default_rng(0), 4, 10), LeaveOneOut().test(domain_of(sequences, 10)), 7)
     assert ranks.candidates.tolist() == [7, 1, 1, 7]
@@ -233,7 +243,7 @@ def test_only_who_has_most_of_the_catalogue_has_fewer_candidates() -> None:
 
 @pytest.mark.parametrize("target", [0, 20, 49])
 @pytest.mark.parametrize("size", [2, 20, 50])
-def test_of_items_that_all_tie_the_held_out_one_is_retrieved_as_often_as_any(target: int, size: int) -> None:
+def test_the_held_out_item_is_retrieved_as_often_as_any_that_ties(target: int, size: int) -> None:
     history = [5, 7, 5]
     held_out = LeaveOneOut().test(domain_of([[*history, target]], 50))
     scorer = DotProduct(np.ones((50, 4), dtype=np.float32), lambda h: np.ones((len(h), 4), dtype=np.float32))
@@ -253,7 +263,7 @@ def test_of_items_that_all_tie_the_held_out_one_is_retrieved_as_often_as_any(tar
         np.array([[-3, -2, -1, -128]], dtype=np.int8),
     ],
 )
-def test_whole_numbers_are_ranked_as_they_are(scores: np.ndarray) -> None:
+def test_whole_numbers_are_not_rounded(scores: np.ndarray) -> None:
     class Counts:
         def score(self, histories, candidates):
             return gather_candidates(scores, candidates)
@@ -267,7 +277,7 @@ def test_whole_numbers_are_ranked_as_they_are(scores: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("scores", [np.array([["a"] * 4]), np.zeros((1, 4), dtype=complex), np.array([[None] * 4])])
-def test_what_is_no_number_is_refused(scores: np.ndarray) -> None:
+def test_scores_that_are_not_real_numbers_are_refused(scores: np.ndarray) -> None:
     class Odd:
         def score(self, histories, candidates):
             return scores

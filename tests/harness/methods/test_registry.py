@@ -1,4 +1,4 @@
-"""Names of methods: one distribution each; and what a method says of itself."""
+"""Methods are found by entry point, each name in one distribution."""
 
 import importlib
 from pathlib import Path
@@ -29,11 +29,11 @@ METHODS, FAMILIES = "cdsr_harness.methods", "cdsr_harness.method_families"
 @pytest.mark.parametrize(
     ("group", "name", "asked"), [(METHODS, "markov", "markov"), (FAMILIES, "recbole", "recbole.NARM")]
 )
-def test_a_name_that_two_distributions_offer_is_refused_with_both(
+def test_a_name_of_two_distributions_is_refused_and_both_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: str, name: str, asked: str
 ) -> None:
     install(tmp_path, "my-plugin", group, {name: "my_plugin:Markov"}, monkeypatch)
-    assert make_method("popularity").settings == NoSettings()  # nobody asked for the other
+    assert make_method("popularity").settings == NoSettings()  # other names are not affected
     wrong = rf"{name}' is offered by .*: cdsr-harness, my-plugin\. .*pip uninstall my-plugin"
     with pytest.raises(HarnessError, match=wrong):
         make_method(asked)
@@ -41,13 +41,13 @@ def test_a_name_that_two_distributions_offer_is_refused_with_both(
         method_names() if group == METHODS else family_names()
 
 
-def test_a_name_of_its_own_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_of_another_distribution_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "my-plugin", METHODS, {"my-markov": "harness.methods.api:NoSettings"}, monkeypatch)
     assert "my-markov" in method_names()
     assert factory_of("my-markov") is NoSettings
 
 
-def test_what_a_method_learns_from_and_is_compared_with_is_its_own_to_say() -> None:
+def test_methods_say_which_domains_they_use_and_their_reference() -> None:
     class Silent:
         settings = NoSettings()
 

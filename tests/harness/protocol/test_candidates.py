@@ -21,7 +21,7 @@ from tests.conftest import domain_of
     st.integers(0, 2**63 - 1),
     st.data(),
 )
-def test_target_once_no_history_no_duplicates(
+def test_held_out_item_once_no_history_no_duplicates(
     sequences: list[list[int]], size: int, seed: int, data: st.DataObject
 ) -> None:
     histories = domain_of(sequences, 40).interactions
@@ -42,7 +42,7 @@ def mix(z: int) -> int:
 
 
 def plain(sequences: list[list[int]], targets: list[int], n_items: int, size: int, seed: int) -> list[list[int]]:
-    """The draw in Python's own integers, one user and one draw at a time."""
+    """The draw in Python integers, one user and one draw at a time."""
     golden, rows = 0x9E3779B97F4A7C15, []
     for user, (history, target) in enumerate(zip(sequences, targets, strict=True)):
         state = mix(mix((seed + golden) % 2**64) ^ ((user + 1) * golden) % 2**64)
@@ -62,9 +62,7 @@ def plain(sequences: list[list[int]], targets: list[int], n_items: int, size: in
     st.integers(0, 2**63 - 1),
     st.data(),
 )
-def test_the_draw_is_what_plain_python_makes_of_it(
-    sequences: list[list[int]], size: int, seed: int, data: st.DataObject
-) -> None:
+def test_the_draw_against_plain_python(sequences: list[list[int]], size: int, seed: int, data: st.DataObject) -> None:
     targets = data.draw(st.lists(st.integers(0, 29), min_size=len(sequences), max_size=len(sequences)))
     histories = domain_of(sequences, 30).interactions
     drawn = sample_candidates(histories, np.array(targets), 30, size, seed)
@@ -79,7 +77,7 @@ def test_the_draw_is_the_same_on_any_machine() -> None:
     assert candidates_digest(drawn) == candidates_digest(drawn.astype(np.int32))
 
 
-def test_a_user_s_draw_does_not_depend_on_the_other_users() -> None:
+def test_a_draw_does_not_depend_on_other_users() -> None:
     alone = sample_candidates(domain_of([[0, 1]], 50).interactions, np.array([3]), 50, 6, 42)
     among = sample_candidates(domain_of([[0, 1], [7]], 50).interactions, np.array([3, 9]), 50, 6, 42)
     assert alone[0].tolist() == among[0].tolist()
@@ -121,7 +119,7 @@ def test_unknown_candidate_sets_are_refused(name: str) -> None:
         find_candidate_set(name)
 
 
-def test_a_draw_among_ties_is_uniform_and_does_not_hang_on_their_order() -> None:
+def test_a_draw_among_ties_is_uniform_and_independent_of_their_order() -> None:
     items = np.array([3, 8, 11, 40, 41, 70])
     drawn = [draw_some(items, user, 2) for user in range(6000)]
     counts = np.bincount(np.concatenate(drawn), minlength=71)[items]

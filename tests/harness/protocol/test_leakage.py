@@ -24,12 +24,12 @@ def training(split: Split, target: Domain, source: Domain) -> TrainingData:
 
 
 @given(timelines, timelines)
-def test_leave_one_out_is_audited_by_brute_force(target: list[list[int]], source: list[list[int]]) -> None:
+def test_leakage_of_leave_one_out_against_brute_force(target: list[list[int]], source: list[list[int]]) -> None:
     target = [*target, [1, 2, 3]]
-    found = audit(
+    leakage = audit(
         training(LeaveOneOut(), domain("t", target), domain("s", source)), LeaveOneOut().test(domain("t", target))
     )
-    assert found is not None
+    assert leakage is not None
 
     def seen(sequence: list[int]) -> list[int]:
         # Validation takes part only where there are three events.
@@ -37,22 +37,22 @@ def test_leave_one_out_is_audited_by_brute_force(target: list[list[int]], source
 
     tests = {u: max(s) for u, s in enumerate(target) if len(s) >= 3}
     shown = {"t": [t for s in target for t in seen(s)], "s": [t for s in source for t in seen(s)]}
-    assert found.later == {name: sum(t > min(tests.values()) for t in times) for name, times in shown.items()}
+    assert leakage.later == {name: sum(t > min(tests.values()) for t in times) for name, times in shown.items()}
     latest = max([*shown["t"], *shown["s"]])
-    assert found.exposed_users == np.mean([t < latest for t in tests.values()])
-    own = [any(x > t for x in seen(source[u])) if u < len(source) else False for u, t in tests.items()]
-    assert found.exposed_by_own == np.mean(own)
+    assert leakage.exposed_users == np.mean([t < latest for t in tests.values()])
+    own_later = [any(x > t for x in seen(source[u])) if u < len(source) else False for u, t in tests.items()]
+    assert leakage.exposed_by_own == np.mean(own_later)
 
 
 @given(timelines, timelines)
-def test_a_temporal_split_shows_nothing_of_the_future(target: list[list[int]], source: list[list[int]]) -> None:
+def test_a_temporal_split_has_no_leakage(target: list[list[int]], source: list[list[int]]) -> None:
     target = [*target, [0, 10, 20, 30, 40, 50, 60], [5, 35, 55]]
     split = Temporal(30, 45)
-    found = audit(training(split, domain("t", target), domain("s", source)), split.test(domain("t", target)))
-    assert found is not None
-    assert (found.later, found.exposed_users, found.exposed_by_own) == ({"t": 0, "s": 0}, 0.0, 0.0)
+    leakage = audit(training(split, domain("t", target), domain("s", source)), split.test(domain("t", target)))
+    assert leakage is not None
+    assert (leakage.later, leakage.exposed_users, leakage.exposed_by_own) == ({"t": 0, "s": 0}, 0.0, 0.0)
 
 
-def test_without_timestamps_nobody_can_tell() -> None:
+def test_leakage_is_unknown_without_timestamps() -> None:
     target, source = domain("t", [[1, 2, 3]]), domain("s", [[1, 2, 3]], timed=False)
     assert audit(training(LeaveOneOut(), target, source), LeaveOneOut().test(target)) is None

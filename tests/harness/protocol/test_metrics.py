@@ -31,8 +31,8 @@ def test_expectation_over_every_order_of_the_ties(scores: list[int], data: st.Da
     ]
     for name, metric in RECORDED.items():
         for k in (1, 2, 3, 5):
-            wanted = np.mean([brute(name, order.index(target) + 1, k) for order in orders])
-            assert metric(ranks, k)[0] == pytest.approx(wanted, abs=1e-12)
+            expected = np.mean([brute(name, order.index(target) + 1, k) for order in orders])
+            assert metric(ranks, k)[0] == pytest.approx(expected, abs=1e-12)
 
 
 @given(st.integers(1, 200), st.sampled_from(CUTOFFS))
@@ -49,15 +49,15 @@ def test_ranx_agrees_where_there_are_no_ties() -> None:
     scores = rng.permuted(np.tile(np.arange(n_items, dtype=np.float32), (n_users, 1)), axis=1)
     targets = rng.integers(0, n_items, n_users)
     allowed = rng.random((n_users, n_items)) < 0.8
-    barred = Sequences.of(np.flatnonzero(~row) for row in allowed)
-    ours = per_user(rank_among(scores, targets, barred))
+    excluded = Sequences.of(np.flatnonzero(~row) for row in allowed)
+    ours = per_user(rank_among(scores, targets, excluded))
     allowed[np.arange(n_users), targets] = True
     qrels = Qrels({f"u{u}": {f"i{targets[u]}": 1} for u in range(n_users)})
     run = Run({f"u{u}": {f"i{i}": float(scores[u, i]) for i in np.flatnonzero(allowed[u])} for u in range(n_users)})
     for name, theirs in (("hr", "hit_rate"), ("ndcg", "ndcg"), ("mrr", "mrr")):
         for k in CUTOFFS:
-            wanted = evaluate(qrels, run, f"{theirs}@{k}", make_comparable=True)
-            assert ours[f"{name}@{k}"].mean() == pytest.approx(wanted, abs=1e-12)
+            expected = evaluate(qrels, run, f"{theirs}@{k}", make_comparable=True)
+            assert ours[f"{name}@{k}"].mean() == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_miss_gains_nothing_at_any_cutoff() -> None:
@@ -69,26 +69,28 @@ SCORES = st.sampled_from([0.0, 1.0, 2.0, math.inf, -math.inf, math.nan])
 
 
 @given(st.data(), st.integers(1, 6), st.integers(1, 5))
-def test_ranks_are_those_of_counting_one_candidate_at_a_time(data: st.DataObject, n_items: int, n_users: int) -> None:
+def test_ranks_against_counting_one_candidate_at_a_time(data: st.DataObject, n_items: int, n_users: int) -> None:
     scores = np.array([[data.draw(SCORES) for _ in range(n_items)] for _ in range(n_users)], dtype=np.float32)
     targets = np.array([data.draw(st.integers(0, n_items - 1)) for _ in range(n_users)])
     # A history may hold an item more than once, and the held-out item too.
-    barred = [data.draw(st.lists(st.integers(0, n_items - 1), max_size=8)) for _ in range(n_users)]
-    others = [[scores[u, i] for i in range(n_items) if i != targets[u] and i not in barred[u]] for u in range(n_users)]
-    own = [scores[u, targets[u]] for u in range(n_users)]
-    if any(math.isnan(s) for s in [*itertools.chain(*others), *own]):
+    excluded = [data.draw(st.lists(st.integers(0, n_items - 1), max_size=8)) for _ in range(n_users)]
+    others = [
+        [scores[u, i] for i in range(n_items) if i != targets[u] and i not in excluded[u]] for u in range(n_users)
+    ]
+    target_scores = [scores[u, targets[u]] for u in range(n_users)]
+    if any(math.isnan(s) for s in [*itertools.chain(*others), *target_scores]):
         with pytest.raises(InvalidScoresError):
-            rank_among(scores, targets, Sequences.of(barred))
+            rank_among(scores, targets, Sequences.of(excluded))
         return
-    ranks = rank_among(scores, targets, Sequences.of(barred))
+    ranks = rank_among(scores, targets, Sequences.of(excluded))
     for u in range(n_users):
-        missed = own[u] == -math.inf
-        assert ranks.above[u] == (MISSED if missed else sum(s > own[u] for s in others[u]))
-        assert ranks.tied[u] == (0 if missed else sum(s == own[u] for s in others[u]))
+        missed = target_scores[u] == -math.inf
+        assert ranks.above[u] == (MISSED if missed else sum(s > target_scores[u] for s in others[u]))
+        assert ranks.tied[u] == (0 if missed else sum(s == target_scores[u] for s in others[u]))
         assert ranks.candidates[u] == len(others[u]) + 1
 
 
-def test_blocks_of_users_join(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocks_of_users_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     scores, targets = rng.integers(0, 5, (50, 20)).astype(np.float32), rng.integers(0, 20, 50)
     whole = rank_among(scores, targets)
@@ -98,7 +100,7 @@ def test_blocks_of_users_join(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(whole.tied, parts.tied)
 
 
-def test_nan_is_an_error_unless_it_is_no_candidate_s() -> None:
+def test_nan_is_an_error_unless_it_is_excluded() -> None:
     scores = np.array([[np.nan, 1.0]], dtype=np.float32)
     with pytest.raises(InvalidScoresError):
         rank_among(scores, np.array([1]))
@@ -106,13 +108,13 @@ def test_nan_is_an_error_unless_it_is_no_candidate_s() -> None:
 
 
 @given(st.lists(st.floats(-10, 10, width=32), min_size=2, max_size=20), st.floats(0.5, 2))
-def test_a_rising_transform_of_the_scores_changes_nothing(scores: list[float], factor: float) -> None:
+def test_an_increasing_transform_of_the_scores_changes_nothing(scores: list[float], factor: float) -> None:
     values = np.unique(np.array([scores], dtype=np.float32))[None, :]
     target = np.array([0])
     assert rank_among(values, target).above == rank_among(values * np.float32(2), target).above
 
 
-def test_ranks_are_joined_and_selected_with_the_columns_that_only_some_have() -> None:
+def test_optional_columns_are_joined_and_selected() -> None:
     plain = Ranks(np.array([0, 3]), np.array([0, 2]), np.array([9, 9]))
     tied = Ranks(np.array([4]), np.array([1]), np.array([5]), chance=np.array([0.5]), unscored=np.array([True]))
     both = Ranks.joined([plain, tied])

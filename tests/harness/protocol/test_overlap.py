@@ -9,7 +9,7 @@ names = st.lists(st.sampled_from("abcdefghij"), unique=True, max_size=8)
 
 
 def domain(name: str, users: list[str]) -> Domain:
-    """Each user has three events, whose items tell who it was."""
+    """Each user has three events with items that identify the user."""
     items = [ord(user) - 97 for user in users for _ in range(3)]
     catalogue = Catalogue(tuple("0123456789"), tuple("0123456789"))
     sequences = Sequences(np.arange(0, 3 * len(users) + 1, 3), np.array(items), np.arange(len(items)))

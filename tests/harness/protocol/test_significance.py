@@ -10,11 +10,11 @@ from statsmodels.stats.multitest import multipletests
 from harness.protocol.significance import holm, mean_interval, paired_randomisation_p
 
 
-def test_one_seed_is_the_t_interval_over_users() -> None:
+def test_one_seed_gives_the_t_interval_over_users() -> None:
     values = np.random.default_rng(0).random((1, 40))
-    found = mean_interval(values)
+    interval = mean_interval(values)
     low, high = stats.t.interval(0.95, 39, values.mean(), stats.sem(values[0]))
-    assert (found.mean - found.half_width, found.mean + found.half_width) == pytest.approx((low, high))
+    assert (interval.mean - interval.half_width, interval.mean + interval.half_width) == pytest.approx((low, high))
 
 
 def test_equal_values_have_no_width() -> None:
@@ -22,13 +22,13 @@ def test_equal_values_have_no_width() -> None:
 
 
 @pytest.mark.parametrize(("user_sd", "seed_sd"), [(1.0, 0.0), (1.0, 0.05), (0.3, 0.3)])
-def test_intervals_cover_the_truth_as_often_as_they_say(user_sd: float, seed_sd: float) -> None:
+def test_coverage_of_intervals(user_sd: float, seed_sd: float) -> None:
     rng = np.random.default_rng(1)
     covered = 0
     for _ in range(600):
         values = rng.normal(0, user_sd, (1, 80)) + rng.normal(0, seed_sd, (3, 1)) + rng.normal(0, 0.3, (3, 80))
-        found = mean_interval(values)
-        covered += abs(found.mean) <= found.half_width
+        interval = mean_interval(values)
+        covered += abs(interval.mean) <= interval.half_width
     assert covered / 600 >= 0.93
 
 
@@ -38,7 +38,7 @@ def test_randomisation_p_is_exact_on_a_few_users() -> None:
     assert paired_randomisation_p(a, b) == pytest.approx(2 / 16)
 
 
-def test_direction_does_not_matter_and_effects_are_seen() -> None:
+def test_p_values_are_symmetric_and_small_for_large_effects() -> None:
     rng = np.random.default_rng(2)
     base = rng.random(400)
     better = base + rng.normal(0.05, 0.1, 400)
@@ -47,7 +47,7 @@ def test_direction_does_not_matter_and_effects_are_seen() -> None:
     assert paired_randomisation_p(base, base.copy()) == 1.0
 
 
-def test_false_alarms_are_as_rare_as_they_should_be() -> None:
+def test_false_positive_rate() -> None:
     rng = np.random.default_rng(3)
     p_values = [paired_randomisation_p(rng.random(50), rng.random(50), resamples=499, seed=i) for i in range(300)]
     assert 0.02 < np.mean(np.array(p_values) < 0.05) < 0.085
@@ -59,13 +59,13 @@ def test_holm_by_hand() -> None:
     assert holm([0.2]) == pytest.approx(list(multipletests([0.2], method="holm")[1]))
 
 
-def test_one_user_says_nothing_about_users() -> None:
+def test_one_user_gives_an_infinite_interval() -> None:
     assert mean_interval(np.array([[0.5], [0.5]])).half_width == np.inf
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(-4, 4), min_size=1, max_size=12))
-def test_few_users_have_the_p_value_of_all_sign_patterns(differences: list[int]) -> None:
+def test_p_value_of_few_users_against_all_sign_patterns(differences: list[int]) -> None:
     values = np.array(differences) / 8
     signs = np.array(list(product([1, -1], repeat=len(values))))
     exact = np.mean(np.abs(signs @ values) >= abs(values.sum()) - 1e-12)
@@ -76,7 +76,7 @@ def test_few_users_have_the_p_value_of_all_sign_patterns(differences: list[int])
     ("differing", "p"),
     [([], 1.0), ([0.5], 1.0), ([-0.5], 1.0), ([0.5, 0.5], 0.5), ([0.5, -0.5], 1.0), ([0.5, -0.1], 1.0)],
 )
-def test_two_methods_that_differ_on_a_user_or_two_of_many(differing: list[float], p: float) -> None:
+def test_two_methods_that_differ_for_one_or_two_users(differing: list[float], p: float) -> None:
     base = np.full(200, 0.25)
     other = base.copy()
     other[: len(differing)] -= differing

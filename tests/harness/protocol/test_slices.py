@@ -27,7 +27,7 @@ def cold(lengths: list[int]) -> np.ndarray:
         (list(range(2, 32)), 10 / 30),
     ],
 )
-def test_the_cut_is_the_one_nearest_to_a_third(lengths: list[int], share: float) -> None:
+def test_the_cold_cut_is_nearest_to_a_third(lengths: list[int], share: float) -> None:
     assert cold(lengths).mean() == pytest.approx(share)
 
 

@@ -14,15 +14,15 @@ histories = st.lists(st.lists(st.integers(0, 9), min_size=0, max_size=9), min_si
 
 
 @given(histories)
-def test_leave_one_out_is_what_slicing_says(sequences: list[list[int]]) -> None:
+def test_leave_one_out_against_slicing(sequences: list[list[int]]) -> None:
     domain = domain_of(sequences, 10)
     training, test = LeaveOneOut().training(domain), LeaveOneOut().test(domain)
     assert [list(s) for s in training.train] == [s[:-2] for s in sequences]
     long = [u for u, s in enumerate(sequences) if len(s) >= 3]
-    for held, back in ((training.validation, 2), (test, 1)):
-        assert held.histories.users.tolist() == long
-        assert held.targets.tolist() == [sequences[u][-back] for u in long]
-        assert [list(s) for s in held.histories.sequences] == [sequences[u][:-back] for u in long]
+    for held_out, back in ((training.validation, 2), (test, 1)):
+        assert held_out.histories.users.tolist() == long
+        assert held_out.targets.tolist() == [sequences[u][-back] for u in long]
+        assert [list(s) for s in held_out.histories.sequences] == [sequences[u][:-back] for u in long]
 
 
 @given(histories)
@@ -42,7 +42,7 @@ def test_no_held_out_event_is_in_training(sequences: list[list[int]]) -> None:
 
 
 @given(histories)
-def test_selecting_on_the_test_is_said_by_the_training_data_and_leaves_the_test_as_it_is(
+def test_selection_on_test_marks_the_training_data_and_keeps_the_test_events(
     sequences: list[list[int]],
 ) -> None:
     domain = domain_of(sequences, 10)
@@ -50,20 +50,20 @@ def test_selecting_on_the_test_is_said_by_the_training_data_and_leaves_the_test_
     assert [list(s) for s in training.train] == [s[:-1] for s in sequences]
     assert training.selected_on_test
     assert not LeaveOneOut().training(domain).selected_on_test
-    for held in (training.validation, SelectedOnTest().test(domain)):
-        assert held.targets.tolist() == test.targets.tolist()
-        assert held.histories.users.tolist() == test.histories.users.tolist()
-        assert [list(s) for s in held.histories.sequences] == [list(s) for s in test.histories.sequences]
+    for held_out in (training.validation, SelectedOnTest().test(domain)):
+        assert held_out.targets.tolist() == test.targets.tolist()
+        assert held_out.histories.users.tolist() == test.histories.users.tolist()
+        assert [list(s) for s in held_out.histories.sequences] == [list(s) for s in test.histories.sequences]
 
 
 @given(histories, st.lists(st.integers(0, 11), max_size=8))
-def test_select_takes_users_in_the_asked_order(sequences: list[list[int]], users: list[int]) -> None:
+def test_select_keeps_the_order_of_users(sequences: list[list[int]], users: list[int]) -> None:
     users = [u % len(sequences) for u in users]
     chosen = domain_of(sequences, 10).interactions.select(np.array(users, dtype=np.int64))
     assert [list(s) for s in chosen] == [sequences[u] for u in users]
 
 
-def test_parts_share_no_memory_with_the_whole() -> None:
+def test_parts_share_no_memory_with_the_domain() -> None:
     whole = domain_of([[1, 2, 3, 4], [5, 6, 7]], 10).interactions
     part = whole.without_last(1)
     assert isinstance(part, Sequences)
@@ -78,7 +78,7 @@ timelines = st.lists(st.lists(st.integers(0, 40), max_size=8), min_size=1, max_s
 
 
 def timed(times: list[list[int]]) -> Domain:
-    """Users with events at given instants; the k-th event of all is of item k."""
+    """Users with events at the instants of `times`; the k-th event of all has item k."""
     flat = np.array([t for sequence in times for t in sorted(sequence)], dtype=np.int64)
     offsets = np.concatenate([[0], np.cumsum([len(sequence) for sequence in times])])
     ids = tuple(str(i) for i in range(len(flat)))
@@ -87,20 +87,26 @@ def timed(times: list[list[int]]) -> Domain:
 
 
 @given(timelines, st.integers(1, 38), st.integers(1, 10))
-def test_temporal_is_what_filtering_says(times: list[list[int]], first: int, width: int) -> None:
+def test_temporal_against_filtering(times: list[list[int]], first: int, width: int) -> None:
     domain, split = timed(times), Temporal(first, first + width)
     training, test = split.training(domain), split.test(domain)
     events = [list(zip(domain.interactions[u], sorted(s), strict=True)) for u, s in enumerate(times)]
     assert [list(s) for s in training.train] == [[i for i, t in mine if t < first] for mine in events]
-    for held, start, end in ((training.validation, first, first + width), (test, first + width, 99)):
-        wanted = []
+    for held_out, start, end in ((training.validation, first, first + width), (test, first + width, 99)):
+        expected = []
         for user, mine in enumerate(events):
             before = [i for i, t in mine if t < start]
             within = [(i, t) for i, t in mine if start <= t < end]
             if before and within:
-                wanted.append((user, before, *within[0]))
-        found = zip(held.histories.users, map(list, held.histories.sequences), held.targets, held.times, strict=True)
-        assert list(found) == wanted
+                expected.append((user, before, *within[0]))
+        actual = zip(
+            held_out.histories.users,
+            map(list, held_out.histories.sequences),
+            held_out.targets,
+            held_out.times,
+            strict=True,
+        )
+        assert list(actual) == expected
 
 
 @given(timelines, st.integers(1, 38), st.integers(1, 10))

@@ -48,7 +48,7 @@ def run_all(toy, methods=("popularity", "fixed"), seeds=(0, 1)) -> Path:
     return toy.out / "results"
 
 
-def test_figures_are_those_of_the_ranks(toy) -> None:
+def test_figures_against_the_ranks(toy) -> None:
     board = collect(run_all(toy), "toy", 1)
     text = leaderboard(board)
     for scenario, entries in board.scenarios.items():
@@ -58,14 +58,14 @@ def test_figures_are_those_of_the_ranks(toy) -> None:
                 for line in text.partition(f"## {scenario}\n")[2].splitlines()
                 if re.match(rf"\| (\*\*)?{entry.method}", line)
             )
-            found = float(re.search(r"0\.\d{4}", row)[0])
+            figure = float(re.search(r"0\.\d{4}", row)[0])
             parts = [
                 read_result(toy.out / "results" / r.path)[1].metrics("full")["all"]["ndcg@10"] for r in entry.results
             ]
-            assert found == pytest.approx(np.mean(parts), abs=5e-5)
+            assert figure == pytest.approx(np.mean(parts), abs=5e-5)
 
 
-def test_the_same_results_give_the_same_text_and_few_seeds_are_said(toy) -> None:
+def test_the_text_is_a_function_of_the_results_and_few_seeds_are_in_the_title(toy) -> None:
     results = run_all(toy)
     text = leaderboard(collect(results, "toy", 1))
     assert text == leaderboard(collect(results, "toy", 1))
@@ -76,7 +76,7 @@ def test_the_same_results_give_the_same_text_and_few_seeds_are_said(toy) -> None
     assert leaderboard(collect(results, "toy", 1)).startswith("# toy v1\n")
 
 
-def test_the_best_is_bold_and_a_copy_of_it_cannot_be_told_from_it(toy) -> None:
+def test_the_best_is_bold_and_a_copy_of_it_is_marked(toy) -> None:
     toy.add("copy", Fixed)
     text = leaderboard(collect(run_all(toy, methods=("fixed", "copy")), "toy", 1))
     table = text.partition("## left-from-right\n")[2]
@@ -84,14 +84,14 @@ def test_the_best_is_bold_and_a_copy_of_it_cannot_be_told_from_it(toy) -> None:
     assert re.search(r"\| fixed +\| +0\.\d{4} ± 0\.\d{4}† ", table)
 
 
-def test_a_gap_in_the_results_is_said_loudly(toy) -> None:
+def test_a_missing_result_is_named(toy) -> None:
     results = run_all(toy)
     for path in (results / "toy" / "v1" / "left-from-right").glob("fixed-*"):
         path.unlink()
     assert "**Incomplete:** no result of fixed on left-from-right." in leaderboard(collect(results, "toy", 1))
 
 
-def test_what_a_suite_has_and_nobody_made_is_said(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_of_a_suite_without_results_are_named(toy, monkeypatch: pytest.MonkeyPatch) -> None:
     results = run_all(toy)
     assert "nothing at all" not in leaderboard(collect(results, "toy", 1))
     whole = replace(toy.suite, methods=(*toy.suite.methods, "never-made"))
@@ -102,7 +102,7 @@ def test_what_a_suite_has_and_nobody_made_is_said(toy, monkeypatch: pytest.Monke
     assert shipped_suite("cdsr", 1) == load_suite("cdsr/v1")
 
 
-def test_the_same_work_is_not_done_twice(toy) -> None:
+def test_stored_runs_are_not_planned_again(toy) -> None:
     run_all(toy)
     assert toy.run("popularity", "fixed", dry_run=True).plan.missing == ()
 
@@ -114,7 +114,7 @@ def test_from_scratch_twice_gives_the_same_content(toy) -> None:
     assert [r.content_digest() for r in collect(run_all(toy), "toy", 1).results] == first
 
 
-def test_every_metric_can_be_computed_again_from_the_parquet_file(toy) -> None:
+def test_every_metric_can_be_recomputed_from_the_parquet_file(toy) -> None:
     for path in run_all(toy).rglob("*.json"):
         raw = json.loads(path.read_text())
         table = RankTable.from_parquet(path.with_suffix(".parquet"))
@@ -163,14 +163,14 @@ def move(path: Path) -> None:
         (lambda path: path.with_suffix(".parquet").write_bytes(b"PAR1"), "is not the ranks file that"),
     ],
 )
-def test_a_result_that_cannot_be_trusted_is_named(toy, damage, message: str) -> None:
+def test_a_damaged_result_is_named(toy, damage, message: str) -> None:
     results = run_all(toy)
     damage(results / "toy" / "v1" / "left-from-right" / "fixed-seed0.json")
     with pytest.raises(HarnessError, match=message):
         collect(results, "toy", 1)
 
 
-def test_names_and_causes_with_markup_are_shown_as_they_are(toy) -> None:
+def test_markup_in_names_and_causes_is_escaped(toy) -> None:
     name = "mine|[bold]*x*"
     toy.add(name, Fixed)
     results = run_all(toy, methods=("popularity", name))
@@ -216,7 +216,7 @@ def test_each_version_of_a_suite_keeps_its_own_results(toy) -> None:
     assert {r.method for r in collect(results, "toy", 2).results} == {"popularity"}
 
 
-def test_results_with_other_candidates_never_stand_in_one_table(toy) -> None:
+def test_results_with_different_candidates_are_refused(toy) -> None:
     run_all(toy, methods=("popularity",))
     toy.suite = toy.replace(toy.suite, candidate_seed=8)
     results = run_all(toy, methods=("fixed",))
@@ -226,7 +226,7 @@ def test_results_with_other_candidates_never_stand_in_one_table(toy) -> None:
         collect(results, "toy", 1)
 
 
-def test_what_sources_are_worth_is_counted_user_by_user(toy) -> None:
+def test_transfer_gains_are_paired_by_user(toy) -> None:
     toy.add("target-only", Fixed)
 
     class Noise(Fixed):
@@ -249,16 +249,16 @@ def test_what_sources_are_worth_is_counted_user_by_user(toy) -> None:
         assert cells[3].startswith(f"{gain.mean():+.4f} ±")
         assert cells[4] == f"{np.mean(gain > 0):.1%}"
         assert cells[5] == f"{np.mean(gain < 0):.1%}"
-        # The same method under two names gains nothing, and is not held against itself.
+        # The same method under two names gains nothing, and a method is not compared with itself.
         same = next(row for row in table.splitlines() if "| fixed" in row)
         assert [cell.strip() for cell in same.split("|")][3:6] == ["+0.0000 ± 0.0000", "0.0%", "0.0%"]
         # Neither the reference nor what looks at the target alone has a row.
         assert not [r for r in table.splitlines() if r.startswith(("| target-only", "| popularity"))]
 
 
-def test_faults_of_written_answers_are_told_for_each_kind_of_candidates(toy) -> None:
+def test_faults_of_written_answers_are_shown_by_candidate_set(toy) -> None:
     class Writer(DotProduct):
-        """Has written an answer for every user it was asked of, a quarter of them useless."""
+        """Writes an answer for every user, a quarter of them useless."""
 
         asked = 0
 
@@ -272,8 +272,8 @@ def test_faults_of_written_answers_are_told_for_each_kind_of_candidates(toy) -> 
 
     class Writes(Fixed):
         def fit(self, data, context):
-            found = super().fit(data, context)
-            return Writer(found._items, found._encode)
+            scorer = super().fit(data, context)
+            return Writer(scorer._items, scorer._encode)
 
     toy.add("writes", Writes)
     board = collect(run_all(toy, ("popularity", "writes"), (0,)), "toy", 1)
@@ -282,12 +282,12 @@ def test_faults_of_written_answers_are_told_for_each_kind_of_candidates(toy) -> 
         silent, written = (entry.results[0].validity for entry in sorted(entries, key=lambda entry: entry.method))
         assert silent is None
         assert list(written) == ["full", "sampled-10", "retrieved-15"]
-        for candidates, found in written.items():
-            assert found["answers"] == 30
+        for candidates, shares in written.items():
+            assert shares["answers"] == 30
             assert f"writes on {scenario}, {candidates}, seed 0, wrote 30 answers: nothing usable 25.0%." in text
 
 
-def test_what_a_source_adds_is_the_difference_of_two_scenarios(toy) -> None:
+def test_the_gain_of_a_source_is_the_difference_of_two_scenarios(toy) -> None:
     results = run_all(toy, ("popularity", "fixed"))
     board = collect(results, "toy", 1)
     one = board.scenarios["left-from-right"][0]
@@ -303,11 +303,11 @@ def test_what_a_source_adds_is_the_difference_of_two_scenarios(toy) -> None:
     assert added_by_source(board, one) == ""
 
 
-def test_a_board_without_the_reference_says_nothing_of_transfer(toy) -> None:
+def test_a_board_without_the_reference_has_no_transfer_section(toy) -> None:
     assert "Transfer" not in leaderboard(collect(run_all(toy), "toy", 1))
 
 
-def test_what_a_merging_rule_chose_is_shown_apart_from_trainings(toy) -> None:
+def test_choices_of_merging_rules_have_their_section(toy) -> None:
     board = collect(run_all(toy, ("fixed",)), "toy", 1)
 
     def record(kind: str, label: str, validation: tuple[float, ...], notes) -> ArtefactRecord:
@@ -383,7 +383,7 @@ def test_a_training_with_other_settings_for_each_target_has_a_row_for_each(toy) 
     assert [row[5] for row in rows] == ["rate 0.1", "rate 0.2"]
 
 
-def test_published_figures_stand_beside_the_board_s_own(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_figures_beside_the_board(toy, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [
         Published("popularity", "left", "full", {"hr@10": 0.5}, "somebody"),
         Published("popularity", "left", "not ranked", {"hr@10": 0.5}, "somebody else"),
@@ -403,7 +403,7 @@ def test_published_figures_stand_beside_the_board_s_own(toy, monkeypatch: pytest
     assert "nobody" not in text
 
 
-def test_what_is_published_names_methods_targets_and_metrics_that_there_are() -> None:
+def test_published_figures_name_known_methods_targets_and_metrics() -> None:
     rows = published("cdsr-amazon", 1)
     suite = load_suite("cdsr-amazon/v1")
     assert published("my own suite", 1) == []
@@ -420,13 +420,13 @@ class Reranked(Fixed):
     """Retrieves with its vectors, and scores against them."""
 
     def fit(self, data, context):
-        found = super().fit(data, context)
+        scorer = super().fit(data, context)
 
         class Scorer:
-            item_vectors, history_vectors = found.item_vectors, found.history_vectors
+            item_vectors, history_vectors = scorer.item_vectors, scorer.history_vectors
 
             def score(self, histories, candidates):
-                return -found.score(histories, candidates)
+                return -scorer.score(histories, candidates)
 
         return Scorer()
 
@@ -436,16 +436,16 @@ def columns_of(text: str, scenario: str) -> list[str]:
     return [cell.strip() for cell in heading.split("|")]
 
 
-def test_what_an_index_cannot_change_is_no_column(toy) -> None:
+def test_an_index_that_changes_nothing_has_no_column(toy) -> None:
     text = leaderboard(collect(run_all(toy), "toy", 1))
     assert "NDCG@10, retrieved-15" not in columns_of(text, "left-from-right")
     toy.add("reranked", Reranked)
     board = collect(run_all(toy, methods=("popularity", "fixed", "reranked")), "toy", 1)
     text = leaderboard(board)
-    place = columns_of(text, "left-from-right").index("NDCG@10, retrieved-15")
+    index = columns_of(text, "left-from-right").index("NDCG@10, retrieved-15")
     table = text.partition("## left-from-right\n")[2].partition("## ")[0]
     cells = {
-        re.sub(r"\W", "", line.split("|")[1]): line.split("|")[place + 1].strip()
+        re.sub(r"\W", "", line.split("|")[1]): line.split("|")[index + 1].strip()
         for line in table.splitlines()
         if line.startswith("| ")
     }
@@ -456,31 +456,31 @@ def test_what_an_index_cannot_change_is_no_column(toy) -> None:
     assert "retrieved-15 is not measured for popularity: no item vectors" in text
 
 
-def test_a_dot_product_whose_scores_are_others_is_refused(toy) -> None:
+def test_a_dot_product_with_other_scores_is_refused(toy) -> None:
     class Liar(DotProduct):
         def score(self, histories, candidates):
             return -super().score(histories, candidates)
 
     class Lies(Fixed):
         def fit(self, data, context):
-            found = super().fit(data, context)
-            return Liar(found._items, found._encode)
+            scorer = super().fit(data, context)
+            return Liar(scorer._items, scorer._encode)
 
     toy.add("lies", Lies)
     with pytest.raises(HarnessError, match=r"lies on left-from-right: retrieved-15 differs from full for \d+ of 30"):
         run_all(toy, methods=("lies",))
 
 
-def test_users_without_any_score_are_said_loudly(toy) -> None:
+def test_users_without_any_score_are_named_at_the_top(toy) -> None:
     class Mute(Fixed):
         """Recommends nothing to every third user."""
 
         def fit(self, data, context):
-            found = super().fit(data, context)
+            scorer = super().fit(data, context)
 
             class Scorer:
                 def score(self, histories, candidates):
-                    scores = found.score(histories, candidates)
+                    scores = scorer.score(histories, candidates)
                     scores[histories.users % 3 == 0] = -np.inf
                     return scores
 
@@ -519,18 +519,18 @@ def test_a_board_of_methods_that_hardly_differ(toy, differing: int) -> None:
     toy.add("other", lambda: Nearly(differing))
     text = leaderboard(collect(run_all(toy, methods=("one", "other")), "toy", 1))
     assert text.count("†: ") == 1
-    # Nobody can tell them apart.
+    # No test can distinguish them.
     assert len(re.findall(r"± 0\.\d{4}†", text)) == 2
 
 
-def test_cold_users_are_told_with_their_share(toy) -> None:
+def test_cold_users_are_shown_with_their_share(toy) -> None:
     board = collect(run_all(toy), "toy", 1)
     sizes = next(iter(board.scenarios["left-from-right"])).results[0].slices
     share = f"{sizes['cold_users']:,} (the {sizes['cold_users'] / sizes['all']:.1%} with the shortest histories)"
     assert f"of them cold {share}" in leaderboard(board)
 
 
-def test_the_recall_of_an_approximate_index_is_told_with_its_interval(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recall_of_an_approximate_index_is_shown_with_its_interval(toy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.evaluation.rank.EXACT_UP_TO", 10)
     monkeypatch.setattr("harness.evaluation.rank.rank_retrieved.__defaults__", (0.2, 10, lambda *_: None))
     toy.suite = toy.replace(toy.suite, least_recall=0.2)
@@ -544,7 +544,7 @@ def test_the_recall_of_an_approximate_index_is_told_with_its_interval(toy, monke
     assert line in leaderboard(board)
 
 
-def test_tables_of_ranks_from_before_keep_their_metrics(tmp_path: Path) -> None:
+def test_tables_without_optional_columns_keep_their_metrics(tmp_path: Path) -> None:
     above, tied, candidates = np.array([0, 3, MISSED]), np.array([0, 2, 0]), np.array([9, 9, 9])
     slices = {"all": np.ones(3, dtype=bool)}
     old = RankTable({"full": Ranks(above, tied, candidates)}, slices)
@@ -562,7 +562,7 @@ def test_tables_of_ranks_from_before_keep_their_metrics(tmp_path: Path) -> None:
     assert RankTable.from_parquet(tmp_path / "new.parquet").ranks["full"].unscored.tolist() == [False, False, True]
 
 
-def test_fields_that_came_later_do_not_change_what_an_old_result_is(toy) -> None:
+def test_newer_fields_do_not_change_the_digest_of_an_old_result(toy) -> None:
     path = run_all(toy) / "toy/v1/left-from-right/fixed-seed0.json"
     raw = json.loads(path.read_text())
     digest = RunResult.model_validate(raw).content_digest()

@@ -26,7 +26,7 @@ after
 """
 
 
-def test_tables_between_markers_are_replaced_and_nothing_else(tmp_path: Path) -> None:
+def test_only_tables_between_markers_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text(TEXT)
     assert suites_shown(TEXT) == ["one", "two"]
@@ -66,7 +66,7 @@ def test_a_marker_without_its_end_is_named(tmp_path: Path, text: str) -> None:
         with_overviews(path, lambda _: "x")
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"Cannot read .*mine\.md"):
         with_overviews(tmp_path / "mine.md", lambda _: "x")
 

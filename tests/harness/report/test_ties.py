@@ -21,7 +21,7 @@ def board(*data: dict) -> SimpleNamespace:
     return SimpleNamespace(results=[SimpleNamespace(data=each) for each in records])
 
 
-def test_an_order_far_from_chance_is_said_loudly() -> None:
+def test_an_order_far_from_chance_is_warned_of() -> None:
     lines = order_of_ties(board({"shop": tie_audit(SORTED, TieOrder("file"))}))
     assert lines[1] == "## Order of ties"
     (row,) = [line for line in lines[3].splitlines() if line.startswith("| shop")]
@@ -29,13 +29,13 @@ def test_an_order_far_from_chance_is_said_loudly() -> None:
     assert lines[-1].startswith("- **shop: within ties, item ids rise in 100.0% of 400 neighbours")
 
 
-def test_a_sorted_file_whose_ties_are_hashed_still_says_what_it_was() -> None:
+def test_a_sorted_file_with_hashed_ties_shows_its_file_order() -> None:
     audit = replace(tie_audit(SORTED, HASHED), within=tie_audit(domain_at([[(0, 0)]], IDS)).within)
     audit = replace(audit, file_within=tie_audit(SORTED, TieOrder("file")).within)
     assert "within ties of the file, item ids rise in 100.0%" in order_of_ties(board({"shop": audit}))[-1]
 
 
-def test_without_times_the_ids_of_test_items_stand_against_chance() -> None:
+def test_without_times_ids_of_test_items_are_compared_with_chance() -> None:
     untimed = domain_at([[(item, item) for item in range(5)]] * 100, IDS, timed=False)
     table = tie_table({"shop": tie_audit(untimed)})
     assert "no timestamps" in table
@@ -43,12 +43,12 @@ def test_without_times_the_ids_of_test_items_stand_against_chance() -> None:
     assert [cell.strip() for cell in table.splitlines()[-1].split("|")[-4:-1]] == ["100.0%", "0.0%", "20.0%"]
 
 
-def test_a_board_of_results_from_before_there_were_audits_says_nothing() -> None:
+def test_a_board_of_results_without_audits_has_no_section() -> None:
     assert order_of_ties(board({"shop": None}, {"shop": None})) == []
     assert order_of_ties(board({"shop": None}, {"shop": tie_audit(SORTED)})) != []
 
 
-def test_results_hold_the_audit_and_are_read_without_it(toy) -> None:
+def test_results_with_and_without_audit_are_read(toy) -> None:
     results = run_all(toy, ("popularity",), (0,))
     text = leaderboard(collect(results, "toy", 1)).partition("## Order of ties")[2].partition("\n## ")[0]
     assert all(f"| {name} " in text and "hashed, seed 0" in text for name in ("left", "right"))
@@ -56,6 +56,6 @@ def test_results_hold_the_audit_and_are_read_without_it(toy) -> None:
         content = json.loads(path.read_bytes())
         assert all(record.pop("ties")["order"] == "hashed, seed 0" for record in content["data"].values())
         path.write_text(json.dumps(content))
-        # What has no audit is written as it was before there was one.
+        # A result without audit is written without the field.
         assert json.loads(read_result(path)[0].model_dump_json()) == content
     assert "Order of ties" not in leaderboard(collect(results, "toy", 1))

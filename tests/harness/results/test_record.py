@@ -1,4 +1,4 @@
-"""A file that is valid by its schema and wrong in what it says is refused by name."""
+"""Result files that are valid by schema and wrong in content are refused, and named."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def edited(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def with_table(path: Path, change: Callable[[pa.Table], pa.Table]) -> None:
-    """Other ranks, which the result says are its own."""
+    """Changes the ranks and their digest in the result."""
     ranks = path.with_suffix(".parquet")
     pq.write_table(change(pq.read_table(ranks)), ranks)
     edited(path, lambda raw: raw.update(ranks_sha256=file_digest(ranks)))
@@ -71,7 +71,7 @@ def with_column(name: str, value: Callable[[pa.ChunkedArray], Any]) -> Callable[
         (lambda t: pa.concat_tables([t, t.slice(0, 1)]), "30 users, but 31 rows of ranks"),
     ],
 )
-def test_ranks_that_cannot_be_are_refused(results: Path, change: Callable[[pa.Table], pa.Table], message: str) -> None:
+def test_impossible_ranks_are_refused(results: Path, change: Callable[[pa.Table], pa.Table], message: str) -> None:
     path = results / HOME / "fixed-seed0.json"
     with_table(path, change)
     with pytest.raises(HarnessError, match=rf"fixed-seed0\.(json|parquet): .*{message}"):
@@ -98,7 +98,9 @@ def test_ranks_that_cannot_be_are_refused(results: Path, change: Callable[[pa.Ta
         (lambda raw: raw["budget"].pop("trials"), "budget: trials, epochs or patience is missing"),
     ],
 )
-def test_a_forged_result_is_refused(results: Path, change: Callable[[dict[str, Any]], Any], message: str) -> None:
+def test_a_contradictory_result_is_refused(
+    results: Path, change: Callable[[dict[str, Any]], Any], message: str
+) -> None:
     edited(results / HOME / "fixed-seed0.json", change)
     with pytest.raises(HarnessError, match=rf"fixed-seed0\.json: .*{message}"):
         collect(results, "toy", 1)
@@ -137,7 +139,7 @@ def test_a_user_and_the_held_out_item_can_be_looked_up(results: Path) -> None:
     assert table.users.user_ids == domain.user_ids
 
 
-def test_rows_of_two_scenarios_are_paired_by_user_and_not_by_place(results: Path) -> None:
+def test_rows_of_two_scenarios_are_paired_by_user(results: Path) -> None:
     board = collect(results, "toy", 1)
     one, _ = board.scenarios["left-from-right"]
     (table, *others) = one.tables
@@ -147,11 +149,11 @@ def test_rows_of_two_scenarios_are_paired_by_user_and_not_by_place(results: Path
     pair = paired_values(one, moved)
     assert pair is not None
     assert np.array_equal(*pair)
-    stranger = TestUsers(("nobody", *table.users.user_ids[1:]), table.users.item_ids)
-    strange = replace(one, tables=(RankTable(table.ranks, table.slices, stranger), *others))
-    assert paired_values(one, strange) is None
+    other_users = TestUsers(("unknown", *table.users.user_ids[1:]), table.users.item_ids)
+    with_other_users = replace(one, tables=(RankTable(table.ranks, table.slices, other_users), *others))
+    assert paired_values(one, with_other_users) is None
 
 
 @pytest.mark.parametrize("instant", [0, 1_500_000_000 * 10**9, 1_500_000_000_090_000_000, 1])
-def test_a_split_between_seconds_is_a_split(instant: int) -> None:
+def test_splits_with_fractions_of_seconds(instant: int) -> None:
     assert _SPLIT.fullmatch(f"temporal/{as_seconds(instant)}/{as_seconds(instant + 1)}")

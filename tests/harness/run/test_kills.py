@@ -148,7 +148,7 @@ def test_ctrl_c_and_again_leaves_nothing(tmp_path: Path, times: int) -> None:
         time.sleep(0.02)
     _, err = run.communicate(timeout=60)
     assert run.returncode == 130, err
-    assert err == "harness: Interrupted. What was finished is kept; the same command goes on from there.\n"
+    assert err == "harness: Interrupted. What is finished is kept; run the same command again to resume.\n"
     assert not family(shop)
     assert not [path for path in tmp_path.rglob(".*") if path.name != ".harness"]
     assert not list(tmp_path.rglob("*.lock"))

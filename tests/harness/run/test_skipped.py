@@ -11,7 +11,7 @@ from harness.methods.api import NoSettings
 from harness.protocol.split import LeaveOneOut, TrainingData
 from harness.report.leaderboard import leaderboard
 from tests.conftest import domain_of
-from weaverec.retriever.method import Merged
+from weaverec.merging.method import MergedModel
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def training(validated: bool = True, texts: bool = True) -> TrainingData:
 
 
 def test_a_component_needs_validation_events_and_texts_in_what_it_learns_from() -> None:
-    source, both, target = (Merged(mixes=mixes) for mixes in (
+    source, both, target = (MergedModel(mixes) for mixes in (
         lambda _, sources: [(source,) for source in sources],
         lambda target, sources: [(target, *sources)],
         lambda target, _: [(target,)],

@@ -62,7 +62,7 @@ def test_one_that_fails_in_whatever_way_costs_its_own_task_alone(tmp_path: Path)
         0: "ValueError: two lines",
         1: "No such thing. Get it.",
         2: "SystemExit: done here",
-        3: "its worker process was killed by SIGKILL, most likely for want of memory: try fewer --jobs",
+        3: "its worker process was killed by SIGKILL, probably because memory ran out: try fewer --jobs",
         4: "its worker process was killed by SIGSEGV",
     }
     assert "in raises" in failures[0].details

@@ -1,4 +1,4 @@
-"""What decides a result changes its key, and nothing else does."""
+"""Code digests change with code that affects results, and with nothing else."""
 
 import importlib
 import shutil
@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.storage import code_identity
+from harness.storage import code_identity, code_modules, code_parse
 from harness.storage.code_identity import bound_values, code_digest, code_reached, source_digest
 
 ROOT = Path(__file__).parents[3]
 
 PLUGIN = {
-    "plug/__init__.py": '"""A stranger\'s methods."""\n',
+    "plug/__init__.py": '"""Methods of a plug-in."""\n',
     "plug/train.py": '''"""Training."""
 import functools
 from dataclasses import dataclass, field
@@ -78,7 +78,7 @@ def other():
 }
 
 
-def written(folder: Path, files: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def write_files(folder: Path, files: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     for name, text in files.items():
         path = folder / name
@@ -86,14 +86,14 @@ def written(folder: Path, files: Mapping[str, str], monkeypatch: pytest.MonkeyPa
         path.write_text(text)
     monkeypatch.syspath_prepend(str(folder))
     importlib.invalidate_caches()
-    for kept in (
-        code_identity._find,
-        code_identity._module,
-        code_identity._is_first_party,
+    for cached in (
+        code_modules.find_module,
+        code_parse.parse_module,
+        code_modules.is_first_party,
         code_identity._digest,
         source_digest,
     ):
-        kept.cache_clear()
+        cached.cache_clear()
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
             else:
                 assert texts[0] in files[file]
                 files[file] = files[file].replace(*texts)
-        written(tmp_path / "plugins", files, monkeypatch)
+        write_files(tmp_path / "plugins", files, monkeypatch)
         return code_digest(root)
 
     return digest_after
@@ -147,7 +147,7 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     ],
     ids=lambda change: f"{change[0]}: {change[1][:30]!r}",
 )
-def test_what_decides_nothing_keeps_the_key(key, change: tuple[str, ...]) -> None:
+def test_irrelevant_changes_keep_the_digest(key, change: tuple[str, ...]) -> None:
     after = [change]
     if change[1].startswith("def loss"):  # moved below what it calls
         after = [change, ("plug/losses.py", "\ndef loss(x, scale=2.0):\n    return _square(x) * scale\n")]
@@ -178,11 +178,11 @@ def test_what_decides_nothing_keeps_the_key(key, change: tuple[str, ...]) -> Non
     ],
     ids=lambda change: f"{change[0]}: {change[1][:30]!r}",
 )
-def test_what_decides_something_changes_the_key(key, change: tuple[str, ...]) -> None:
+def test_relevant_changes_change_the_digest(key, change: tuple[str, ...]) -> None:
     assert key(change) != key()
 
 
-def test_the_harness_s_own_code_that_a_plug_in_uses_is_followed(key) -> None:
+def test_code_of_the_harness_used_by_a_plug_in_is_followed(key) -> None:
     key()
     reached = code_reached("plug.train:make")
     assert "harness.protocol.metrics:ndcg" not in reached  # imported, and not used
@@ -195,7 +195,7 @@ def test_the_harness_s_own_code_that_a_plug_in_uses_is_followed(key) -> None:
     assert "harness.protocol.metrics:mrr" not in reached
 
 
-def test_what_a_string_names_is_declared(key) -> None:
+def test_names_in_strings_must_be_declared(key) -> None:
     plain = code_digest("plug.train:make", "plug.rules:mean") if key() else ""
     key(("plug/rules.py", "max(v)", "min(v)"))
     assert code_digest("plug.train:make", "plug.rules:mean") == plain
@@ -207,7 +207,7 @@ def test_what_a_string_names_is_declared(key) -> None:
         code_digest("plug.nowhere:x")
 
 
-def test_a_module_used_as_a_value_is_taken_whole(key) -> None:
+def test_a_module_used_as_a_value_is_hashed_whole(key) -> None:
     by_name = ("plug/train.py", "order.batches(10)", "getattr(order, 'batches')(10)")
     new = ("plug/order.py", "\ndef others(n):\n    return n\n")
     assert key(new) == key()
@@ -216,7 +216,7 @@ def test_a_module_used_as_a_value_is_taken_whole(key) -> None:
 
 @dataclass(frozen=True)
 class Rule:
-    """As a plug-in may write one: any parameters, wherever they are kept."""
+    """A rule with parameters, as a plug-in may define it."""
 
     apply: Callable[[float], float]
     scale: float = 1.0
@@ -230,30 +230,30 @@ def added(x: float, more: float) -> float:
     return x + more
 
 
-def test_a_rule_is_told_apart_by_its_parameters_wherever_they_are() -> None:
+def test_bound_values_include_all_parameters() -> None:
     rules = [scaled(2.0), scaled(3.0), Rule(partial(added, more=2.0)), Rule(partial(added, more=3.0)), Rule(abs, 2.0)]
     values = [repr(bound_values(rule)) for rule in rules]
     assert len(set(values)) == len(rules)
     assert bound_values(scaled(2.0)) == bound_values(scaled(2.0))
-    # Their code is found behind the partial and the closure.
+    # Code behind partials and closures is included.
     assert "tests.harness.storage.test_code_identity:added" in code_reached(Rule(partial(added, more=2.0)))
     assert "tests.harness.storage.test_code_identity:scaled" in code_reached(scaled(2.0))
     assert "tests.harness.storage.test_code_identity:added" not in code_reached(scaled(2.0))
 
 
 def pythons() -> dict[str, str]:
-    """The supported versions of Python that are here, by version."""
-    places = [*Path.home().glob(".pyenv/versions/3.1[1-4]*/bin/python")]
+    """Installed Python interpreters of supported versions, by version."""
+    paths = [*Path.home().glob(".pyenv/versions/3.1[1-4]*/bin/python")]
     named = [shutil.which(f"python3.{minor}") for minor in range(11, 15)]
-    found: dict[str, str] = {}
-    for place in [*map(str, places), *filter(None, named)]:
-        out = subprocess.run([place, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True)
+    interpreters: dict[str, str] = {}
+    for path in [*map(str, paths), *filter(None, named)]:
+        out = subprocess.run([path, "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True)
         if out.returncode == 0 and out.stdout.split()[1] in ("11", "12", "13", "14"):
-            found.setdefault(out.stdout.strip(), place)
-    return found
+            interpreters.setdefault(out.stdout.strip(), path)
+    return interpreters
 
 
-STRANGE = r'''
+SYNTAX = r'''
 def f[0](a, /, b: int = 1, *c, d=None, **e) -> "str":
     """Docs."""
     x = f"{a!r:>{b}} {'q' + "w"} {{}} {a=} {b:}" f"{c}" " tail \N{BULLET} \x41"
@@ -268,22 +268,22 @@ def f[0](a, /, b: int = 1, *c, d=None, **e) -> "str":
 '''.replace("[0]", "")
 
 
-def test_every_version_of_python_gives_the_same_digest(tmp_path: Path) -> None:
+def test_digests_are_the_same_under_all_versions_of_python(tmp_path: Path) -> None:
     others = pythons()
     if len(others) < 2:
-        pytest.skip(f"one version of Python is not enough: {sorted(others)}")
-    strange = STRANGE.replace("""'q' + "w\"""", "a + 1")  # quotes of its own kind inside are new in 3.12
-    (tmp_path / "strange.py").write_text(strange)
+        pytest.skip(f"needs two versions of Python, not {sorted(others)}")
+    syntax = SYNTAX.replace("""'q' + "w\"""", "a + 1")  # nested quotes of the same kind are new in 3.12
+    (tmp_path / "syntax_examples.py").write_text(syntax)
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(tmp_path)!r}]; from harness.storage.code_identity import *; "
-        "print(source_digest('harness', 'baselines', 'weaverec', 'strange'), "
+        "print(source_digest('harness', 'baselines', 'weaverec', 'syntax_examples'), "
         "code_digest('weaverec.retriever.train:component'))"
     )
-    found = {v: subprocess.check_output([place, "-c", code], text=True).strip() for v, place in others.items()}
-    assert len(set(found.values())) == 1, found
+    digests = {v: subprocess.check_output([path, "-c", code], text=True).strip() for v, path in others.items()}
+    assert len(set(digests.values())) == 1, digests
 
 
-def test_source_digest_is_of_all_of_a_package(key, tmp_path: Path) -> None:
+def test_source_digest_covers_a_whole_package(key, tmp_path: Path) -> None:
     key()
     before = source_digest("plug")
     key(("plug/rules.py", "max(v)", "min(v)"))

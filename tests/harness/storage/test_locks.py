@@ -1,4 +1,4 @@
-"""One process at a time, and who waits says for whom."""
+"""Locks are exclusive, and a waiting process names the one it waits for."""
 
 import subprocess
 import sys
@@ -28,25 +28,25 @@ def holder(path: Path) -> "subprocess.Popen[str]":
     return process
 
 
-def test_the_second_waits_says_for_whom_and_goes_on(tmp_path: Path) -> None:
+def test_a_second_process_waits_and_names_the_first(tmp_path: Path) -> None:
     path = tmp_path / "locks" / "a.lock"
     process = holder(path)
-    with locked_if_free(path) as free:
-        assert not free
-    told: list[str] = []
+    with locked_if_free(path) as locked_here:
+        assert not locked_here
+    messages: list[str] = []
 
     def tell(line: str) -> None:
-        told.append(line)
-        process.stdin.close()  # it has waited: the other may end
+        messages.append(line)
+        process.stdin.close()  # this process waits now, so the other one may end
 
     with locked(path, "waiting", tell):
         assert process.wait(timeout=60) == 0
         assert path.exists()
-    assert told == [f"Waiting for process {process.pid}, which is training [LoRA]."]
+    assert messages == [f"Waiting for process {process.pid}, which is training [LoRA]."]
     assert not path.exists()
 
 
-def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
+def test_locks_of_killed_processes_are_free(tmp_path: Path) -> None:
     process, live = holder(tmp_path / "a.lock"), holder(tmp_path / "b.lock")
     process.kill()
     process.wait()
@@ -59,7 +59,7 @@ def test_a_killed_process_holds_nothing(tmp_path: Path) -> None:
     live.wait()
 
 
-def test_many_take_turns(tmp_path: Path) -> None:
+def test_threads_take_turns(tmp_path: Path) -> None:
     inside: list[int] = []
 
     def work() -> None:
@@ -78,7 +78,7 @@ def test_many_take_turns(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_locked_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_locked_raises(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HarnessError, match=r"Cannot lock .*--cache-dir"), locked(tmp_path / "file" / "a.lock", "x"):
         pass

@@ -1,4 +1,4 @@
-"""The suites that come with the harness are what their versions say, and a user's own need no code."""
+"""Published versions of suites do not change, and a suite file needs no code."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ from harness.run.methods import suite_method
 from harness.storage.files import digest
 from harness.suites import load_suite, suite_names, suite_versions
 
-#: What each version means. A digest that changes is a new version: add a file, never edit one that is published.
+#: A digest of each version. If one changes, it is a new version: add a file, never edit one that is published.
 DEFINED = {
     "cdsr/v1": "e57e21df007e10b651c4ce4589cc2e7d65d5260b5b5727975db17066f46009d3",
     "cdsr-amazon/v1": "c4ee69ce2d8b9b6c20143f3f54991b4fe7542f2365919f6f5fd4b282005796a1",
@@ -26,8 +26,8 @@ DEFINED = {
 }
 
 
-def meaning(suite: Suite) -> str:
-    """All of a suite that can move a score: how domains are made, what binds its results, and settings."""
+def suite_digest(suite: Suite) -> str:
+    """Digest of all of a suite that can change a score: domains, the conditions of its results, and settings."""
     pins = {spec.name: spec.fingerprint or "" for spec in suite.domains}
     return digest(
         [
@@ -38,12 +38,12 @@ def meaning(suite: Suite) -> str:
     )
 
 
-def test_every_version_is_what_it_was() -> None:
+def test_no_published_version_changes() -> None:
     suites = [load_suite(f"{name}/v{version}") for name in suite_names() for version in suite_versions(name)]
-    assert {suite.id: meaning(suite) for suite in suites} == DEFINED
+    assert {suite.id: suite_digest(suite) for suite in suites} == DEFINED
 
 
-def test_experiments_are_what_their_results_were_made_with() -> None:
+def test_experiments_have_the_conditions_of_their_results() -> None:
     folder = Path("leaderboards/experiments")
     for path in sorted(folder.glob("results/*/v*/*/*.json")):
         result = read_record(path)
@@ -90,17 +90,17 @@ def test_across_platforms_every_scenario_has_both_splits(version: int) -> None:
     assert {("steam", ("games",)), ("games", ("steam",)), ("games", ("movies",))} <= by_split["temporal"]
 
 
-def test_titles_methods_and_seeds_do_not_change_what_a_suite_is_and_all_else_does(tmp_path: Path) -> None:
+def test_titles_methods_and_seeds_do_not_change_the_digest_and_all_else_does(tmp_path: Path) -> None:
     raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
     raw["suite"] = "mine"
 
-    def meaning_of(**changes: object) -> str:
+    def digest_of(**changes: object) -> str:
         path = tmp_path / "mine.yaml"
         path.write_text(yaml.safe_dump(raw | changes))
-        return meaning(load_suite(str(path)))
+        return suite_digest(load_suite(str(path)))
 
-    same = meaning_of()
-    assert meaning_of(title="another", methods=["popularity"], seeds=[7]) == same
+    same = digest_of()
+    assert digest_of(title="another", methods=["popularity"], seeds=[7]) == same
     for change in (
         {"candidates": ["full", "sampled-30"]},
         {"candidate_seed": 1},
@@ -113,7 +113,7 @@ def test_titles_methods_and_seeds_do_not_change_what_a_suite_is_and_all_else_doe
         {"domains": [d | {"ties": "hashed", "tie_seed": 1} for d in raw["domains"]]},
         {"scenarios": raw["scenarios"][:-1]},
     ):
-        assert meaning_of(**change) != same, change
+        assert digest_of(**change) != same, change
 
 
 def test_ties_are_hashed_unless_a_suite_says_otherwise(tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_ties_are_hashed_unless_a_suite_says_otherwise(tmp_path: Path) -> None:
         return load_suite(str(path))
 
     assert load() == load(ties="hashed", tie_seed=0)
-    assert meaning(load()) == meaning(load(ties="hashed"))
-    assert len({meaning(load(**o)) for o in ({"ties": "hashed"}, {"tie_seed": 1}, {"ties": "file"})}) == 3
+    assert suite_digest(load()) == suite_digest(load(ties="hashed"))
+    assert len({suite_digest(load(**o)) for o in ({"ties": "hashed"}, {"tie_seed": 1}, {"ties": "file"})}) == 3
     for options, message in (
         ({"ties": "file", "tie_seed": 1}, "tie_seed is for ties: hashed"),
         ({"ties": "row"}, "'hashed' or 'file'"),
@@ -137,25 +137,25 @@ def test_ties_are_hashed_unless_a_suite_says_otherwise(tmp_path: Path) -> None:
             load(**options)
 
 
-def test_where_there_are_no_timestamps_the_order_of_ties_changes_nothing(tmp_path: Path) -> None:
+def test_without_timestamps_the_rule_for_ties_changes_nothing(tmp_path: Path) -> None:
     raw = yaml.safe_load(Path("harness/suites/cdsr-amazon/v1.yaml").read_text())
     digests = set()
     for ties in ("hashed", "file"):
         path = tmp_path / "mine.yaml"
         domains = [d | {"ties": ties} for d in raw["domains"]]
         path.write_text(yaml.safe_dump(raw | {"suite": "mine", "domains": domains}))
-        digests.add(meaning(load_suite(str(path))))
+        digests.add(suite_digest(load_suite(str(path))))
     assert len(digests) == 1
 
 
-def test_versions_are_asked_for_by_name() -> None:
+def test_versions_are_chosen_by_name() -> None:
     assert load_suite("cdsr/v1") == load_suite("cdsr")
     assert load_suite("cdsr-amazon").version == 2  # the newest
     with pytest.raises(HarnessError, match="Unknown version of suite cdsr 'v9'"):
         load_suite("cdsr/v9")
 
 
-def test_a_suite_of_the_user_s_own_needs_no_code(tmp_path: Path) -> None:
+def test_a_suite_file_needs_no_code(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(
         """
 suite: mine
@@ -186,21 +186,21 @@ budget: {trials: 1, epochs: 1, patience: 1}
     assert [s.name for s in suite.scenarios] == ["shop-from-games.temporal.no-overlap", "games-from-shop"]
     assert suite.spec("shop").folder == tmp_path
     assert suite.spec("games").folder is None
-    # What binds a result names no folder of anybody's machine.
+    # The conditions of a result name no folder of this machine.
     fingerprints = {"shop": "1" * 64, "games": "2" * 64}
     assert str(tmp_path) not in str(suite.conditions(suite.scenarios[0], fingerprints))
 
 
-def mine(tmp_path: Path, settings: object) -> Path:
+def write_suite(tmp_path: Path, settings: object) -> Path:
     raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(raw | {"suite": "mine", "settings": settings}))
     return path
 
 
-def test_a_suite_s_settings_are_its_methods(tmp_path: Path) -> None:
-    plain, own = (load_suite(str(mine(tmp_path, s))) for s in ({}, {"markov": {"prior": 7.0}}))
-    assert suite_method(own, "markov").settings.prior == 7.0
+def test_methods_have_the_settings_of_the_suite(tmp_path: Path) -> None:
+    plain, changed = (load_suite(str(write_suite(tmp_path, s))) for s in ({}, {"markov": {"prior": 7.0}}))
+    assert suite_method(changed, "markov").settings.prior == 7.0
     assert suite_method(plain, "markov").settings.prior != 7.0
     authors = suite_method(load_suite("paper"), "ranker.weaverec").settings
     assert authors.backbone == "Qwen/Qwen2-7B-Instruct"
@@ -209,8 +209,8 @@ def test_a_suite_s_settings_are_its_methods(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"markov": {"pror": 7.0}}, {"popularity": {"x": 1}}])
-def test_settings_that_a_method_lacks_are_refused(tmp_path: Path, settings: object) -> None:
+def test_unknown_settings_are_refused(tmp_path: Path, settings: object) -> None:
     with pytest.raises(
         HarnessError, match=r"mine\.yaml: settings\.(markov\.pror: there is no such|popularity: the method takes no)"
     ):
-        suite_method(load_suite(str(mine(tmp_path, settings))), next(iter(settings)))
+        suite_method(load_suite(str(write_suite(tmp_path, settings))), next(iter(settings)))

@@ -13,10 +13,10 @@ import yaml
 from safetensors.torch import load_file, save_file
 from transformers import T5Config, T5Model
 
-from harness import cli
+from harness.cli.app import main
 from tests.weaverec.decoders import decoder
 
-#: CPU seconds that a refusal may take; the wall clock of a busy machine says nothing.
+#: CPU seconds that a refusal may take. Wall-clock time depends on the load of the machine.
 LIMIT_S = 3.0
 
 RANKER, TARGET_ONLY = "ranker.target-only", "target-only"
@@ -40,12 +40,12 @@ def settings(method: str, **values: Any) -> dict[str, Any]:
     return {"settings": {method: {name.replace("__", "."): value for name, value in values.items()}}}
 
 
-RIGHT: dict[str, Any] = {
+VALID: dict[str, Any] = {
     "suite": "mine", "version": 1, "title": "mine", "domains": domain(), "scenarios": scenario(),
     "candidates": ["full"], "methods": ["popularity"], "seeds": [0], "budget": budget(),
 }  # fmt: skip
 
-#: What is changed in a right suite, and what the refusal says after the file's name.
+#: Changes to a valid suite, and the message after the file's name.
 WRONG: list[tuple[dict[str, Any], str]] = [
     # Keys.
     ({"titel": "mine"}, "titel: there is no such key. Did you mean 'title'"),
@@ -170,18 +170,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dry_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[dict[str, Any]], tuple[int, str, str]]:
-    """Runs `harness run --dry-run` on a changed suite: exit code, standard output, standard error."""
+    """Run `harness run --dry-run` on a changed suite: exit code, standard output, standard error."""
     monkeypatch.chdir(folder)
 
     def run(changes: dict[str, Any]) -> tuple[int, str, str]:
-        (folder / "mine.yaml").write_text(yaml.safe_dump({**RIGHT, **changes}))
+        (folder / "mine.yaml").write_text(yaml.safe_dump({**VALID, **changes}))
         monkeypatch.setattr(sys, "argv", ["harness", "run", "--suite", "mine.yaml", "--dry-run", "--json"])
         with pytest.raises(SystemExit) as stop:
-            cli.main()
+            main()
         captured = capsys.readouterr()
         return int(stop.value.code or 0), captured.out, captured.err
 
-    # What a first command imports is not what a refusal takes.
+    # Imports of the first command do not count.
     run({"methods": ["target-only", "sasrec"]})
     return run
 
@@ -207,15 +207,15 @@ def test_wrong_paths_and_backbones_are_refused(dry_run, changes, message) -> Non
     assert len(lines) == 1
 
 
-def test_the_right_suite_is_planned(dry_run) -> None:
-    own = {"methods": [TARGET_ONLY, RANKER], "settings": {TARGET_ONLY: {"backbone": "models/whole", "rank": 2}}}
-    own["settings"][RANKER] = {"backbone": "./models/whole", "learning_rate": "1e-3"}
-    code, out, err = dry_run(own)
+def test_a_valid_suite_is_planned(dry_run) -> None:
+    changes = {"methods": [TARGET_ONLY, RANKER], "settings": {TARGET_ONLY: {"backbone": "models/whole", "rank": 2}}}
+    changes["settings"][RANKER] = {"backbone": "./models/whole", "learning_rate": "1e-3"}
+    code, out, err = dry_run(changes)
     assert code == 0, err
     assert json.loads(out)["missing"] == ["a-from-b/target-only-seed0", "a-from-b/ranker.target-only-seed0"]
 
 
-def test_what_this_machine_lacks_is_skipped_with_the_reason(dry_run) -> None:
+def test_methods_with_missing_files_are_skipped_with_the_reason(dry_run) -> None:
     methods = ["popularity", "target-only"]
     code, out, err = dry_run({"methods": methods, **settings("target-only", backbone="nobody/has-this")})
     assert code == 0, err

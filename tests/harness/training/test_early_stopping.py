@@ -5,17 +5,17 @@ from harness.training.early_stopping import EarlyStopping
 
 def test_the_best_state_is_kept_and_patience_counts_from_it() -> None:
     best = EarlyStopping[int](patience=2)
-    went_on = [best.update(score, step, lambda step=step: step) for step, score in enumerate([0.1, 0.3, 0.2, 0.3])]
-    assert went_on == [True, True, True, False]
+    continues = [best.update(score, step, lambda step=step: step) for step, score in enumerate([0.1, 0.3, 0.2, 0.3])]
+    assert continues == [True, True, True, False]
     assert (best.state, best.best_step, best.curve) == (1, 1, [0.1, 0.3, 0.2, 0.3])
 
 
-def test_a_diverged_training_is_an_error_not_a_low_score() -> None:
+def test_nan_raises() -> None:
     with pytest.raises(FloatingPointError):
         EarlyStopping[int](patience=2).update(float("nan"), 1, lambda: 1)
 
 
-def test_the_record_tells_what_was_kept() -> None:
+def test_record() -> None:
     best = EarlyStopping[str](patience=1)
     best.update(0.2, 7, lambda: "first")
     best.update(0.1, 14, lambda: "second")

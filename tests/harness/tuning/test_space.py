@@ -1,4 +1,4 @@
-"""Search spaces: what is drawn lies within them, and bad files are named."""
+"""Search spaces and settings: draws are in range, and wrong files and values are named."""
 
 import math
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from harness.errors import HarnessError
 from harness.methods.registry import make_method
 from harness.tuning.space import Space
-from harness.tuning.tunable import check_settings, check_space, with_settings
+from harness.tuning.tunable import check_settings, check_space, configured, with_settings
 
 
 @given(low=st.floats(1e-6, 1), width=st.floats(1.5, 1e6), log=st.booleans(), seed=st.integers(0, 1000))
@@ -26,9 +26,9 @@ def test_draws_lie_within(low: float, width: float, log: bool, seed: int) -> Non
         {"x": {"first": low, "low": low, "high": high, "log": log}, "y": {"first": "a", "choices": ["a", "b"]}}
     )
     trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=seed)).ask()
-    found = space.suggest(trial)
-    assert low * 0.999 <= found["x"] <= high * 1.001  # four digits
-    assert found["y"] in {"a", "b"}
+    values = space.suggest(trial)
+    assert low * 0.999 <= values["x"] <= high * 1.001  # rounded to four digits
+    assert values["y"] in {"a", "b"}
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_draws_lie_within(low: float, width: float, log: bool, seed: int) -> Non
         ("x: {first: 9, low: 1, high: 4}", "x: first: 9 is not between low and high"),
         ("x: {first: 0.0, low: 0, high: 4, log: true}", "x: low must be above 0"),
         ("x: {first: 1, choices: [1], step: 2}", "x.step: Extra inputs"),
-        ("x: [", "no valid YAML"),
+        ("x: [", "not valid YAML"),
     ],
 )
 def test_a_bad_space_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -50,7 +50,7 @@ def test_a_bad_space_is_named(tmp_path: Path, text: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_a_space_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file_of_a_space_is_named(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"Cannot read the search space .*none\.yaml"):
         Space.read(tmp_path / "none.yaml")
 
@@ -87,9 +87,9 @@ def test_a_name_that_settings_lack(name: str, hint: str) -> None:
     assert hint in caught.value.hint
 
 
-def test_a_group_of_settings_may_be_given_as_a_mapping() -> None:
+def test_a_group_of_settings_may_be_a_mapping() -> None:
     assert with_settings(Settings(), {"inner": {"decay": 0.9}}) == with_settings(Settings(), {"inner.decay": 0.9})
-    with pytest.raises(HarnessError, match=r"inner\.decay: given twice"):
+    with pytest.raises(HarnessError, match=r"inner\.decay: written twice"):
         check_settings(Settings(), {"inner": {"decay": 0.9}, "inner.decay": 0.8})
     with pytest.raises(HarnessError, match=r"inner: found 3\. It is a group of settings: inner\.decay\."):
         check_settings(Settings(), {"inner": 3})
@@ -107,22 +107,22 @@ class Ranged:
 
 
 @pytest.mark.parametrize(
-    ("given", "kept"),
+    ("chosen", "expected"),
     [
         ({"rate": 1}, {"rate": 1.0}),
         ({"rate": "1e-3"}, {"rate": 0.001}),  # how YAML reads it
         ({"size": "1e3"}, {"size": 1000}),
-        ({"name": "1e-3"}, {"name": "1e-3"}),  # a text where a text is asked for
+        ({"name": "1e-3"}, {"name": "1e-3"}),  # the setting is a text
         ({"free": "1e-3"}, {"free": 0.001}),
         ({"name": None}, {"name": None}),
         ({"widths": [3, 4]}, {"widths": (3, 4)}),
         ({"on": True, "kind": "b"}, {"on": True, "kind": "b"}),
     ],
 )
-def test_values_that_fit(given: dict[str, Any], kept: dict[str, Any]) -> None:
-    checked = check_settings(Ranged(), given)
-    assert checked == kept
-    assert [type(value) for value in checked.values()] == [type(value) for value in kept.values()]
+def test_values_that_fit(chosen: dict[str, Any], expected: dict[str, Any]) -> None:
+    checked = check_settings(Ranged(), chosen)
+    assert checked == expected
+    assert [type(value) for value in checked.values()] == [type(value) for value in expected.values()]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_values_that_do_not_fit(name: str, value: Any, message: str) -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(value=st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists))
-def test_any_value_is_taken_as_declared_or_refused(value: Any) -> None:
+def test_any_value_has_the_declared_type_or_is_refused(value: Any) -> None:
     for name, kinds in {"rate": float, "size": int, "on": bool, "kind": str, "name": (str, type(None))}.items():
         try:
             (checked,) = check_settings(Ranged(), {name: value}).values()
@@ -171,12 +171,12 @@ def test_any_value_is_taken_as_declared_or_refused(value: Any) -> None:
             assert isinstance(value, bool) == (name == "on")
 
 
-def test_a_type_that_no_suite_can_give() -> None:
+def test_a_setting_of_a_type_that_a_suite_cannot_write() -> None:
     @dataclass(frozen=True)
     class Odd:
         space: Path | np.random.Generator | None = None
 
-    with pytest.raises(HarnessError, match="space: no suite can give it"):
+    with pytest.raises(HarnessError, match="space: a suite cannot set it"):
         check_settings(Odd(), {"space": 1})
 
 
@@ -188,7 +188,25 @@ def test_a_type_that_no_suite_can_give() -> None:
         ({"pror": {"first": 1.0, "choices": [1.0]}}, "Space.pror: there is no such setting. Did you mean 'prior'?"),
     ],
 )
-def test_a_space_that_its_method_does_not_take(space: dict[str, Any], message: str) -> None:
+def test_a_space_with_values_that_its_method_refuses(space: dict[str, Any], message: str) -> None:
     with pytest.raises(HarnessError) as caught:
         check_space(make_method("markov"), Space.model_validate(space), "Space")
     assert message in str(caught.value)
+
+
+def test_a_dataclass_method_takes_settings_without_a_line_of_its_own() -> None:
+    @dataclass(frozen=True)
+    class Plain:
+        settings: Ranged = field(default_factory=Ranged)
+
+        def fit(self, data, context):
+            raise NotImplementedError
+
+    assert configured(Plain(), {"rate": 0.25, "size": 3}, "here").settings == Ranged(rate=0.25, size=3)
+    with pytest.raises(HarnessError, match=r"^here\.rat: there is no such setting\. Did you mean 'rate'"):
+        configured(Plain(), {"rat": 0.25}, "here")
+
+
+def test_a_method_without_settings_takes_none() -> None:
+    with pytest.raises(HarnessError, match=r"^here: the method takes no settings"):
+        configured(make_method("popularity"), {"rate": 1}, "here")

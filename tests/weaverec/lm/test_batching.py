@@ -7,12 +7,12 @@ from weaverec.lm.batching import MOST_PADDING, padded, padding_share, token_batc
 
 @given(st.lists(st.integers(1, 300), min_size=1, max_size=200), st.integers(1, 2000))
 def test_every_row_once_little_padding_and_no_batch_too_large(lengths: list[int], most: int) -> None:
-    own = np.array(lengths)
-    batches = token_batches(own, most)
-    assert sorted(np.concatenate(batches)) == list(range(len(own)))
-    assert padding_share(own, batches) <= MOST_PADDING + 1e-9
+    sizes = np.array(lengths)
+    batches = token_batches(sizes, most)
+    assert sorted(np.concatenate(batches)) == list(range(len(sizes)))
+    assert padding_share(sizes, batches) <= MOST_PADDING + 1e-9
     for rows in batches:
-        assert len(rows) == 1 or len(rows) * own[rows].max() <= most
+        assert len(rows) == 1 or len(rows) * sizes[rows].max() <= most
 
 
 def test_no_rows_are_no_batches() -> None:
@@ -22,6 +22,6 @@ def test_no_rows_are_no_batches() -> None:
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=5), min_size=1, max_size=5), st.booleans())
 def test_padding_stands_where_the_mask_says(rows: list[list[int]], left: bool) -> None:
     ids, mask = padded(rows, 0, left)
-    assert [row[own.bool()].tolist() for row, own in zip(ids, mask, strict=True)] == rows
+    assert [row[row_mask.bool()].tolist() for row, row_mask in zip(ids, mask, strict=True)] == rows
     assert (ids[~mask.bool()] == 0).all()
     assert mask[:, -1 if left else 0].all()

@@ -36,35 +36,35 @@ HISTORIES = Sequences.of([[1, 2, 3, 4], [5, 6], [7, 8, 9, 10, 11, 0], [3, 3]])
 
 
 @pytest.fixture(scope="module", params=["qwen2", "llama"])
-def made(request, tmp_path_factory: pytest.TempPathFactory):
+def loaded(request, tmp_path_factory: pytest.TempPathFactory):
     backbone = decoder(request.param, tmp_path_factory.mktemp(request.param))
     return backbone, *load(backbone)
 
 
-def reading(made, history: int = 20):
-    return history_encoder(made[0], CATALOGUE, made[2], RetrieverSettings(max_tokens=64, history=history))
+def encoder_of(loaded, history: int = 20):
+    return history_encoder(loaded[0], CATALOGUE, loaded[2], RetrieverSettings(max_tokens=64, history=history))
 
 
-def tokens(made, items) -> list[int]:
-    _, _, tokenizer = made
+def tokens(loaded, items) -> list[int]:
+    _, _, tokenizer = loaded
     ids = [i for item in items for i in tokenizer(TITLES[item] + "\n", add_special_tokens=False)["input_ids"]]
     return [*tokenizer("")["input_ids"], *ids]
 
 
-def prompt_by_prompt(made, sequences: Sequences) -> torch.Tensor:
+def prompt_by_prompt(loaded, sequences: Sequences) -> torch.Tensor:
     """Each prefix as a prompt of its own."""
     parts = []
     for items in sequences:
         for end in range(1, len(items)):
-            states = made[1](input_ids=torch.tensor([tokens(made, items[:end])])).last_hidden_state
+            states = loaded[1](input_ids=torch.tensor([tokens(loaded, items[:end])])).last_hidden_state
             parts.append(states[0, -1])
     return F.normalize(torch.stack(parts), dim=-1)
 
 
-def test_the_kind_is_told(made) -> None:
-    assert made[0].decoder_only
+def test_decoder_only_models_are_recognised(loaded) -> None:
+    assert loaded[0].decoder_only
     assert not find_backbone("minilm").decoder_only
-    assert find_backbone(str(made[0].folder)).digest == made[0].digest
+    assert find_backbone(str(loaded[0].folder)).digest == loaded[0].digest
 
 
 def test_a_kind_that_is_neither_is_refused(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ class Tokenizer(PreTrainedTokenizerFast):
 
 
 @pytest.mark.parametrize("kind", ["qwen2", "some-new-kind"])
-def test_code_that_a_backbone_brings_is_never_run_nor_asked_about(tmp_path: Path, monkeypatch, kind: str) -> None:
+def test_a_backbone_s_own_code_is_never_run(tmp_path: Path, monkeypatch, kind: str) -> None:
     def asked(*_: object) -> str:
         raise AssertionError("the user was asked")
 
@@ -116,58 +116,58 @@ def test_code_that_a_backbone_brings_is_never_run_nor_asked_about(tmp_path: Path
     assert not marker.exists()
 
 
-def test_a_model_whose_adapters_could_not_be_merged_is_refused_before_it_is_trained(made) -> None:
+def test_a_model_whose_adapters_could_not_be_merged_is_refused_before_it_is_trained(loaded) -> None:
     tiny = GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=10, n_positions=8))
     with pytest.raises(HarnessError, match="keeps its weights transposed"):
-        adapted(tiny, made[0], LoraSettings())
+        adapted(tiny, loaded[0], LoraSettings())
 
 
-def test_whatever_file_decides_what_is_read_is_in_the_digest(made, tmp_path: Path) -> None:
-    copy = Backbone("copy", Path(shutil.copytree(made[0].folder, tmp_path / "copy")))
-    assert copy.digest == made[0].digest
-    other = Backbone("other", Path(shutil.copytree(made[0].folder, tmp_path / "other")))
+def test_the_digest_covers_every_file_that_is_read(loaded, tmp_path: Path) -> None:
+    copy = Backbone("copy", Path(shutil.copytree(loaded[0].folder, tmp_path / "copy")))
+    assert copy.digest == loaded[0].digest
+    other = Backbone("other", Path(shutil.copytree(loaded[0].folder, tmp_path / "other")))
     with (other.folder / "tokenizer_config.json").open("a") as file:
         file.write(" ")
-    assert other.digest != made[0].digest
+    assert other.digest != loaded[0].digest
 
 
-def test_one_pass_gives_the_states_the_loss_and_the_gradients_of_one_prompt_a_prefix(made) -> None:
-    _, model, _ = made
-    own = reading(made)
+def test_one_pass_gives_the_states_the_loss_and_the_gradients_of_one_prompt_a_prefix(loaded) -> None:
+    _, model, _ = loaded
+    encoder = encoder_of(loaded)
     targets = torch.tensor([item for items in HISTORIES for item in items[1:]])
     outcomes = []
     for shared in (True, False):
         model.requires_grad_(True)
         model.zero_grad()
-        vectors = own.items(model, np.arange(20))
+        vectors = encoder.items(model, np.arange(20))
         if shared:
-            prefixes = own.prefixes(model, HISTORIES, vectors)
+            prefixes = encoder.prefixes(model, HISTORIES, vectors)
             states = prefixes.vectors
             assert prefixes.targets.tolist() == targets.tolist()
             assert prefixes.users.tolist() == [u for u, items in enumerate(HISTORIES) for _ in items[1:]]
         else:
-            states = prompt_by_prompt(made, HISTORIES)
+            states = prompt_by_prompt(loaded, HISTORIES)
         loss = F.cross_entropy(states @ vectors.T / 0.1, targets)
         loss.backward()
         outcomes.append(
             (states.detach(), loss.item(), [p.grad.clone() for p in model.parameters() if p.grad is not None])
         )
         model.requires_grad_(False)
-    (states, loss, gradients), (wanted, alone, theirs) = outcomes
-    torch.testing.assert_close(states, wanted, atol=1e-5, rtol=0)
-    assert loss == pytest.approx(alone, abs=1e-5)
-    for gradient, their in zip(gradients, theirs, strict=True):
-        torch.testing.assert_close(gradient, their, atol=1e-4, rtol=1e-3)
+    (states, loss, gradients), (expected_states, expected_loss, expected_gradients) = outcomes
+    torch.testing.assert_close(states, expected_states, atol=1e-5, rtol=0)
+    assert loss == pytest.approx(expected_loss, abs=1e-5)
+    for gradient, expected in zip(gradients, expected_gradients, strict=True):
+        torch.testing.assert_close(gradient, expected, atol=1e-4, rtol=1e-3)
 
 
-def test_long_histories_go_in_windows_and_every_event_is_a_target_once(made) -> None:
-    own = reading(made, history=4)
+def test_long_histories_go_in_windows_and_every_event_is_a_target_once(loaded) -> None:
+    encoder = encoder_of(loaded, history=4)
     long = Sequences.of([np.arange(15) % 20, [4, 5]])
     with torch.no_grad():
-        vectors = catalogue_vectors(made[1], own)
-        prefixes = own.prefixes(made[1], long, vectors)
-        whole = own.histories(made[1], long, vectors)
-        alone = prompt_by_prompt(made, Sequences.of([[11, 12, 13, 14, 0]]))[-1]
+        vectors = catalogue_vectors(loaded[1], encoder)
+        prefixes = encoder.prefixes(loaded[1], long, vectors)
+        whole = encoder.histories(loaded[1], long, vectors)
+        alone = prompt_by_prompt(loaded, Sequences.of([[11, 12, 13, 14, 0]]))[-1]
     assert prefixes.targets.tolist() == [*range(1, 15), 5]
     assert prefixes.users.tolist() == [0] * 14 + [1]
     assert prefixes.vectors.shape == (15, 32)
@@ -175,40 +175,40 @@ def test_long_histories_go_in_windows_and_every_event_is_a_target_once(made) -> 
 
 
 @pytest.mark.parametrize("left", [True, False])
-def test_padding_on_either_side_moves_nothing(made, left: bool) -> None:
-    _, model, tokenizer = made
-    rows = [tokens(made, items) for items in HISTORIES]
+def test_padding_on_either_side_moves_nothing(loaded, left: bool) -> None:
+    _, model, tokenizer = loaded
+    rows = [tokens(loaded, items) for items in HISTORIES]
     ids, mask = padded(rows, tokenizer.pad_token_id, left)
     with torch.no_grad():
         states = hidden_states(model, ids, mask)
-        for row, own in enumerate(rows):
-            alone = model(input_ids=torch.tensor([own])).last_hidden_state[0]
+        for row, row_ids in enumerate(rows):
+            alone = model(input_ids=torch.tensor([row_ids])).last_hidden_state[0]
             torch.testing.assert_close(states[row][mask[row].bool()], alone, atol=1e-5, rtol=0)
 
 
-def test_scores_do_not_depend_on_the_batch(made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_do_not_depend_on_the_batch(loaded, monkeypatch: pytest.MonkeyPatch) -> None:
     def scores() -> torch.Tensor:
-        own = reading(made)
-        vectors = catalogue_vectors(made[1], own)
+        encoder = encoder_of(loaded)
+        vectors = catalogue_vectors(loaded[1], encoder)
         with torch.no_grad():
-            return own.histories(made[1], HISTORIES, vectors) @ vectors.T
+            return encoder.histories(loaded[1], HISTORIES, vectors) @ vectors.T
 
     together = scores()
     monkeypatch.setattr("weaverec.lm.tokens.BATCH_TOKENS", 1)
     torch.testing.assert_close(together, scores(), atol=1e-4, rtol=0)
 
 
-def test_a_history_without_items_has_the_zero_vector(made) -> None:
-    own = reading(made)
+def test_a_history_without_items_has_the_zero_vector(loaded) -> None:
+    encoder = encoder_of(loaded)
     with torch.no_grad():
-        vectors = catalogue_vectors(made[1], own)
-        found = own.histories(made[1], Sequences.of([[], [2]]), vectors)
-    assert not found[0].any()
-    torch.testing.assert_close(found[1], vectors[2], atol=1e-5, rtol=0)
+        vectors = catalogue_vectors(loaded[1], encoder)
+        histories = encoder.histories(loaded[1], Sequences.of([[], [2]]), vectors)
+    assert not histories[0].any()
+    torch.testing.assert_close(histories[1], vectors[2], atol=1e-5, rtol=0)
 
 
-def test_a_component_is_trained_merged_and_served(made, tmp_path: Path) -> None:
-    backbone = made[0]
+def test_a_component_is_trained_merged_and_served(loaded, tmp_path: Path) -> None:
+    backbone = loaded[0]
     parts = {n: LeaveOneOut().training(prepare(toy_raw(n, i, 12, 15), 1)) for i, n in enumerate("ab")}
     data = TrainingData("a", ("b",), parts)
     settings = {"backbone": str(backbone.folder), "steps": 3, "batch": 30, "validations": 1, "checkpointing": True}
@@ -221,19 +221,21 @@ def test_a_component_is_trained_merged_and_served(made, tmp_path: Path) -> None:
     assert any(layer.abs().max() > 0 for layer in task_vector(folders[0]).values())
     PeftModel.from_pretrained(load(backbone)[0], folders[0])
     # The same task vectors fold into the model that writes.
-    model, _ = method.model(data, FitContext(Budget(1, 5, 5), 0, "cpu", artefacts), "tokens")
-    states, _ = method.model(data, FitContext(Budget(1, 5, 5), 0, "cpu", artefacts))
+    model, _ = method.merged_model(data, FitContext(Budget(1, 5, 5), 0, "cpu", artefacts), export=True)
+    states, _ = method.merged_model(data, FitContext(Budget(1, 5, 5), 0, "cpu", artefacts))
     torch.testing.assert_close(model.model.layers[0].mlp.up_proj.weight, states.layers[0].mlp.up_proj.weight)
 
 
 @pytest.mark.parametrize("saves", [{"checkpointing": True}, {"accumulate": True}])
-def test_a_step_computed_twice_instead_of_kept_is_the_same_step(made, tmp_path: Path, monkeypatch, saves) -> None:
+def test_a_step_computed_twice_instead_of_kept_is_the_same_step(loaded, tmp_path: Path, monkeypatch, saves) -> None:
     monkeypatch.setattr("weaverec.lm.tokens.BATCH_TOKENS", 64)  # a step is many batches of texts
     parts = {n: LeaveOneOut().training(prepare(toy_raw(n, i, 12, 15), 1)) for i, n in enumerate("ab")}
     data = TrainingData("a", ("b",), parts)
     weights = []
     for number, how in enumerate((saves, {})):
-        settings = ComponentSettings(backbone=str(made[0].folder), steps=2, batch=30, validations=1, dropout=0.1, **how)
+        settings = ComponentSettings(
+            backbone=str(loaded[0].folder), steps=2, batch=30, validations=1, dropout=0.1, **how
+        )
         folder = tmp_path / str(number)
         folder.mkdir()
         component(data, ("a",), settings, Budget(1, 5, 5), 0).make(folder, quietly(folder))

@@ -1,4 +1,4 @@
-"""Diagnostics against what they must be on made-up vectors and components."""
+"""Diagnostics of vectors and components whose values are known."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from harness.evaluation.rank import validation_ndcg
 from harness.methods.api import FitContext
 from harness.run.artefact import RunArtefacts
 from harness.storage.store import Store
-from tests.weaverec.test_components import BUDGET, data
+from tests.weaverec.retriever.test_train import BUDGET, data
 from weaverec.merging.diagnostics import cosine, proxy_a_distance, sign_conflict
 from weaverec.weaverec import weaverec
 
@@ -25,7 +25,7 @@ def test_cosine_and_sign_conflict_by_hand() -> None:
     assert sign_conflict(a, a) == 0
 
 
-def test_the_distance_is_nought_of_alike_samples_and_two_of_separable_ones() -> None:
+def test_the_distance_is_0_for_equal_distributions_and_2_for_separable_ones() -> None:
     rng = np.random.default_rng(0)
     one, same = rng.normal(size=(2, 1000, 8)).astype(np.float32)
     assert proxy_a_distance(one, same) < 0.2
@@ -34,20 +34,20 @@ def test_the_distance_is_nought_of_alike_samples_and_two_of_separable_ones() -> 
     assert 0 < near < far < 2
 
 
-def test_a_diagnosis_measures_on_the_target_what_a_run_would(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_diagnosis_scores_the_target_as_a_run_does(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     # In bfloat16, weights that differ in their last float32 bit may be a rank apart.
     monkeypatch.setattr("weaverec.lm.backbone.has_bfloat16", lambda _: False)
     method = weaverec().tuned({"steps": 2, "batch": 40, "validations": 1})
     context = FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None))
-    own, along, same_way, distances = method.diagnose(data(), context, lambda *_: None)
-    assert [row[0] for row in own.rows] == [
+    alone, along, same_way, distances = method.diagnose(data(), context, lambda *_: None)
+    assert [row[0] for row in alone.rows] == [
         "none: the base model",
         "a",
         "a + b",
         "a + c",
         "all of them, in equal parts",
     ]
-    score = dict(own.rows)
+    score = dict(alone.rows)
     line = {(name, w): value for name, w, value in along.rows}
     assert line["a to a + b", 0.0] == score["a"] == line["equal", 0.0]
     assert line["a to a + b", 1.0] == score["a + b"]
@@ -67,14 +67,14 @@ def test_a_diagnosis_measures_on_the_target_what_a_run_would(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(("method", "rows"), [(zero_shot, 1), (target_only, 2)])
-def test_without_a_merge_there_is_none_to_score(tmp_path, method, rows: int) -> None:
+def test_a_method_without_a_merge_has_no_merge_to_score(tmp_path, method, rows: int) -> None:
     context = FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None))
     tried = []
-    made = method()
-    if made.artefacts(data(), BUDGET, 0):
-        made = made.tuned({"steps": 1, "batch": 40, "validations": 1})
-    own, *_ = made.diagnose(data(), context, lambda *progress: tried.append(progress))
-    assert len(own.rows) == rows
+    model = method()
+    if model.artefacts(data(), BUDGET, 0):
+        model = model.tuned({"steps": 1, "batch": 40, "validations": 1})
+    alone, *_ = model.diagnose(data(), context, lambda *progress: tried.append(progress))
+    assert len(alone.rows) == rows
     assert tried[-1] == (rows, rows)
 
 

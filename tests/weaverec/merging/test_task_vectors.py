@@ -10,16 +10,22 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from harness.errors import HarnessError
+from weaverec.merging.rule import Component, MergeRule
 from weaverec.merging.rules import (
-    TRIES,
+    Dare,
+    EqualWeights,
+    MagnitudePruning,
+    TaskArithmetic,
+    Ties,
+    Weighted,
+    chosen_dare,
+    chosen_magnitude_pruning,
+    chosen_task_arithmetic,
+    chosen_ties,
     chosen_weights,
-    dare,
-    equal_weights,
-    magnitude_pruning,
-    task_arithmetic,
-    ties,
 )
-from weaverec.merging.task_vectors import fold, folded, task_vector, weighted_sum
+from weaverec.merging.search import TRIES
+from weaverec.merging.task_vectors import TaskVector, fold, folded, task_vector, weighted_sum
 
 WEIGHTS = [0.5, 0.3, 0.2]
 
@@ -81,15 +87,15 @@ def test_averaging_a_and_b_apart_is_not_the_merge(components: list[Path]) -> Non
     right = weighted_sum(vectors, [1 / 3] * 3)
     adapters = [PeftModel.from_pretrained(base(), f).base_model.model for f in components]
     off = []
-    for name, wanted in right.items():
+    for name, expected in right.items():
         pairs = [m.get_submodule(name.removesuffix(".weight")) for m in adapters]
         a = torch.stack([p.lora_A["default"].weight for p in pairs]).mean(0)
         b = torch.stack([p.lora_B["default"].weight for p in pairs]).mean(0)
-        off.append(((2.0 * b @ a) - wanted).norm() / wanted.norm())
+        off.append(((2.0 * b @ a) - expected).norm() / expected.norm())
     assert min(off) > 0.1
 
 
-def test_peft_s_own_linear_falls_into_that_trap_and_cat_does_not(components: list[Path]) -> None:
+def test_peft_s_linear_combination_is_not_the_merge_and_cat_is(components: list[Path]) -> None:
     right = outputs(fold(base(), weighted_sum([task_vector(f) for f in components], WEIGHTS)))
     model = PeftModel.from_pretrained(base(), components[0], adapter_name="c0")
     for i in (1, 2):
@@ -166,11 +172,11 @@ def test_into_bfloat16_the_sum_is_made_in_float32_and_rounded_once(components: l
     before = {name: weight.detach().float() for name, weight in half.named_parameters()}
     fold(half, vector)
     for name, weight in half.named_parameters():
-        wanted = (before[name] + vector[name]).bfloat16() if name in vector else before[name].bfloat16()
-        assert torch.equal(weight, wanted)
+        expected = (before[name] + vector[name]).bfloat16() if name in vector else before[name].bfloat16()
+        assert torch.equal(weight, expected)
 
 
-def test_a_model_is_what_it_was_after_a_fold_on_trial(components: list[Path]) -> None:
+def test_a_model_has_its_weights_back_after_a_temporary_fold(components: list[Path]) -> None:
     model = base()
     before = outputs(model)
     with folded(model, task_vector(components[0])):
@@ -178,65 +184,76 @@ def test_a_model_is_what_it_was_after_a_fold_on_trial(components: list[Path]) ->
     assert torch.equal(outputs(model), before)
 
 
-def entries(vector: dict) -> torch.Tensor:
+def merged(rule: MergeRule, folders: list[Path]) -> TaskVector:
+    """What a rule that needs no context makes of some components."""
+    return rule.merge([Component(("any",), folder) for folder in folders], None)  # type: ignore[arg-type]
+
+
+def entries(vector: TaskVector) -> torch.Tensor:
     return torch.cat([layer.flatten() for layer in vector.values()])
 
 
-def test_rivals_without_pruning_are_plain_sums(components: list[Path]) -> None:
-    vectors = [task_vector(f) for f in components]
-    mean = entries(weighted_sum(vectors, [1 / 3] * 3))
-    for rule in (dare(), magnitude_pruning()):
+def test_without_pruning_other_rules_are_plain_sums(components: list[Path]) -> None:
+    mean = entries(weighted_sum([task_vector(f) for f in components], [1 / 3] * 3))
+    torch.testing.assert_close(entries(merged(EqualWeights(), components)), mean)
+    for rule in (Dare(density=1.0), MagnitudePruning(density=1.0)):
         with pytest.warns(UserWarning, match="no pruning"):
-            torch.testing.assert_close(entries(rule.apply(vectors, {"density": 1.0, "scale": 1.0})), mean)
-    torch.testing.assert_close(entries(task_arithmetic().apply(vectors, {"scale": 0.7})), 3 * 0.7 * mean)
+            torch.testing.assert_close(entries(merged(rule, components)), mean)
+    torch.testing.assert_close(entries(merged(TaskArithmetic(scale=0.7), components)), 3 * 0.7 * mean)
+
+
+def test_weights_are_one_for_each_component(components: list[Path]) -> None:
+    expected = weighted_sum([task_vector(f) for f in components], WEIGHTS)
+    torch.testing.assert_close(entries(merged(Weighted(tuple(WEIGHTS)), components)), entries(expected))
+    with pytest.raises(HarnessError, match=r"rule\.weights: 2 weights for 3 components"):
+        merged(Weighted((0.5, 0.5)), components)
 
 
 def test_ties_is_what_its_paper_says_entry_by_entry(components: list[Path]) -> None:
     vectors = [task_vector(f) for f in components]
-    merged = ties().apply(vectors, {"density": 0.5, "scale": 1.0})
-    for name in list(merged)[:3]:
+    result = merged(Ties(density=0.5), components)
+    for name in list(result)[:3]:
         kept = []
         for vector in vectors:
             flat = vector[name].flatten()
             order = flat.abs().argsort(descending=True)[: flat.numel() // 2]
             kept.append(torch.zeros_like(flat).index_put((order,), flat[order]))
-        for place, found in enumerate(merged[name].flatten().tolist()):
-            entry = [float(k[place]) for k in kept]
+        for index, value in enumerate(result[name].flatten().tolist()):
+            entry = [float(k[index]) for k in kept]
             elected = 1 if sum(entry) >= 0 else -1
-            agreeing = [value for value in entry if value * elected > 0]
-            assert found == pytest.approx(sum(agreeing) / len(agreeing) if agreeing else 0.0, abs=1e-6)
+            agreeing = [part for part in entry if part * elected > 0]
+            assert value == pytest.approx(sum(agreeing) / len(agreeing) if agreeing else 0.0, abs=1e-6)
 
 
-def test_dare_has_no_bias_and_draws_the_same_again(components: list[Path]) -> None:
+def test_dare_is_unbiased_and_draws_the_same_again(components: list[Path]) -> None:
+    first, again = (entries(merged(Dare(density=0.5), components)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, entries(merged(Dare(density=0.5, seed=1), components)))
+    mean = entries(weighted_sum([task_vector(f) for f in components], [1 / 3] * 3))
+    assert float((first * mean).sum() / (mean * mean).sum()) == pytest.approx(1, abs=0.05)
+    assert float((first == 0).float().mean()) == pytest.approx(0.125, abs=0.02)
+
+
+def test_a_layer_is_computed_on_access(components: list[Path]) -> None:
     vectors = [task_vector(f) for f in components]
-    parameters = {"density": 0.5, "scale": 1.0}
-    once, again = entries(dare().apply(vectors, parameters)), entries(dare().apply(vectors, parameters))
-    assert torch.equal(once, again)
-    mean = entries(weighted_sum(vectors, [1 / 3] * 3))
-    assert float((once * mean).sum() / (mean * mean).sum()) == pytest.approx(1, abs=0.05)
-    assert float((once == 0).float().mean()) == pytest.approx(0.125, abs=0.02)
-
-
-def test_a_layer_is_computed_when_it_is_asked_for(components: list[Path]) -> None:
-    vectors = [task_vector(f) for f in components]
-    merged = weighted_sum(vectors, WEIGHTS)
-    for name in merged:
-        wanted = sum(w * v[name] for w, v in zip(WEIGHTS, vectors, strict=True))
-        torch.testing.assert_close(merged[name], wanted)
-    assert len(merged) == len(vectors[0])
+    total = weighted_sum(vectors, WEIGHTS)
+    for name in total:
+        expected = sum(w * v[name] for w, v in zip(WEIGHTS, vectors, strict=True))
+        torch.testing.assert_close(total[name], expected)
+    assert len(total) == len(vectors[0])
 
 
 @pytest.mark.parametrize("n", [2, 3])
 def test_the_first_choice_of_weights_is_weaverec_s_own(n: int) -> None:
-    assert chosen_weights().choices(n)[0] == equal_weights().choices(n)[0]
+    assert chosen_weights().choices_for(n)[0]["weights"] == [1 / n] * n
 
 
-def test_weights_are_looked_for_on_the_way_to_the_target_s_component_first() -> None:
-    assert [p["weights"] for p in chosen_weights().choices(2)] == [
-        pytest.approx(wanted) for wanted in ([0.5, 0.5], [1, 0], [0.75, 0.25], [0.25, 0.75], [0.875, 0.125], [0, 1])
+def test_weights_are_searched_on_the_way_to_the_target_s_component_first() -> None:
+    assert [choice["weights"] for choice in chosen_weights().choices_for(2)] == [
+        pytest.approx(weights) for weights in ([0.5, 0.5], [1, 0], [0.75, 0.25], [0.25, 0.75], [0.875, 0.125], [0, 1])
     ]
     for n in (3, 4, 5):
-        first, *others = zip(*(p["weights"] for p in chosen_weights().choices(n)), strict=True)
+        first, *others = zip(*(choice["weights"] for choice in chosen_weights().choices_for(n)), strict=True)
         assert max(first) == 1
         assert sum(1 / n < w < 1 for w in first) >= 1  # neither equal nor alone
         # The tries left go to the others, in turn.
@@ -244,11 +261,12 @@ def test_weights_are_looked_for_on_the_way_to_the_target_s_component_first() -> 
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])
-@pytest.mark.parametrize("rule", [equal_weights, chosen_weights, task_arithmetic, ties, dare, magnitude_pruning])
-def test_every_rule_has_the_same_budget_of_tries(rule, n: int) -> None:
-    choices = rule().choices(n)
-    assert 1 <= len(choices) <= TRIES
-    assert len(choices) in (1, TRIES)
+@pytest.mark.parametrize(
+    "search", [chosen_weights, chosen_task_arithmetic, chosen_ties, chosen_dare, chosen_magnitude_pruning]
+)
+def test_every_rule_has_the_same_budget_of_tries(search, n: int) -> None:
+    choices = search().choices_for(n)
+    assert len(choices) == TRIES
     for choice in choices:
         if "weights" in choice:
             assert sum(choice["weights"]) == pytest.approx(1, abs=1e-3)

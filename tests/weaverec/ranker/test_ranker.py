@@ -29,19 +29,13 @@ from harness.storage.store import Store
 from tests.conftest import toy_raw
 from tests.making import quietly
 from tests.weaverec.decoders import decoder
-from weaverec.lm.backbone import load
-from weaverec.merging.rules import TRIES
-from weaverec.ranker.method import (
-    Example,
-    RankedMerge,
-    RankerSettings,
-    answer_loss,
-    by_name,
-    examples,
-    ranker_component,
-)
+from weaverec.lm.backbone import load, packaged_minilm
+from weaverec.merging.method import MergedModel
+from weaverec.merging.search import TRIES
+from weaverec.ranker.method import by_name
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
-from weaverec.ranker.scorer import FAULTS, Ranker, _Listed, likelihoods, read_list
+from weaverec.ranker.scorer import FAULTS, Ranker, _EnoughLines, likelihoods, read_list
+from weaverec.ranker.train import Example, RankerSettings, answer_loss, examples, ranker_component
 
 TITLES = tuple(f"film number {i}" + " abc" * (i % 3) for i in range(12))
 CATALOGUE = Catalogue(tuple(map(str, range(12))), TITLES)
@@ -50,19 +44,19 @@ PROMPT = PromptSettings(candidates=5, answers=3)
 
 
 @pytest.fixture(scope="module", params=["qwen2", "llama"])
-def made(request, tmp_path_factory: pytest.TempPathFactory):
+def loaded(request, tmp_path_factory: pytest.TempPathFactory):
     backbone = decoder(request.param, tmp_path_factory.mktemp(request.param))
     return backbone, *load(backbone, "tokens")
 
 
-def ranker(made, by_list: bool = False) -> Ranker:
+def ranker(loaded, by_list: bool = False) -> Ranker:
     vectors = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
     finder = DotProduct(vectors, lambda h: np.stack([vectors[s].sum(0) for s in h.sequences]))
-    return Ranker(made[1], made[2], CATALOGUE, finder, PROMPT, by_list=by_list, max_new_tokens=12)
+    return Ranker(loaded[1], loaded[2], CATALOGUE, finder, PROMPT, by_list=by_list, max_new_tokens=12)
 
 
-def test_with_the_prompt_s_keys_kept_the_likelihoods_are_the_plain_ones(made) -> None:
-    _, model, tokenizer = made
+def test_likelihoods_with_a_cached_prompt_are_those_without_a_cache(loaded) -> None:
+    _, model, tokenizer = loaded
     prompt = prompt_tokens(TITLES, np.array([1, 2]), np.arange(5), tokenizer, PROMPT)
     answers = [*title_tokens(TITLES, np.arange(12), tokenizer, PROMPT), [7]]
     kept = likelihoods(model, prompt, answers)
@@ -77,95 +71,95 @@ def test_with_the_prompt_s_keys_kept_the_likelihoods_are_the_plain_ones(made) ->
     assert kept.tolist() == pytest.approx(by_hand, abs=1e-5)
 
 
-def test_training_s_loss_is_the_likelihood_that_scoring_uses(made) -> None:
-    _, model, tokenizer = made
+def test_training_s_loss_is_the_likelihood_that_scoring_uses(loaded) -> None:
+    _, model, tokenizer = loaded
     prompts = [prompt_tokens(TITLES, np.array(h), np.arange(5), tokenizer, PROMPT) for h in ([1, 2], [3])]
     answers = title_tokens(TITLES, np.array([4, 2]), tokenizer, PROMPT)
     batch = [Example(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    wanted = -sum(float(likelihoods(model, e.prompt, [e.answer])) for e in batch)
-    assert float(answer_loss(model, batch, tokenizer.pad_token_id)) == pytest.approx(wanted, abs=1e-4)
+    expected = -sum(float(likelihoods(model, e.prompt, [e.answer])) for e in batch)
+    assert float(answer_loss(model, batch, tokenizer.pad_token_id)) == pytest.approx(expected, abs=1e-4)
 
 
-def test_candidates_are_scored_wherever_they_stand(made) -> None:
-    own = ranker(made)
+def test_scores_follow_the_candidates_in_any_order(loaded) -> None:
+    scorer = ranker(loaded)
     candidates = np.array([[0, 4, 6, 8, 9]] * 3)
-    scores = own.score(HISTORIES, candidates)
+    scores = scorer.score(HISTORIES, candidates)
     assert scores.shape == (3, 5)
     assert np.isfinite(scores).all()
     order = np.array([3, 0, 4, 1, 2])
-    np.testing.assert_allclose(own.score(HISTORIES, candidates[:, order]), scores[:, order], atol=1e-6)
-    alone = own.score(HISTORIES.block(1, 2), candidates[1:2])
+    np.testing.assert_allclose(scorer.score(HISTORIES, candidates[:, order]), scores[:, order], atol=1e-6)
+    alone = scorer.score(HISTORIES.block(1, 2), candidates[1:2])
     np.testing.assert_allclose(alone[0], scores[1], atol=1e-4)
 
 
-def test_of_a_whole_catalogue_the_retrievers_best_are_reordered_and_the_rest_keep_their_order(made) -> None:
-    own = ranker(made)
-    first, scores = own.retriever.score(HISTORIES, None), own.score(HISTORIES, None)
+def test_of_a_whole_catalogue_the_retrievers_best_are_reordered_and_the_rest_keep_their_order(loaded) -> None:
+    scorer = ranker(loaded)
+    first, scores = scorer.retriever.score(HISTORIES, None), scorer.score(HISTORIES, None)
     for row, history in enumerate(HISTORIES.sequences):
-        open_to = [i for i in range(12) if i not in history]
-        found = sorted(open_to, key=lambda i: -first[row, i])[:5]
-        assert sorted(np.argsort(-scores[row])[:5]) == sorted(found)
-        others = [i for i in range(12) if i not in found]
+        outside = [i for i in range(12) if i not in history]
+        best = sorted(outside, key=lambda i: -first[row, i])[:5]
+        assert sorted(np.argsort(-scores[row])[:5]) == sorted(best)
+        others = [i for i in range(12) if i not in best]
         np.testing.assert_array_equal(scores[row, others], first[row, others])
-        ranked = own.score(HISTORIES.block(row, row + 1), np.array([sorted(found)]))[0]
-        assert list(np.argsort(scores[row, sorted(found)])) == list(np.argsort(ranked))
+        ranked = scorer.score(HISTORIES.block(row, row + 1), np.array([sorted(best)]))[0]
+        assert list(np.argsort(scores[row, sorted(best)])) == list(np.argsort(ranked))
 
 
-def test_what_a_user_is_offered_does_not_hang_on_who_else_is_asked(made) -> None:
-    own = replace(ranker(made), settings=replace(PROMPT, candidates=12))
+def test_a_user_s_candidates_do_not_depend_on_the_batch(loaded) -> None:
+    scorer = replace(ranker(loaded), settings=replace(PROMPT, candidates=12))
     assert len(set(HISTORIES.sequences.lengths.tolist())) > 1
-    together = own.score(HISTORIES, None)
+    together = scorer.score(HISTORIES, None)
     for row in range(len(HISTORIES.users)):
-        alone = own.score(HISTORIES.block(row, row + 1), None)[0]
+        alone = scorer.score(HISTORIES.block(row, row + 1), None)[0]
         np.testing.assert_allclose(together[row], alone, atol=1e-5)
 
 
 @pytest.mark.parametrize("by_list", [False, True])
-def test_who_has_the_whole_catalogue_is_asked_nothing(made, by_list: bool) -> None:
-    own = ranker(made, by_list)
+def test_a_user_with_the_whole_catalogue_has_no_prompt(loaded, by_list: bool) -> None:
+    scorer = ranker(loaded, by_list)
     everything = Histories(np.array([0, 1]), Sequences.of([range(12), [4]]))
-    scores = own.score(everything, None)
+    scores = scorer.score(everything, None)
     np.testing.assert_array_equal(
-        scores[0], np.full(12, -np.inf) if by_list else own.retriever.score(everything, None)[0]
+        scores[0], np.full(12, -np.inf) if by_list else scorer.retriever.score(everything, None)[0]
     )
-    np.testing.assert_allclose(scores[1], own.score(everything.block(1, 2), None)[0], atol=1e-5)
+    np.testing.assert_allclose(scores[1], scorer.score(everything.block(1, 2), None)[0], atol=1e-5)
 
 
-def test_of_more_candidates_than_a_prompt_offers_the_retriever_s_best_are_reordered(made) -> None:
-    own = ranker(made)
+def test_of_more_candidates_than_a_prompt_offers_the_retriever_s_best_are_reordered(loaded) -> None:
+    scorer = ranker(loaded)
     candidates = np.array([[0, 4, 5, 6, 7, 8, 9, 10]] * 3)
-    near = own.retriever.score(HISTORIES, candidates)
-    scores = own.score(HISTORIES, candidates)
+    near = scorer.retriever.score(HISTORIES, candidates)
+    scores = scorer.score(HISTORIES, candidates)
     for row in range(2):  # to one without a history, all items are equally near
         best = np.sort(np.argsort(-near[row])[:5])
         others = np.setdiff1d(np.arange(8), best)
         assert scores[row, best].min() > scores[row, others].max()
         np.testing.assert_array_equal(scores[row, others], near[row, others])
-        alone = own.score(HISTORIES.block(row, row + 1), candidates[row : row + 1, best])[0]
+        alone = scorer.score(HISTORIES.block(row, row + 1), candidates[row : row + 1, best])[0]
         np.testing.assert_allclose(np.diff(scores[row, best]), np.diff(alone), atol=1e-4)
 
 
-def test_lists_that_are_written_together_are_those_written_alone(made) -> None:
-    own = replace(ranker(made, by_list=True), max_new_tokens=40)
-    prompts = [prompt_tokens(TITLES, np.arange(n), np.arange(5 + n), made[2], PROMPT) for n in (0, 1, 4, 1, 7, 0, 4)]
-    alone = [own._write([prompt])[0] for prompt in prompts]
-    assert own._write(prompts) == alone == replace(own, at_once=1)._write(prompts)
+def test_lists_that_are_written_together_are_those_written_alone(loaded) -> None:
+    scorer = replace(ranker(loaded, by_list=True), max_new_tokens=40)
+    prompts = [prompt_tokens(TITLES, np.arange(n), np.arange(5 + n), loaded[2], PROMPT) for n in (0, 1, 4, 1, 7, 0, 4)]
+    alone = [scorer._write([prompt])[0] for prompt in prompts]
+    assert scorer._write(prompts) == alone == replace(scorer, at_once=1)._write(prompts)
     assert len(set(alone)) > 1
 
 
-def test_an_answer_ends_with_its_last_line(made) -> None:
-    tokenizer = made[2]
+def test_an_answer_ends_with_its_last_line(loaded) -> None:
+    tokenizer = loaded[2]
     start = tokenizer("a prompt\n\n\n\n")["input_ids"]
     texts = ["one\n\ntwo\nthree", "one\n\ntwo\nthree\n", "one\ntwo\n \n\n", "one\n<|end|>" + "<pad>" * 4]
     ended = []
     for text in texts:
         row = torch.tensor([[*start, *tokenizer(text, add_special_tokens=False)["input_ids"]]])
-        ended += _Listed(tokenizer, len(start), 3)(row, None).tolist()
+        ended += _EnoughLines(tokenizer, len(start), 3)(row, None).tolist()
     assert ended == [False, True, False, False]
 
 
-def test_titles_are_cut_and_missing_ones_are_no_blank_lines(made) -> None:
-    tokenizer = made[2]
+def test_titles_are_cut_and_missing_ones_are_no_blank_lines(loaded) -> None:
+    tokenizer = loaded[2]
     titles = ("abc", "", "film number " * 40, "été " * 40)
     few = PromptSettings(title_tokens=10)
     shown = shown_titles(titles, np.arange(4), tokenizer, few)
@@ -180,55 +174,55 @@ def test_titles_are_cut_and_missing_ones_are_no_blank_lines(made) -> None:
     assert read_list("".join(answers), shown, 4) == (pytest.approx(np.array([4.0, 3, 2, 1])), [])
 
 
-def test_the_latest_item_is_shown_however_little_room_there_is(made) -> None:
-    prompt = prompt_tokens(TITLES, np.array([3, 8]), np.arange(5), made[2], PromptSettings(max_tokens=1))
-    chosen = made[2].decode(prompt).partition("Candidates:")[0]
+def test_the_latest_item_is_always_shown(loaded) -> None:
+    prompt = prompt_tokens(TITLES, np.array([3, 8]), np.arange(5), loaded[2], PromptSettings(max_tokens=1))
+    chosen = loaded[2].decode(prompt).partition("Candidates:")[0]
     assert TITLES[8] in chosen
     assert TITLES[3] not in chosen
 
 
-def test_a_ranker_taught_one_title_is_not_read_by_lists(made) -> None:
-    method = quick_ranker(made, by_list=True)
+def test_a_ranker_trained_on_single_titles_is_not_read_by_list(loaded) -> None:
+    method = quick_ranker(loaded, by_list=True)
     with pytest.raises(HarnessError, match="cannot be read by_list of 5"):
         method.artefacts(toy_data(), Budget(1, 1, 1), 0)
     for more in ({"answer": "list"}, {"prompt.answers": 1}):
-        quick_ranker(made, by_list=True, **more).artefacts(toy_data(), Budget(1, 1, 1), 0)
+        quick_ranker(loaded, by_list=True, **more).artefacts(toy_data(), Budget(1, 1, 1), 0)
     with pytest.raises(HarnessError, match='answer: found "lists"'):
-        quick_ranker(made, answer="lists")
+        quick_ranker(loaded, answer="lists")
 
 
-def test_faiss_retrieves_and_the_ranker_reorders(made) -> None:
-    own = ranker(made)
+def test_faiss_retrieves_and_the_ranker_reorders(loaded) -> None:
+    scorer = ranker(loaded)
     some = HISTORIES.block(0, 2)  # to one without a history, all items are equally near
     held_out = HeldOut(some, np.array([5, 6]), np.zeros(2, dtype=np.int64))
-    assert isinstance(own, VectorScorer)
-    ranks, _ = rank_retrieved(own, held_out, 4)
-    first = own.retriever.score(some, None)
+    assert isinstance(scorer, VectorScorer)
+    ranks, _ = rank_retrieved(scorer, held_out, 4)
+    first = scorer.retriever.score(some, None)
     for row, history in enumerate(some.sequences):
-        found = np.array(sorted((i for i in range(12) if i not in history), key=lambda i: -first[row, i])[:4])
+        retrieved = np.array(sorted((i for i in range(12) if i not in history), key=lambda i: -first[row, i])[:4])
         target = held_out.targets[row]
-        if target in found:
-            scores = own.score(HISTORIES.block(row, row + 1), found[None])[0]
-            assert ranks.above[row] == (scores > scores[found == target]).sum()
+        if target in retrieved:
+            scores = scorer.score(HISTORIES.block(row, row + 1), retrieved[None])[0]
+            assert ranks.above[row] == (scores > scores[retrieved == target]).sum()
         else:
             assert ranks.above[row] == MISSED
 
 
-def test_what_a_list_does_not_name_is_a_miss_and_every_user_stays(made) -> None:
-    own = ranker(made, by_list=True)
+def test_what_a_list_does_not_name_is_a_miss_and_every_user_stays(loaded) -> None:
+    scorer = ranker(loaded, by_list=True)
     held_out = HeldOut(HISTORIES, np.array([5, 6, 7]), np.zeros(3, dtype=np.int64))
     for ranked in (
-        partial(rank_full, own, held_out, 12),
-        partial(rank_candidates, own, held_out, np.array([[1, 5, 6, 7, 8]] * 3), 12),
+        partial(rank_full, scorer, held_out, 12),
+        partial(rank_candidates, scorer, held_out, np.array([[1, 5, 6, 7, 8]] * 3), 12),
     ):
         ranks = ranked()
         assert len(ranks.above) == 3
         # A random model's answer is gibberish.
         assert all((values == 0).all() for values in per_user(ranks).values())
-        validity = own.validity()
+        validity = scorer.validity()
         assert validity["answers"] == 3
         assert validity["nothing usable"] == validity["outside the candidates"] == 1
-    assert own.validity()["answers"] == 0
+    assert scorer.validity()["answers"] == 0
 
 
 def test_lists_are_read_title_by_title_and_faults_are_named() -> None:
@@ -252,7 +246,7 @@ def test_a_list_may_keep_the_numbers_of_the_prompt_s() -> None:
 @given(
     st.text(alphabet="ab \n1.", max_size=60), st.lists(st.text(alphabet="ab 1.", max_size=3), min_size=1, max_size=6)
 )
-def test_whatever_is_written_gives_scores_and_known_faults(answer: str, offered: list[str]) -> None:
+def test_any_answer_gives_scores_and_known_faults(answer: str, offered: list[str]) -> None:
     scores, faults = read_list(answer, offered, 5)
     assert len(scores) == len(offered)
     assert not np.isnan(scores).any()
@@ -260,8 +254,8 @@ def test_whatever_is_written_gives_scores_and_known_faults(answer: str, offered:
     assert len({float(s) for s in scores if np.isfinite(s)}) <= 5
 
 
-def test_a_long_history_loses_its_oldest_titles_and_the_prompt_its_chat_marks_never(made) -> None:
-    _, _, tokenizer = made
+def test_a_long_history_loses_its_oldest_titles_and_the_prompt_its_chat_marks_never(loaded) -> None:
+    _, _, tokenizer = loaded
     history = np.arange(12)
     whole = prompt_tokens(TITLES, history, np.arange(3), tokenizer, PROMPT)
     cut = prompt_tokens(TITLES, history, np.arange(3), tokenizer, PromptSettings(max_tokens=len(whole) - 1))
@@ -285,8 +279,8 @@ def toy_data() -> TrainingData:
     return TrainingData("a", ("b",), parts)
 
 
-def test_training_prompts_hold_the_target_once_and_nothing_else_that_the_user_knows(made) -> None:
-    _, _, tokenizer = made
+def test_training_prompts_hold_the_target_once_and_nothing_else_that_the_user_knows(loaded) -> None:
+    _, _, tokenizer = loaded
     domain = toy_data().domains["a"]
     settings = RankerSettings(prompt=PromptSettings(candidates=6, answers=3))
     plain = list(examples(domain, tokenizer, settings, np.random.default_rng(0)))
@@ -299,35 +293,35 @@ def test_training_prompts_hold_the_target_once_and_nothing_else_that_the_user_kn
         assert len([line for line in listed.splitlines() if ". " in line]) == 6
 
 
-def test_the_authors_ways_can_be_had_by_name(made) -> None:
-    _, _, tokenizer = made
+def test_the_authors_choices_are_settings(loaded) -> None:
+    _, _, tokenizer = loaded
     domain = toy_data().domains["a"]
-    own = RankerSettings(prompt=PromptSettings(candidates=6, answers=3))
+    settings = RankerSettings(prompt=PromptSettings(candidates=6, answers=3))
 
     def made_with(**changes: object) -> list[Example]:
-        return list(examples(domain, tokenizer, replace(own, **changes), np.random.default_rng(0)))
+        return list(examples(domain, tokenizer, replace(settings, **changes), np.random.default_rng(0)))
 
     assert len(made_with(train_on_validation=True)) == len(made_with()) + len(domain.validation.targets)
     lines = tokenizer.decode(made_with(answer="list")[0].answer).removesuffix("<|end|>").strip().splitlines()
     assert len(lines) == 3
 
 
-def test_nobody_trains_on_the_test_events(made) -> None:
+def test_nobody_trains_on_the_test_events(loaded) -> None:
     parts = {n: SelectedOnTest().training(prepare(toy_raw(n, i, 8, 15), 1)) for i, n in enumerate("ab")}
     data = TrainingData("a", ("b",), parts)
-    settings = quick_ranker(made).settings
+    settings = quick_ranker(loaded).settings
     ranker_component(data, ("a",), settings, Budget(1, 1, 1), 0)
     with pytest.raises(HarnessError, match="would train on the test events"):
         ranker_component(data, ("a",), replace(settings, train_on_validation=True), Budget(1, 1, 1), 0)
 
 
-def quick_ranker(made, method: str = "weaverec", **more: Any) -> RankedMerge:
+def quick_ranker(loaded, method: str = "weaverec", **more: Any) -> MergedModel:
     steps = {"steps": 2, "batch": 4, "cap": 10, "validations": 1, "prompt.candidates": 4, "weights": "float32"}
-    return by_name(method).tuned({"backbone": str(made[0].folder), **steps, **more})
+    return by_name(method).tuned({"backbone": str(loaded[0].folder), **steps, **more})
 
 
-def test_a_ranker_is_trained_merged_and_scored(made, tmp_path: Path) -> None:
-    method = quick_ranker(made, validation_users=3)
+def test_a_ranker_is_trained_merged_and_scored(loaded, tmp_path: Path) -> None:
+    method = quick_ranker(loaded, validation_users=3)
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     scorer = method.fit(toy_data(), FitContext(Budget(1, 1, 1), 0, "cpu", artefacts))
     assert [r.label for r in artefacts.records] == ["ranking LoRA on a, seed 0", "ranking LoRA on a + b, seed 0"]
@@ -337,8 +331,8 @@ def test_a_ranker_is_trained_merged_and_scored(made, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["weaverec-chosen", "task-arithmetic", "ties", "dare", "pruned-merge"])
-def test_a_ranker_s_merge_is_chosen_by_its_own_validation(made, tmp_path: Path, name: str) -> None:
-    method = quick_ranker(made, name, validation_users=8, learning_rate=0.5)
+def test_a_ranker_s_merge_is_chosen_by_its_own_validation(loaded, tmp_path: Path, name: str) -> None:
+    method = quick_ranker(loaded, name, validation_users=8, learning_rate=0.5)
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     data, context = toy_data(), FitContext(Budget(1, 1, 1), 0, "cpu", artefacts)
     served = method.fit(data, context)
@@ -348,17 +342,17 @@ def test_a_ranker_s_merge_is_chosen_by_its_own_validation(made, tmp_path: Path, 
     assert len(chosen.validation) == len(chosen.notes["tried"]) == TRIES
     assert len(set(chosen.validation)) > 1
     # What is served scores on the validation events what the best of its choices scored when it was tried.
-    asked = data.target_domain.validation
-    reached = ndcg(rank_full(served, asked, len(data.target_domain.catalogue)), 10).mean()
+    validation = data.target_domain.validation
+    reached = ndcg(rank_full(served, validation, len(data.target_domain.catalogue)), 10).mean()
     assert reached == pytest.approx(max(chosen.validation), abs=1e-9)
 
 
-def test_a_ranker_s_diagnosis_is_of_its_own_validation(made, tmp_path: Path) -> None:
-    method = quick_ranker(made, validation_users=8)
+def test_a_ranker_s_diagnosis_is_of_its_own_validation(loaded, tmp_path: Path) -> None:
+    method = quick_ranker(loaded, validation_users=8)
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     context = FitContext(Budget(1, 1, 1), 0, "cpu", artefacts)
-    own, along, same_way, distances = method.diagnose(toy_data(), context, lambda *_: None)
-    score = dict(own.rows)
+    alone, along, same_way, distances = method.diagnose(toy_data(), context, lambda *_: None)
+    score = dict(alone.rows)
     assert list(score) == ["none: the base model", "a", "a + b", "all of them, in equal parts"]
     # The target's component was validated on these events when it was trained.
     assert score["a"] == pytest.approx(artefacts.records[0].validation[0], abs=1e-9)
@@ -369,45 +363,45 @@ def test_a_ranker_s_diagnosis_is_of_its_own_validation(made, tmp_path: Path) -> 
     assert [name for name, *_ in distances.rows] == ["a", "a + b"]
 
 
-def test_a_ranker_can_be_planned_without_its_weights_but_not_run(made, tmp_path: Path) -> None:
-    few = ("*.json", "*.jinja")
-    for path in (path for kind in few for path in made[0].folder.glob(kind)):
+def test_a_ranker_can_be_planned_without_its_weights_but_not_run(loaded, tmp_path: Path) -> None:
+    patterns = ("*.json", "*.jinja")
+    for path in (path for pattern in patterns for path in loaded[0].folder.glob(pattern)):
         shutil.copy(path, tmp_path)
-    whole, planned = (quick_ranker(made, backbone=str(folder)) for folder in (made[0].folder, tmp_path))
-    found = [method.artefacts(toy_data(), Budget(1, 1, 1), 0)[0].estimate for method in (whole, planned)]
-    assert all(found)
-    assert found[0]() == found[1]()
+    whole, planned = (quick_ranker(loaded, backbone=str(folder)) for folder in (loaded[0].folder, tmp_path))
+    estimates = [method.artefacts(toy_data(), Budget(1, 1, 1), 0)[0].estimate for method in (whole, planned)]
+    assert all(estimates)
+    assert estimates[0]() == estimates[1]()
     whole.check_files()
     with pytest.raises(HarnessError, match="has no weights") as refused:
         planned.check_files()
     assert "hf download" in str(refused.value.hint)
     # A download that stopped after the first of two parts.
-    shutil.copy(made[0].folder / "model.safetensors", tmp_path / "model-00001-of-00002.safetensors")
+    shutil.copy(loaded[0].folder / "model.safetensors", tmp_path / "model-00001-of-00002.safetensors")
     parts = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": parts}))
     with pytest.raises(HarnessError, match="no weights model-00002-of-00002"):
         planned.check_files()
 
 
-def test_a_ranker_s_estimate_counts_weights_prompts_and_logits(made) -> None:
-    _, model, tokenizer = made
-    method = quick_ranker(made, validation_users=8)
+def test_a_ranker_s_estimate_counts_weights_prompts_and_logits(loaded) -> None:
+    _, model, tokenizer = loaded
+    method = quick_ranker(loaded, validation_users=8)
     estimate = method.artefacts(toy_data(), Budget(1, 1, 1), 0)[0].estimate
     assert estimate is not None
-    found = estimate()
+    taken = estimate()
     shown = list(examples(toy_data().target_domain, tokenizer, method.settings, np.random.default_rng(0)))
     a_prompt = np.mean([len(example.prompt) + len(example.answer) for example in shown])
     read = 10 + len(toy_data().target_domain.validation.targets)
-    assert found.tokens == pytest.approx(read * a_prompt, rel=0.3)
+    assert taken.tokens == pytest.approx(read * a_prompt, rel=0.3)
     weights = sum(weight.numel() for weight in model.parameters())
     logits = method.settings.most_tokens * np.mean([len(e.answer) for e in shown]) / a_prompt * len(tokenizer)
     layers = method.settings.most_tokens * 20 * model.config.num_hidden_layers * model.config.hidden_size
-    assert found.memory_gb * 1e9 == pytest.approx(4 * (weights + layers + 4 * logits), rel=0.05)
+    assert taken.memory_gb * 1e9 == pytest.approx(4 * (weights + layers + 4 * logits), rel=0.05)
 
 
 def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:
     with pytest.raises(HarnessError, match="is an encoder"):
-        load(__import__("weaverec.lm.backbone").backbone.packaged_minilm(), "tokens")
+        load(packaged_minilm(), "tokens")
     with pytest.raises(HarnessError, match="hf download Qwen/Qwen2-7B-Instruct"):
         make_method("ranker.weaverec").artefacts(toy_data(), Budget(1, 1, 1), 0)
     with pytest.raises(HarnessError, match="no method on the language model"):
@@ -417,12 +411,14 @@ def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:
             make_method(by_entropy)
 
 
-def test_a_training_that_computes_activations_twice_is_validated_like_one_that_keeps_them(made, tmp_path: Path) -> None:
+def test_a_training_that_computes_activations_twice_is_validated_like_one_that_keeps_them(
+    loaded, tmp_path: Path
+) -> None:
     curves = []
     for checkpointing in (True, False):
         method = make_method("ranker.target-only").tuned(
             {
-                "backbone": str(made[0].folder),
+                "backbone": str(loaded[0].folder),
                 "steps": 2,
                 "batch": 4,
                 "cap": 10,
@@ -437,8 +433,10 @@ def test_a_training_that_computes_activations_twice_is_validated_like_one_that_k
     assert curves[0] == pytest.approx(curves[1], abs=1e-6)
 
 
-def test_a_ranker_makes_no_more_passes_than_it_may(made, tmp_path: Path) -> None:
-    settings = RankerSettings(backbone=str(made[0].folder), batch=4, cap=10, epochs=2, validations=1, weights="float32")
+def test_a_ranker_trains_for_the_epochs_of_its_budget(loaded, tmp_path: Path) -> None:
+    settings = RankerSettings(
+        backbone=str(loaded[0].folder), batch=4, cap=10, epochs=2, validations=1, weights="float32"
+    )
     for epochs, steps in ((1, 3), (9, 5)):  # ten prompts: 3 batches of up to four; twice ten: 5
         folder = tmp_path / str(epochs)
         folder.mkdir()
@@ -446,9 +444,9 @@ def test_a_ranker_makes_no_more_passes_than_it_may(made, tmp_path: Path) -> None
         assert artefact.make(folder, quietly(folder)).steps == steps
 
 
-def test_an_exported_ranker_is_a_plain_model_that_writes(made, tmp_path: Path) -> None:
+def test_an_exported_ranker_is_a_plain_model_that_writes(loaded, tmp_path: Path) -> None:
     method = make_method("ranker.weaverec").tuned(
-        {"backbone": str(made[0].folder), "steps": 2, "batch": 4, "cap": 10, "weights": "float32"}
+        {"backbone": str(loaded[0].folder), "steps": 2, "batch": 4, "cap": 10, "weights": "float32"}
     )
     context = FitContext(Budget(1, 1, 9), 0, "cpu", RunArtefacts(Store(tmp_path / "store"), "cpu", lambda *_: None))
     folder = tmp_path / "model"
@@ -461,5 +459,5 @@ def test_an_exported_ranker_is_a_plain_model_that_writes(made, tmp_path: Path) -
     with torch.no_grad():
         logits = model(prompt).logits
         torch.testing.assert_close(logits, served.model(prompt).logits, atol=1e-5, rtol=0)
-        assert not torch.allclose(logits, made[1](prompt).logits, atol=1e-3)
-    assert tokenizer.chat_template == made[2].chat_template
+        assert not torch.allclose(logits, loaded[1](prompt).logits, atol=1e-3)
+    assert tokenizer.chat_template == loaded[2].chat_template

@@ -62,21 +62,21 @@ def minilm():
 TEXTS = ["Toy Story", "A", "The Good, the Bad and the Ugly (1966) Action Western", "Heat (1995)", "Toy Story"]
 
 
-def reading(texts: list[str], minilm, max_tokens: int = 32):
+def encoder_of(texts: list[str], minilm, max_tokens: int = 32):
     catalogue = Catalogue(tuple(map(str, range(len(texts)))), tuple(texts))
     return history_encoder(packaged_minilm(), catalogue, minilm[1], RetrieverSettings(max_tokens))
 
 
 def test_vectors_are_those_of_one_text_at_a_time(minilm) -> None:
     model, tokenizer = minilm
-    own = reading(TEXTS, minilm)
-    together = catalogue_vectors(model, own)
+    encoder = encoder_of(TEXTS, minilm)
+    together = catalogue_vectors(model, encoder)
     with torch.no_grad():
         for text, vector in zip(TEXTS, together, strict=True):
             tokens = tokenizer(text, return_tensors="pt")
             alone = model(**tokens).last_hidden_state[0].mean(0)
             torch.testing.assert_close(vector, alone / alone.norm(), atol=1e-5, rtol=0)
-        some = own.items(model, np.array([3, 0]))
+        some = encoder.items(model, np.array([3, 0]))
     torch.testing.assert_close(some, together[[3, 0]], atol=1e-5, rtol=0)
     assert torch.equal(together[0], together[4])
 
@@ -87,9 +87,9 @@ def test_accumulated_gradients_are_the_same_and_keep_no_activations(monkeypatch:
     texts = [f"{text} {number}" for number in range(8) for text in TEXTS]
     catalogue = Catalogue(tuple(map(str, range(len(texts)))), tuple(texts))
     weight = model.encoder.layer[0].attention.self.query.weight.requires_grad_(True)
-    found, kept = [], []
+    gradients, kept = [], []
     for accumulate in (False, True):
-        own = history_encoder(packaged_minilm(), catalogue, tokenizer, RetrieverSettings(), accumulate=accumulate)
+        encoder = history_encoder(packaged_minilm(), catalogue, tokenizer, RetrieverSettings(), accumulate=accumulate)
         size = 0
 
         def count(tensor: torch.Tensor) -> torch.Tensor:
@@ -98,22 +98,22 @@ def test_accumulated_gradients_are_the_same_and_keep_no_activations(monkeypatch:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-            vectors = own.items(model, np.arange(len(texts)))
+            vectors = encoder.items(model, np.arange(len(texts)))
         kept.append(size)
         (gradient,) = torch.autograd.grad((vectors @ vectors.T).logsumexp(1).sum(), weight)
-        found.append(gradient)
-    torch.testing.assert_close(found[0], found[1], atol=1e-6, rtol=1e-4)
+        gradients.append(gradient)
+    torch.testing.assert_close(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
     assert kept[1] < kept[0] / 20
 
 
 def test_long_texts_are_cut(minilm) -> None:
-    cut, same = catalogue_vectors(minilm[0], reading(["word " * 100, "word " * 6], minilm, 8))
+    cut, same = catalogue_vectors(minilm[0], encoder_of(["word " * 100, "word " * 6], minilm, 8))
     torch.testing.assert_close(cut, same, atol=1e-5, rtol=0)
 
 
 def test_the_backbone_knows_what_is_alike(minilm) -> None:
     texts = ["Star Wars (1977)", "The Empire Strikes Back (1980)", "Cinderella (1950)"]
-    scorer = retriever(minilm[0], reading(texts, minilm))
+    scorer = retriever(minilm[0], encoder_of(texts, minilm))
     history = domain_of([[0]], 3).interactions
     scores = scorer.score(Histories(np.array([0]), history), None)[0]
     assert scores[1] > scores[2]

@@ -1,7 +1,7 @@
 """Components and the methods made of them."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,11 +24,13 @@ from tests.conftest import toy_raw
 from tests.making import quietly
 from weaverec.lm.backbone import load, packaged_minilm, sizes_of
 from weaverec.lm.lora import LoraSettings, adapted
-from weaverec.merging.rules import TRIES, Rule, dare, task_arithmetic, ties
-from weaverec.merging.search import chosen_by_validation
+from weaverec.merging.method import MergedModel
+from weaverec.merging.rule import Component, MergeContext
+from weaverec.merging.rules import Dare, TaskArithmetic, Ties
+from weaverec.merging.search import TRIES, GridSearch
 from weaverec.merging.task_vectors import task_vector
 from weaverec.retriever.encoding import history_encoder
-from weaverec.retriever.method import Merged
+from weaverec.retriever.method import RetrieverHead
 from weaverec.retriever.train import ComponentSettings, _batches, _Part, _schedule, _users, component
 from weaverec.weaverec import weaverec, weaverec_adaptive, weaverec_chosen
 
@@ -55,7 +57,7 @@ def test_each_method_is_its_mixes() -> None:
     for method in (weaverec(), weaverec_chosen(), weaverec_adaptive()):
         assert labels(method) == ["a", "a + b", "a + c"]
     rivals = (
-        language_models.task_vectors,
+        language_models.task_arithmetic,
         language_models.ties,
         language_models.dare,
         language_models.pruned_merge,
@@ -106,29 +108,45 @@ def test_the_code_that_decides_the_content_is_in_the_key_and_no_other() -> None:
         "harness.report",
         "harness.cli",
     )
-    apart += ("harness.data.sources", "harness.data.reading", "harness.suites", "harness.run", "harness.results")
+    apart += ("harness.data.sources", "harness.data.readers", "harness.suites", "harness.run", "harness.results")
     assert not [name for name in reached if name.startswith(apart)]
 
 
-def test_a_rule_s_choice_is_named_by_its_code_and_parameters_wherever_it_is_defined() -> None:
-    components = [component(data(), mix, QUICK, BUDGET, 0) for mix in (("a",), ("a", "b"))]
+@dataclass(frozen=True)
+class Power:
+    """A rule that is defined outside the package."""
 
-    def own(power: float) -> Rule:
-        def apply(vectors, parameters):
-            return {name: parameters["scale"] * vectors[0][name] ** power for name in vectors[0]}
+    exponent: float = 1.0
+    scale: float = 1.0
+    name = "power"
 
-        return Rule("own", "nowhere", apply, lambda n: [{"scale": 0.5}, {"scale": 1.0}])
+    def merge(self, components, context):
+        return {name: self.scale * layer**self.exponent for name, layer in components[0].task_vector.items()}
 
-    def key(rule: Rule) -> str:
-        return artefact_key(chosen_by_validation(rule, components, [Path(), Path()], data().target_domain, None))
 
-    assert key(own(1.0)) == key(own(1.0))
-    assert len({key(rule) for rule in (own(1.0), own(2.0), ties(), dare(), task_arithmetic())}) == 5
-    # Another rule in the same module is another rule's.
-    make = chosen_by_validation(ties(), components, [Path(), Path()], data().target_domain, None).make
-    reached = set(code_reached(make))
-    assert {"weaverec.merging.rules:ties", "weaverec.merging.rules:_by_peft"} <= reached
-    assert not {"weaverec.merging.rules:dare", "weaverec.merging.rules:_simplex"} & reached
+def test_a_search_is_named_by_the_rule_s_code_and_parameters_wherever_it_is_defined() -> None:
+    mixes = [("a",), ("a", "b")]
+    components = [Component(mix, Path(), component(data(), mix, QUICK, BUDGET, 0)) for mix in mixes]
+    context = MergeContext(data(), RetrieverHead(QUICK), 0, "cpu", None)  # type: ignore[arg-type]
+    choices = [{"scale": 0.5}, {"scale": 1.0}]
+
+    def key(search: GridSearch) -> str:
+        return artefact_key(search.artefact(components, context))
+
+    assert key(GridSearch(Dare(seed=1), choices)) == key(GridSearch(Dare(seed=1), choices))
+    searches = [
+        GridSearch(rule, choices) for rule in (Dare(), Dare(seed=1), Ties(), TaskArithmetic(), Power(), Power(2.0))
+    ]
+    searches.append(GridSearch(Dare(), [{"scale": 0.5}, {"scale": 2.0}]))
+    assert len({key(search) for search in searches}) == len(searches)
+    assert key(GridSearch(Dare(), choices)) != artefact_key(
+        GridSearch(Dare(), choices).artefact(components, replace(context, seed=1))
+    )
+    # Another rule in the same module is not part of it, nor is where artefacts are kept.
+    reached = set(code_reached(GridSearch(Ties(), choices).artefact(components, context).make))
+    assert {"weaverec.merging.rules:Ties", "weaverec.merging.rules:_by_peft"} <= reached
+    assert not {"weaverec.merging.rules:Dare", "weaverec.merging.rules:_simplex"} & reached
+    assert not [name for name in reached if name.startswith("harness.run")]
 
 
 def make(folder: Path, mix: tuple[str, ...] = ("a", "b"), seed: int = 0):
@@ -302,7 +320,7 @@ def test_training_is_on_at_most_the_cap_and_on_users_with_something_to_predict()
 
 def test_fit_merges_what_the_store_has(tmp_path: Path) -> None:
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
-    method = Merged(mixes=lambda target, _: [(target,), (target, "b")], settings=QUICK)
+    method = MergedModel(lambda target, _: [(target,), (target, "b")], head=RetrieverHead(QUICK))
     scorer = method.fit(data(), FitContext(BUDGET, 0, "cpu", artefacts))
     assert [record.label for record in artefacts.records] == ["LoRA on a, seed 0", "LoRA on a + b, seed 0"]
     again = method.fit(data(), FitContext(BUDGET, 0, "cpu", RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)))

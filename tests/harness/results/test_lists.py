@@ -1,0 +1,109 @@
+"""Recommendation lists in results: kept beside ranks, checked when read, optional."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from harness.errors import HarnessError
+from harness.protocol.ranks import MISSED
+from harness.report.collect import collect
+from harness.report.leaderboard import leaderboard
+from harness.results.files import read_recommendations, read_result, result_path_of
+from harness.results.lists_table import lists_from_parquet, lists_to_parquet
+from harness.results.users import CatalogueItems
+from harness.run.plan import make_plan
+from harness.run.publish import publish
+from harness.run.score import score
+from harness.run.splits import prepare_domains
+from harness.storage.store import Store
+from tests.harness.report.test_leaderboard import Fixed, run_all
+
+RESULT = Path("toy", "v1", "left-from-right", "fixed-seed0.json")
+
+
+def test_lists_agree_with_ranks(toy) -> None:
+    path = run_all(toy) / RESULT
+    result, table = read_result(path)
+    recommendations = read_recommendations(path, result, table.users)
+    catalogue = CatalogueItems.from_parquet(path.with_name("items.parquet"))
+    held_out = np.array([catalogue.index[item] for item in table.users.item_ids])
+    # Vectors of random floats do not tie, so the held-out item is listed at its rank.
+    for user, above in enumerate(table.ranks["full"].above):
+        positions = np.flatnonzero(recommendations.items[user] == held_out[user])
+        assert positions.tolist() == ([above] if above < 20 else [])
+    rows = pq.read_table(path.with_suffix(".lists.parquet"))["items"].to_pylist()
+    assert rows[3] == [catalogue.item_ids[item] for item in recommendations.items[3] if item >= 0]
+    assert catalogue.training_interactions.sum() == result.data["left"].training_interactions
+    assert (table.ranks["full"].above < MISSED).all()
+
+
+def test_lists_are_written_and_read(tmp_path: Path) -> None:
+    catalogue = CatalogueItems(("a", "b", "c"), np.array([4, 0, 1]))
+    lists = np.full((4, 20), -1)
+    lists[0, :2], lists[2, :3] = [2, 0], [0, 1, 2]
+    path = tmp_path / "lists.parquet"
+    path.write_bytes(lists_to_parquet(lists, catalogue.item_ids))
+    np.testing.assert_array_equal(lists_from_parquet(path, catalogue, 4), lists)
+    with pytest.raises(HarnessError, match="each of 5 users"):
+        lists_from_parquet(path, catalogue, 5)
+    with pytest.raises(HarnessError, match="item 'c' is not in the catalogue"):
+        lists_from_parquet(path, CatalogueItems(("a", "b"), np.array([4, 0])), 4)
+    path.write_bytes(lists_to_parquet(np.full((4, 20), -1), catalogue.item_ids))
+    assert (lists_from_parquet(path, catalogue, 4) == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.with_suffix(".lists.parquet").unlink(), "No file of recommendation lists"),
+        (lambda path: path.with_suffix(".lists.parquet").write_bytes(b"PAR1"), "is not the file of lists that"),
+        (lambda path: path.with_name("items.parquet").unlink(), "No file of items"),
+        (lambda path: path.with_name("items.parquet").write_bytes(b"PAR1"), "is not a file of items"),
+        (
+            lambda path: path.with_name("items.parquet").write_bytes(CatalogueItems(("a",), np.ones(1)).to_parquet()),
+            "does not hold the catalogue",
+        ),
+        (lambda path: [path.unlink(), path.with_suffix(".parquet").unlink()], "No result file .*fixed-seed0.json, but"),
+    ],
+)
+def test_damaged_lists_are_refused(toy, damage, message: str) -> None:
+    results = run_all(toy)
+    damage(results / RESULT)
+    with pytest.raises(HarnessError, match=message):
+        leaderboard(collect(results, "toy", 1))
+
+
+def test_results_without_lists_show_a_dash_or_no_section(toy) -> None:
+    toy.add("fixed", Fixed)
+    store = Store(toy.cache / "store")
+    domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
+    plan = make_plan(toy.suite, toy.suite.scenarios, ("popularity", "fixed"), (0,), domains, store)
+    results = toy.out / "results"
+    for run in plan.runs:
+        score(toy.suite, run, domains, store, "cpu", lambda *_: None, keep_lists=False)
+    publish(plan, store, results)
+    assert not list(results.rglob("*lists*"))
+    assert not list(results.rglob("items.parquet"))
+    raw = (results / RESULT).read_text()
+    assert "lists_sha256" not in raw
+    assert "description" not in raw
+    assert "## What is recommended" not in leaderboard(collect(results, "toy", 1))
+    toy.add("other", Fixed)
+    plan = make_plan(toy.suite, toy.suite.scenarios, ("other",), (0,), domains, store)
+    for run in plan.runs:
+        score(toy.suite, run, domains, store, "cpu", lambda *_: None)
+    publish(plan, store, results)
+    section = leaderboard(collect(results, "toy", 1)).partition("## What is recommended")[2].partition("\n## ")[0]
+    rows = {line.split("|")[1].strip(): line for line in section.splitlines() if line.startswith("| ")}
+    assert [cell.strip() for cell in rows["fixed"].split("|")[2:6]] == ["–"] * 4
+    assert "–" not in rows["other"]
+
+
+def test_result_path_of_each_parquet_file() -> None:
+    folder = Path("toy", "v1", "a-from-b")
+    for name in ("my.method-seed0.parquet", "my.method-seed0.lists.parquet"):
+        assert result_path_of(folder / name) == folder / "my.method-seed0.json"
+    assert result_path_of(folder / "users.parquet") is None
+    assert result_path_of(folder / "items.parquet") is None

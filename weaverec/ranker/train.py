@@ -1,0 +1,355 @@
+"""Training one LoRA component of a ranker on a mix of domains: prompts with candidates, and their answers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le, MinLen
+from torch import nn
+
+from harness.data.domain import Ints
+from harness.errors import HarnessError
+from harness.evaluation.rank import rank_full
+from harness.methods.api import DotProduct
+from harness.methods.artefact import Artefact, MakeContext, TrainingEstimate
+from harness.protocol.metrics import ndcg
+from harness.protocol.scenario import Budget
+from harness.protocol.split import DomainTraining, HeldOut, TrainingData
+from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
+from harness.training.record import TrainingRecord
+from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
+from weaverec.lm.batching import padded, token_batches
+from weaverec.lm.lora import LoraSettings, adapted, check_selectable, estimate, train_adapter
+from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
+from weaverec.ranker.scorer import Ranker
+from weaverec.retriever.encoding import RetrieverSettings, history_encoder, retriever
+
+#: Validation is by NDCG at this cutoff.
+_CUTOFF = 10
+
+
+@dataclass(frozen=True)
+class RankerSettings(LoraSettings):
+    """How the ranker is trained and scored. The defaults are the WeaveRec authors', except for corrected mistakes.
+
+    Attributes:
+        epochs: passes over the prompts at most; the suite's budget may allow fewer.
+        backbone: a decoder-only model: a folder, or a model in the Hugging Face cache.
+        retriever_backbone: the untrained model that retrieves candidates from a whole catalogue.
+        prompt: what a prompt holds.
+        by_list: rank by the list that the model writes, instead of likelihoods.
+        answer: what is trained on: `target`, the next item's title alone; or `list`, as the authors have it, the title
+            and then random candidates up to the length of the list, which are noise.
+        train_on_validation: add the validation events to the training data, as the authors do. Models are then
+            selected on data they were trained on.
+        batch: prompts a step.
+        cap: training prompts of each domain.
+        most_tokens: tokens that go through the model at once.
+        weights: `bfloat16`, in which several billion of them fit a GPU, or `float32`.
+        validation_users: users of each domain in a validation, drawn with the seed from those whose item is among the
+            retriever's best; for all others, NDCG@10 is 0 whatever the model answers.
+    """
+
+    learning_rate: Annotated[float, Gt(0)] = 2e-4
+    warm_up: Annotated[float, Ge(0), Le(1)] = 0.05
+    steps: Annotated[int, Ge(1)] = 1_000_000
+    epochs: Annotated[int, Ge(1)] = 2
+    validations: Annotated[int, Ge(1)] = 2
+    backbone: Annotated[str, MinLen(1)] = "Qwen/Qwen2-7B-Instruct"
+    retriever_backbone: Annotated[str, MinLen(1)] = PACKAGED
+    prompt: PromptSettings = field(default_factory=PromptSettings)
+    by_list: bool = False
+    answer: Literal["target", "list"] = "target"
+    train_on_validation: bool = False
+    batch: Annotated[int, Ge(1)] = 128
+    cap: Annotated[int, Ge(1)] = 40_000
+    most_tokens: Annotated[int, Ge(1)] = 8192
+    weights: Literal["bfloat16", "float32"] = "bfloat16"
+    validation_users: Annotated[int, Ge(1)] = 500
+
+
+def ranker_component(
+    data: TrainingData,
+    mix: tuple[str, ...],
+    settings: RankerSettings,
+    budget: Budget,
+    seed: int,
+    start: Path = Path(),
+) -> Artefact:
+    """The artefact of one LoRA component of a ranker; the order of the mix does not matter.
+
+    Args:
+        data: the scenario's.
+        mix: names of domains.
+        settings: of the training.
+        budget: of the suite.
+        seed: of the training.
+        start: where the paths of backbones start, if they are relative.
+    """
+    backbone, finder = (find_backbone(name, start) for name in (settings.backbone, settings.retriever_backbone))
+    domains = sorted((data.domains[name] for name in mix), key=lambda domain: domain.identity)
+    if settings.train_on_validation and any(domain.selected_on_test for domain in domains):
+        raise HarnessError(
+            f"train_on_validation would train on the test events: under the split {domains[0].split} they are the "
+            "validation events, and the last but one trains anyway.",
+            "Leave train_on_validation false, or use another split.",
+        )
+    return Artefact(
+        kind="lora",
+        label=f"ranking LoRA on {' + '.join(sorted(mix))}, seed {seed}",
+        inputs={
+            "head": "ranker",
+            "backbone": [backbone.name, backbone.digest],
+            "domains": [domain.identity for domain in domains],
+            # How answers are read does not change the training.
+            "settings": asdict(replace(settings, by_list=False)),
+            "retriever": finder.digest,
+            "budget": budget.of_a_training,
+            "seed": seed,
+        },
+        make=partial(_train, backbone, finder, domains, settings, budget, seed),
+        estimate=partial(_estimate, backbone, domains, settings, budget),
+        shared=True,
+    )
+
+
+def _estimate(
+    backbone: Backbone, domains: list[DomainTraining], settings: RankerSettings, budget: Budget
+) -> TrainingEstimate:
+    """From the mean length of some prompts."""
+    tokenizer = load_tokenizer(backbone)
+    lengths, answers, prompts = [], [], 0
+    for domain in domains:
+        few = list(examples(domain, tokenizer, replace(settings, cap=50), np.random.default_rng(0)))
+        lengths += [len(example.prompt) + len(example.answer) for example in few]
+        answers += [len(example.answer) for example in few]
+        prompts += min(settings.cap, int(np.maximum(domain.train.lengths - 1, 0).sum()))
+    a_prompt = float(np.mean(lengths))
+    an_answer = float(np.mean(answers))
+    trained = min(settings.epochs, budget.epochs) * prompts * a_prompt
+    validated = sum(min(settings.validation_users, len(domain.validation.targets)) for domain in domains)
+    read = settings.validations * validated * a_prompt
+    at_once, of_answers = settings.most_tokens, settings.most_tokens * an_answer / a_prompt
+    return estimate(backbone, settings, trained, read, at_once, weights_dtype(settings), predicted=of_answers)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A training prompt and its answer, as tokens."""
+
+    prompt: list[int]
+    answer: list[int]
+
+
+def examples(
+    domain: DomainTraining, tokenizer: Any, settings: RankerSettings, rng: np.random.Generator
+) -> Iterator[Example]:
+    """One example for each of at most `cap` prefixes of a domain, in random order.
+
+    The candidates are the next item and uniform draws from the items that the user does not know.
+    """
+    sequences = domain.train
+    pairs = [(row, end) for row in range(len(sequences)) for end in range(1, len(sequences[row]))]
+    known: dict[int, Ints] = {row: sequences[row] for row in range(len(sequences))}
+    if settings.train_on_validation:
+        validation = domain.validation
+        for index, row in enumerate(validation.histories.users.tolist()):
+            known[row] = np.append(validation.histories.sequences[index], validation.targets[index])
+            pairs.append((row, len(known[row]) - 1))
+    titles, n_items = domain.catalogue.texts, len(domain.catalogue)
+    for index in rng.permutation(len(pairs))[: settings.cap]:
+        row, end = pairs[index]
+        target = int(known[row][end])
+        unknown = np.setdiff1d(np.arange(n_items), known[row])
+        negatives = rng.choice(unknown, min(settings.prompt.candidates - 1, len(unknown)), replace=False)
+        candidates = shuffled(np.append(negatives, target), row, int(rng.integers(2**31)))
+        prompt = prompt_tokens(titles, known[row][:end], candidates, tokenizer, settings.prompt)
+        answer = np.array([target])
+        if settings.answer == "list":
+            answer = np.append(answer, rng.permutation(negatives)[: settings.prompt.answers - 1])
+        lines = title_tokens(titles, answer, tokenizer, settings.prompt)
+        if tokenizer.eos_token_id is None:
+            raise HarnessError("The backbone's tokenizer has no token that ends an answer.", "Use a chat model.")
+        yield Example(prompt, [*(token for line in lines for token in line), tokenizer.eos_token_id])
+
+
+def answer_loss(model: nn.Module, batch: list[Example], pad: int) -> torch.Tensor:
+    """The sum over a batch of each answer's mean negative log-likelihood after its prompt: float []."""
+    network: Any = model
+    ids, mask = padded([[*example.prompt, *example.answer] for example in batch], pad)
+    device = next(model.parameters()).device
+    ids, mask = ids.to(device), mask.to(device)
+    # No logits of what is prompt in every row: a vocabulary is many times as wide as a model.
+    first = min(len(example.prompt) for example in batch) - 1
+    logits = network(input_ids=ids, attention_mask=mask, logits_to_keep=ids.shape[1] - first).logits[:, :-1].float()
+    losses = F.cross_entropy(logits.transpose(1, 2), ids[:, first + 1 :], reduction="none")
+    total = losses.new_zeros(())
+    for row, example in enumerate(batch):
+        start = len(example.prompt) - 1 - first
+        total = total + losses[row, start : start + len(example.answer)].mean()
+    return total
+
+
+def training_losses(
+    model: nn.Module,
+    tokenizer: Any,
+    domains: Sequence[DomainTraining],
+    settings: RankerSettings,
+    seed: int,
+    device: str,
+) -> Iterator[torch.Tensor]:
+    """The mean loss of batches of training prompts, without end: float [], differentiable in the model's weights."""
+    rng = np.random.default_rng(seed)
+    prompts = [example for domain in domains for example in examples(domain, tokenizer, settings, rng)]
+    lengths = np.array([len(example.prompt) + len(example.answer) for example in prompts])
+    while True:
+        order = rng.permutation(len(prompts))
+        for start in range(0, len(order), settings.batch):
+            batch = order[start : start + settings.batch]
+            for rows in token_batches(lengths[batch], settings.most_tokens):
+                with autocast_bf16(device):
+                    loss = answer_loss(model, [prompts[row] for row in batch[rows]], tokenizer.pad_token_id)
+                yield loss / len(rows)
+
+
+def _train(
+    backbone: Backbone,
+    finder: Backbone,
+    domains: list[DomainTraining],
+    settings: RankerSettings,
+    budget: Budget,
+    seed: int,
+    folder: Path,
+    context: MakeContext,
+) -> TrainingRecord:
+    device = context.device
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    check_selectable(domains)
+    base, tokenizer = load(backbone, "tokens", weights_dtype(settings))
+    model = adapted(base, backbone, settings).to(device)
+    prompts = [example for domain in domains for example in examples(domain, tokenizer, settings, rng)]
+    epochs = min(settings.epochs, budget.epochs)
+    order = np.concatenate([rng.permutation(len(prompts)) for _ in range(epochs)])
+    steps = min(settings.steps, -(-len(order) // settings.batch))
+    batches = np.array_split(order[: steps * settings.batch], steps)
+
+    processes = context.processes
+
+    def gradients(rows: Ints) -> float:
+        batch = [prompts[row] for row in rows[processes.share(len(rows))]]
+        loss = 0.0
+        # A step's prompts go through the model in groups of like length; their gradients add up.
+        for group in token_batches(np.array([len(e.prompt) + len(e.answer) for e in batch]), settings.most_tokens):
+            with autocast_bf16(device):
+                part = answer_loss(model, [batch[row] for row in group], tokenizer.pad_token_id) / len(rows)
+            part.backward()
+            loss += float(part.detach())
+        return loss
+
+    # By likelihoods, whatever way answers are given when it serves.
+    validators = [
+        validator(
+            make_ranker(model, tokenizer, domain, settings, seed, device, finder),
+            domain,
+            settings,
+            seed,
+            device,
+            processes,
+        )
+        for domain in domains
+        if len(domain.validation.targets)
+    ]
+
+    def validate() -> float:
+        return float(np.mean([validated() for validated in validators]))
+
+    record = train_adapter(model, settings, steps, budget.patience, iter(batches), gradients, validate, folder, context)
+    tokens = sum(len(e.prompt) + len(e.answer) for e in prompts)
+    return replace(record, notes={**record.notes, "prompts": len(prompts), "tokens": tokens})
+
+
+def make_ranker(
+    model: nn.Module,
+    tokenizer: Any,
+    domain: DomainTraining,
+    settings: RankerSettings,
+    seed: int,
+    device: str,
+    finder: Backbone,
+    by_list: bool = False,
+) -> Ranker:
+    """A ranker of a domain's items.
+
+    Args:
+        model: a decoder-only model with its logits, on the device.
+        tokenizer: its tokenizer.
+        domain: the domain.
+        settings: of the ranker.
+        seed: of the order of candidates.
+        device: of the model.
+        finder: the backbone that retrieves candidates from the whole catalogue.
+        by_list: read the list that the model writes, instead of likelihoods.
+    """
+    return Ranker(
+        model,
+        tokenizer,
+        domain.catalogue,
+        candidate_finder(domain, finder, device),
+        settings.prompt,
+        seed,
+        by_list,
+        # Nothing but keys and values is kept of what is read for a list.
+        at_once=8 * settings.most_tokens,
+    )
+
+
+def candidate_finder(domain: DomainTraining, backbone: Backbone, device: str) -> DotProduct:
+    """The untrained retriever that finds a ranker's candidates in a whole catalogue."""
+    model, tokenizer = load(backbone)
+    return retriever(model.to(device), history_encoder(backbone, domain.catalogue, tokenizer, RetrieverSettings()))
+
+
+def validator(
+    ranker: Ranker,
+    domain: DomainTraining,
+    settings: RankerSettings,
+    seed: int,
+    device: str,
+    processes: ProcessGroup = SINGLE_PROCESS,
+) -> Callable[[], float]:
+    """A function that estimates a ranker's NDCG@10 on a domain's validation events; each process ranks its share.
+
+    The model is asked about at most `validation_users` events, drawn with the seed. It reorders the retriever's best
+    candidates, and all other items keep their order. So an item behind as many others as are reordered, and behind ten
+    at least, is never among the first ten, and the model need not be asked about it.
+    """
+    validation = domain.validation
+    above = rank_full(ranker.retriever, validation, len(domain.catalogue)).above
+    reachable = np.flatnonzero(above < max(settings.prompt.candidates, _CUTOFF))
+    drawn = reachable[np.random.default_rng(seed).permutation(len(reachable))[: settings.validation_users]]
+    events = _select(validation, np.sort(drawn))
+    share_reachable = len(reachable) / len(above)
+
+    def validate() -> float:
+        share = _select(events, processes.share(len(events.targets)))
+        with autocast_bf16(device):
+            gain = ndcg(rank_full(ranker, share, len(ranker.catalogue)), _CUTOFF).sum() if len(share.targets) else 0.0
+        return share_reachable * processes.total(float(gain)) / max(1, len(events.targets))
+
+    return validate
+
+
+def _select(held_out: HeldOut, rows: Ints) -> HeldOut:
+    return HeldOut(held_out.histories.select(rows), held_out.targets[rows], held_out.times[rows])
+
+
+def weights_dtype(settings: RankerSettings) -> torch.dtype:
+    """The precision of the backbone's weights."""
+    dtype: torch.dtype = getattr(torch, settings.weights)
+    return dtype
