@@ -99,7 +99,6 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(cache))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=":")
     for variable in ("CDSR_DATA", "HARNESS_OUTPUT"):
         monkeypatch.delenv(variable, raising=False)
     yield tmp_path
@@ -124,17 +123,17 @@ def _shop(name: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_blocks_of_a_page_run(page: str, folder: Path) -> None:
-    run_page(page, folder, slow=False)
+def test_the_blocks_of_a_page_run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_page(page, folder, monkeypatch, slow=False)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.note == "slow" for block in blocks_of(page))])
-def test_the_slow_blocks_of_a_page_run(page: str, folder: Path) -> None:
-    run_page(page, folder, slow=True)
+def test_the_slow_blocks_of_a_page_run(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_page(page, folder, monkeypatch, slow=True)
 
 
-def run_page(page: str, folder: Path, slow: bool) -> None:
+def run_page(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
     """Uses a page's blocks in order; slow ones are run or only parsed."""
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks_of(page):
@@ -143,7 +142,8 @@ def run_page(page: str, folder: Path, slow: bool) -> None:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.file).write_text(block.text, encoding="utf-8")
             if block.file == "pyproject.toml":
-                _install(folder, f"page_{block.line}", block.text)
+                _install(folder / "site", block.text)
+                monkeypatch.syspath_prepend(folder / "site")
         elif block.language == "python":
             exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / page), "exec"), names)
         elif block.language == "sh":
@@ -156,13 +156,18 @@ def run_page(page: str, folder: Path, slow: bool) -> None:
             yaml.safe_load(block.text)
 
 
-def _install(folder: Path, name: str, pyproject: str) -> None:
-    """Makes the entry points of a pyproject.toml known, as pip does."""
-    groups = tomllib.loads(pyproject)["project"]["entry-points"]
-    metadata = folder / f"{name}-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    sections = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in entries.items()) for group, entries in groups.items()]
+def _install(site: Path, pyproject: str) -> None:
+    """Makes the entry points of a pyproject.toml known, as pip does; its modules are in the page's folder."""
+    project = tomllib.loads(pyproject)["project"]
+    sections = [
+        "\n".join([f"[{group}]", *(f"{name} = {value}" for name, value in entries.items())])
+        for group, entries in project["entry-points"].items()
+    ]
+    metadata = site / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n"
+    )
     (metadata / "entry_points.txt").write_text("\n".join(sections))
 
 
@@ -281,7 +286,6 @@ def test_the_fields_of_results_are_described() -> None:
         for name, model in vars(record).items()
         if isinstance(model, type) and issubclass(model, record._Record) and not name.startswith("_")
     }
-    del models["Tuning"]  # not a part of this page
     assert described.keys() == models.keys()
     for name, model in models.items():
         assert described[name].keys() == model.model_fields.keys(), name
