@@ -49,7 +49,7 @@ class Block:
         page: the page's path.
         line: of its first line of text.
         language: such as `python`.
-        note: `slow` or `parse`, for commands; else empty.
+        note: `slow` or `parse`; else empty.
         text: its lines.
     """
 
@@ -118,7 +118,9 @@ def _shop(name: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
             "timestamp": 1_700_000_000 + rng.permutation(1500)[: lengths.sum()] * 3600,
         }
     )
-    items = pd.DataFrame({"item_id": [f"{name}{i}" for i in range(60)], "title": [f"{name} number {i}" for i in range(60)]})
+    items = pd.DataFrame(
+        {"item_id": [f"{name}{i}" for i in range(60)], "title": [f"{name} number {i}" for i in range(60)]}
+    )
     return events, items
 
 
@@ -138,6 +140,8 @@ def run_page(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: boo
     names: dict[str, Any] = {"__name__": "__main__"}
     for block in blocks_of(page):
         place = f"{page}, line {block.line}"
+        assert block.note in ("", "slow", "parse"), place
+        run = block.note == "" or (block.note == "slow" and slow)
         if block.file:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
             (folder / block.file).write_text(block.text, encoding="utf-8")
@@ -145,10 +149,10 @@ def run_page(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: boo
                 _install(folder / "site", block.text)
                 monkeypatch.syspath_prepend(folder / "site")
         elif block.language == "python":
-            exec(compile("\n" * (block.line - 1) + block.text, str(ROOT / page), "exec"), names)
+            code = compile("\n" * (block.line - 1) + block.text, str(ROOT / page), "exec")
+            if run:
+                exec(code, names)
         elif block.language == "sh":
-            run = block.note == "" or (block.note == "slow" and slow)
-            assert block.note in ("", "slow", "parse"), place
             for command in block.commands:
                 _check_command(command, run, place)
         else:
@@ -294,7 +298,9 @@ def test_the_fields_of_results_are_described() -> None:
 @pytest.mark.parametrize("page", TREES)
 def test_the_folders_of_a_tree_exist(page: str) -> None:
     """In a tree, two spaces lead one folder down."""
-    (tree,) = re.findall(r"^```\n(harness/.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (tree,) = re.findall(
+        r"^```\n(harness/.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     parents: list[str] = []
     for line in tree.splitlines():
         name = line.split()[0]
