@@ -1,7 +1,7 @@
 """Every command and snippet in README.md and docs/ runs; CONTRIBUTING.md describes how they are marked.
 
-A page's blocks are used in order, in a folder of its own that holds two small shops (`books`, `films`) and the committed
-results of one scenario.
+A page's blocks are used in order, in a folder of its own that holds two small shops (`books`, `films`) and the
+committed results of one scenario.
 """
 
 import re
@@ -27,6 +27,7 @@ from typer.testing import CliRunner
 from harness.cli.app import app
 from harness.data.sources import source_class, source_names
 from harness.data.sources.table import Table
+from harness.methods import method_file
 from harness.results import record
 from harness.suites import load
 from harness.suites.methods import MethodEntry
@@ -99,6 +100,7 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(cache))
+    monkeypatch.setattr(method_file, "_imported", {})
     for variable in ("CDSR_DATA", "HARNESS_OUTPUT"):
         monkeypatch.delenv(variable, raising=False)
     yield tmp_path
