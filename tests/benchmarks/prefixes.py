@@ -37,7 +37,7 @@ from weaverec.lm.lora import LoraSettings, adapted
 from weaverec.retriever.encoding import RetrieverSettings, history_encoder
 
 WAYS = ("one pass a history", "one prompt a prefix")
-USERS, A_BATCH, ROUNDS = 192, 24, 4
+USERS, USERS_PER_BATCH, ROUNDS = 192, 24, 4
 
 
 def beauty() -> DomainTraining:
@@ -51,28 +51,28 @@ def beauty() -> DomainTraining:
 
 
 def steps(domain: DomainTraining, folder: Path) -> tuple[int, dict[str, Callable[[], float]]]:
-    """How many prefixes some users have, and each way to compute all their gradients; a step gives the mean loss."""
+    """The number of prefixes, and for each way a step that computes all gradients and returns the mean loss."""
     torch.manual_seed(0)
     backbone = decoder("qwen2", folder, hidden_size=256, num_hidden_layers=4)
     base, tokenizer = load(backbone)
     model = adapted(base, backbone, LoraSettings())
     reading = history_encoder(backbone, domain.catalogue, tokenizer, RetrieverSettings())
-    drawn = np.random.default_rng(0).permutation(np.flatnonzero(domain.train.lengths > 1))[:USERS]
-    batches = [domain.train.select(users) for users in np.split(drawn, USERS // A_BATCH)]
+    users_drawn = np.random.default_rng(0).permutation(np.flatnonzero(domain.train.lengths > 1))[:USERS]
+    batches = [domain.train.select(users) for users in np.split(users_drawn, USERS // USERS_PER_BATCH)]
     vectors = F.normalize(torch.randn(len(reading), 256), dim=-1)
-    prefixes = sum(int((own.lengths - 1).sum()) for own in batches)
+    prefixes = sum(int((batch.lengths - 1).sum()) for batch in batches)
 
-    def read(way: str, own: Sequences) -> torch.Tensor:
+    def encode(way: str, batch: Sequences) -> torch.Tensor:
         if way == WAYS[0]:
-            return reading.prefixes(model, own, vectors).vectors
-        prompts = Sequences.of([items[:end] for items in own for end in range(1, len(items))])
+            return reading.prefixes(model, batch, vectors).vectors
+        prompts = Sequences.of([items[:end] for items in batch for end in range(1, len(items))])
         return reading.histories(model, prompts, vectors)
 
     def step(way: str) -> float:
         total = 0.0
-        for own in batches:
-            targets = torch.from_numpy(np.concatenate([items[1:] for items in own]))
-            loss = F.cross_entropy(read(way, own) @ vectors.T / 0.1, targets, reduction="sum") / prefixes
+        for batch in batches:
+            targets = torch.from_numpy(np.concatenate([items[1:] for items in batch]))
+            loss = F.cross_entropy(encode(way, batch) @ vectors.T / 0.1, targets, reduction="sum") / prefixes
             loss.backward()
             total += float(loss.detach())
         return total
@@ -81,11 +81,11 @@ def steps(domain: DomainTraining, folder: Path) -> tuple[int, dict[str, Callable
 
 
 def measure() -> dict[str, Any]:
-    """Seconds of every round of both ways."""
+    """Measure the seconds of every round of both ways."""
     torch.set_num_threads(1)
-    with TemporaryDirectory() as home:
-        prefixes, ways = steps(beauty(), Path(home))
-        losses = {way: step() for way, step in ways.items()}  # and a round to warm up
+    with TemporaryDirectory() as folder:
+        prefixes, ways = steps(beauty(), Path(folder))
+        losses = {way: step() for way, step in ways.items()}  # also warms up
         seconds: dict[str, list[float]] = {way: [] for way in WAYS}
         for _ in range(ROUNDS):
             for way, step in ways.items():
@@ -93,8 +93,8 @@ def measure() -> dict[str, Any]:
                 step()
                 seconds[way].append(time.perf_counter() - started)
     packages = {name: version(name) for name in ("torch", "transformers", "peft")}
-    found = {"users": USERS, "prefixes": prefixes, "losses": losses, "seconds": seconds}
-    return {**found, "hardware": hardware("cpu"), "packages": packages}
+    results = {"users": USERS, "prefixes": prefixes, "losses": losses, "seconds": seconds}
+    return {**results, "hardware": hardware("cpu"), "packages": packages}
 
 
 def table(measured: dict[str, Any]) -> str:
@@ -103,12 +103,12 @@ def table(measured: dict[str, Any]) -> str:
     body = []
     for way in WAYS:
         low, middle, high = np.quantile(seconds[WAYS[1]] / seconds[way], [0.25, 0.5, 0.75])
-        middling = np.median(seconds[way])
+        median = np.median(seconds[way])
         body.append(
             [
                 way,
-                f"{middling:.2f} s",
-                f"{measured['prefixes'] / middling:.0f}",
+                f"{median:.2f} s",
+                f"{measured['prefixes'] / median:.0f}",
                 f"{middle:.1f} ({low:.1f} to {high:.1f})",
                 f"{measured['losses'][way]:.5f}",
             ]
@@ -118,7 +118,7 @@ def table(measured: dict[str, Any]) -> str:
 
 
 def main(target: Path) -> None:
-    """Measures; writes the figures as JSON and the table as markdown."""
+    """Run the benchmark; write results as JSON and a table as markdown."""
     measured = measure()
     title, _, account = (__doc__ or "").partition("\n    python")[0].strip().partition("\n\n")
     remark = f"Users: {USERS}, with {measured['prefixes']} prefixes; rounds: {ROUNDS}."

@@ -45,23 +45,23 @@ from harness.run.provenance import hardware
 from tests.benchmarks.writing import write_measured
 
 MODELS = ("SASRec", "GRU4Rec")
-#: Epochs that RecBole's trainer gets; ours goes on until it is as good.
+#: Epochs of RecBole's trainer; ours is trained until it is as good, for at most `MAX_EPOCHS`.
 EPOCHS = 2
-MOST = 30
+MAX_EPOCHS = 30
 
 
 def corpora() -> dict[str, Corpus]:
-    """Training parts of Amazon Beauty and of all of MovieLens 100K, leave-one-out."""
+    """Training data of Amazon Beauty and of all of MovieLens 100K under leave-one-out."""
     data = Path(os.environ["CDSR_DATA"])
     beauty = prepare(load_dataset("amazon2014-beauty").source.open("beauty", data), 1)
-    inside_recbole = MovieLens100KGenre(part="drama").files(data)[0].parent
-    films = RecBoleAtomic(folder=inside_recbole, item_columns=ItemColumns(text=("movie_title",)))
+    recbole_folder = MovieLens100KGenre(part="drama").files(data)[0].parent
+    films = RecBoleAtomic(folder=recbole_folder, item_columns=ItemColumns(text=("movie_title",)))
     movies = prepare(films.open("ml-100k", data), 5)
     return {d.name: Corpus.of(LeaveOneOut().training(d)) for d in (beauty, movies)}
 
 
-def one_side(corpus: Corpus, settings: RecBoleSettings, ours: bool, until: float | None) -> dict[str, Any]:
-    """Trains for `EPOCHS`, or until validation NDCG@10 is at least `until`: seconds and validation by epoch."""
+def train(corpus: Corpus, settings: RecBoleSettings, ours: bool, until: float | None) -> dict[str, Any]:
+    """Train for `EPOCHS`, or until validation NDCG@10 is at least `until`; returns seconds and validation by epoch."""
     with seeded(0):
         built = build(settings, corpus, prefixes=not ours)
         epoch = _our_epoch(built, corpus, settings) if ours else _their_epoch(built)
@@ -69,7 +69,7 @@ def one_side(corpus: Corpus, settings: RecBoleSettings, ours: bool, until: float
         scorer = RecBoleScorer(built, corpus.parts[0], settings.max_length, path)
         seconds: list[float] = []
         validation: list[float] = []
-        for number in range(EPOCHS if until is None else MOST):
+        for number in range(EPOCHS if until is None else MAX_EPOCHS):
             built.model.train()
             started = time.perf_counter()
             epoch(number)
@@ -92,8 +92,8 @@ def _our_epoch(built: Built, corpus: Corpus, settings: RecBoleSettings) -> Calla
 
 
 def _their_epoch(built: Built) -> Callable[[int], None]:
-    # RecBole's trainer writes folders into the working directory as it is made.
-    with contained(), TemporaryDirectory() as elsewhere, chdir(elsewhere):
+    # RecBole's trainer creates folders in the working directory when it is constructed.
+    with contained(), TemporaryDirectory() as folder, chdir(folder):
         from recbole.data.dataloader.general_dataloader import TrainDataLoader
         from recbole.trainer import Trainer
 
@@ -109,19 +109,19 @@ def _their_epoch(built: Built) -> Callable[[int], None]:
 
 
 def measure() -> dict[str, Any]:
-    """Both sides on every data set and model."""
+    """Measure both trainers on every data set and model."""
     rows = []
     for name, corpus in corpora().items():
         for model in MODELS:
             # RecBole's defaults: constant rate 0.001, batches of 2,048 prefixes.
             settings = RecBoleSettings(model, "CE", batch=2048, learning_rate=1e-3, schedule="constant")
-            theirs = one_side(corpus, settings, ours=False, until=None)
-            # Products in bfloat16 only where the machine has them in hardware, as in the suites.
+            theirs = train(corpus, settings, ours=False, until=None)
+            # bfloat16 only if the hardware supports it, as in the suites.
             for precision in sorted(
                 {str(product_type(p, "cpu")).removeprefix("torch.") for p in ("bfloat16", "float32")}
             ):
-                own = replace(settings, precision=precision)
-                ours = one_side(corpus, own, ours=True, until=max(theirs["validation"]))
+                settings_of_ours = replace(settings, precision=precision)
+                ours = train(corpus, settings_of_ours, ours=True, until=max(theirs["validation"]))
                 rows.append({"data": name, "model": model, "products": precision, "recbole": theirs, "ours": ours})
                 print(table({"rows": rows[-1:]}), flush=True)
     packages = {name: version(name) for name in ("torch", "recbole")}
@@ -168,7 +168,7 @@ def table(measured: dict[str, Any]) -> str:
 
 
 def main(target: Path) -> None:
-    """Measures; writes the figures as JSON and the table as markdown."""
+    """Run the benchmark; write results as JSON and a table as markdown."""
     measured = measure()
     account = (__doc__ or "").partition("\n\n")[2].partition("Nothing else")[0].strip()
     about = f"Training: every prefix in one pass against RecBole's own trainer\n\n{account}"

@@ -40,7 +40,7 @@ SERVED = ("base", "merged", "base again", "adapter")
 
 
 def prepare_folders(folder: Path) -> None:
-    """Folders of the base model, of two random components merged into it, and of one of them as an adapter."""
+    """Write folders of the base model, of two random components merged into it, and of one as an adapter."""
     from peft import LoraConfig, get_peft_model
 
     base = packaged_minilm()
@@ -60,10 +60,10 @@ def prepare_folders(folder: Path) -> None:
 
 
 def serve(name: str, folder: Path) -> None:
-    """One process: loads, then encodes the catalogue once for every line it reads; at the end, says what it held."""
+    """Run one process: load, encode the catalogue once for each line of input, and print the memory used."""
     torch.set_num_threads(1)
     with PeakMemory() as peak:
-        model, encode = _loaded(name, folder)
+        model, encode = _load(name, folder)
         encode()
         print("ready", flush=True)
         for _ in sys.stdin:
@@ -74,7 +74,7 @@ def serve(name: str, folder: Path) -> None:
     print(json.dumps({"weights_mb": weights / 1e6, "peak_mb": peak.megabytes()}))
 
 
-def _loaded(name: str, folder: Path) -> tuple[torch.nn.Module, Callable[[], object]]:
+def _load(name: str, folder: Path) -> tuple[torch.nn.Module, Callable[[], object]]:
     from peft import PeftModel
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils import logging
@@ -91,20 +91,20 @@ def _loaded(name: str, folder: Path) -> tuple[torch.nn.Module, Callable[[], obje
 
 
 def measure() -> dict[str, Any]:
-    """Seconds of every round of every start, and memory at each, of what is served."""
+    """Measure the seconds of every round of every start, and the memory of each start."""
     seconds: dict[str, list[list[float]]] = {name: [] for name in SERVED}
     memory: dict[str, list[dict[str, float]]] = {name: [] for name in SERVED}
     order = np.random.default_rng(0)
-    with TemporaryDirectory() as home:
-        prepare_folders(Path(home))
+    with TemporaryDirectory() as folder:
+        prepare_folders(Path(folder))
         for _ in range(STARTS):
-            _one_start(home, order, seconds, memory)
+            _one_start(folder, order, seconds, memory)
     packages = {name: version(name) for name in ("torch", "transformers", "peft")}
     return {"seconds": seconds, "memory": memory, "hardware": hardware("cpu"), "packages": packages}
 
 
 def _one_start(
-    home: str,
+    folder: str,
     order: np.random.Generator,
     seconds: dict[str, list[list[float]]],
     memory: dict[str, list[dict[str, float]]],
@@ -112,7 +112,7 @@ def _one_start(
     processes = {}
     for name in order.permutation(SERVED):
         processes[name] = process = subprocess.Popen(
-            [sys.executable, "-m", "tests.benchmarks.serving", "--serve", name, home],
+            [sys.executable, "-m", "tests.benchmarks.serving", "--serve", name, folder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -132,21 +132,21 @@ def _one_start(
 def table(measured: dict[str, Any]) -> str:
     """The table of a measurement."""
     seconds = {name: np.array(starts) for name, starts in measured["seconds"].items()}
-    held = {
+    medians = {
         name: {kind: float(np.median([start[kind] for start in starts])) for kind in ("weights_mb", "peak_mb")}
         for name, starts in measured["memory"].items()
     }
     body = []
     for name in SERVED:
         low, middle, high = np.quantile(np.median(seconds[name] / seconds["base"], axis=1), [0.25, 0.5, 0.75])
-        memory = held[name]
+        memory = medians[name]
         body.append(
             [
                 name,
                 f"{np.median(seconds[name]):.3f} s",
                 f"{middle:.3f} ({low:.3f} to {high:.3f})",
                 *(
-                    f"{memory[kind]:.1f} MB ({memory[kind] / held['base'][kind]:.3f})"
+                    f"{memory[kind]:.1f} MB ({memory[kind] / medians['base'][kind]:.3f})"
                     for kind in ("weights_mb", "peak_mb")
                 ),
             ]
@@ -156,7 +156,7 @@ def table(measured: dict[str, Any]) -> str:
 
 
 def main(target: Path) -> None:
-    """Measures; writes the figures as JSON and the table as markdown."""
+    """Run the benchmark; write results as JSON and a table as markdown."""
     measured = measure()
     title, _, account = (__doc__ or "").partition("\n    python")[0].strip().partition("\n\n")
     remark = (

@@ -6,11 +6,9 @@ import pytest
 from harness.evaluation.candidate_sets import make_candidate_set
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
-from harness.run.plan import make_plan
-from harness.run.publish import publish
-from harness.run.score import score
-from harness.run.splits import candidate_digests, open_test, open_training, prepare_domains
-from harness.storage.store import Store
+from harness.run.splits import candidate_digests, open_test, open_training
+from harness.run.suite import run_suite
+from harness.run.workspace import open_workspace
 from harness.suites import load_suite
 from tests.extending.package import install, lines_of
 from tests.extending.test_metric import cell
@@ -47,21 +45,18 @@ def test_a_candidate_set(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = shop.folder / "small.yaml"
     file.write_text(file.read_text().replace("candidates: [full]", "candidates: [full, popular-12]"))
     suite = load_suite(str(file))
-    store = Store(tmp_path / "store")
-    domains = prepare_domains(suite.domains, tmp_path / "domains", shop.folder)
-    plan = make_plan(suite, suite.scenarios, suite.methods, suite.seeds, domains, store)
-    assert len(list((store.root / "candidates").iterdir())) == 2  # drawn before anything runs
-    for run in plan.missing:
-        score(suite, run, domains, store, "cpu", lambda *_: None)
-    publish(plan, store, tmp_path / "results")
+    folders = {"cache_dir": tmp_path / "cache", "data_dir": shop.folder}
+    run_suite(suite, output_dir=tmp_path, jobs=0, stop_on_error=True, **folders)
+    workspace = open_workspace(suite, **folders)
+    assert len(list((workspace.store.root / "candidates").iterdir())) == 2  # once for both seeds
     board = collect(tmp_path / "results", "small", 1)
     text = leaderboard(board)
     for scenario in suite.scenarios:
-        test = open_test(suite, scenario, domains)
-        target = open_training(suite, scenario, domains).target_domain
+        test = open_test(workspace, scenario)
+        target = open_training(workspace, scenario).target_domain
         counts = np.bincount(target.train.items, minlength=len(target.catalogue)).tolist()
         (drawn,) = {result.candidates["popular-12"].digest for result in board.scenarios[scenario.name][0].results}
-        assert candidate_digests(suite, scenario, domains) == {"popular-12": drawn}
+        assert candidate_digests(workspace, scenario) == {"popular-12": drawn}
         gains = []
         candidates = make_candidate_set("popular-12").draw(test, target, suite.candidate_seed)
         for row, item in zip(candidates.tolist(), test.targets.tolist(), strict=True):

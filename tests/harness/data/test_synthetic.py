@@ -22,7 +22,7 @@ from harness.data.synthetic import (
 from harness.errors import HarnessError
 from harness.evaluation.rank import rank_full
 from harness.protocol.metrics import ndcg
-from harness.protocol.significance import estimate, paired_randomisation_p
+from harness.protocol.significance import mean_interval, paired_randomisation_p
 from harness.protocol.split import LeaveOneOut, Split, Temporal
 
 
@@ -93,7 +93,7 @@ def test_known_ndcg_equals_measured_ndcg(assumed: str) -> None:
         scorer = TransitionScorer(target, assumed)
         values.append(ndcg(rank_full(scorer, test, len(target.catalogue)), 10))
         known.append(known_ndcg([numbers(target, s) for s in test.histories.sequences], assumed))
-    measured = estimate(np.concatenate(values)[None])
+    measured = mean_interval(np.concatenate(values)[None])
     assert np.mean(np.concatenate(known)) == pytest.approx(measured.mean, abs=1.5 * measured.half_width)
 
 
@@ -118,7 +118,7 @@ def test_effects_of_helpful_harmful_and_neutral_sources(domains: dict[str, Domai
     np.testing.assert_array_equal(neither, alone)
     # A large source with the same transitions gives the highest possible NDCG; a contradicting one lowers it, but not
     # as far as the contradicting transitions alone.
-    assert helped.mean() == pytest.approx(ceiling, abs=2 * estimate(helped[None]).half_width)
+    assert helped.mean() == pytest.approx(ceiling, abs=2 * mean_interval(helped[None]).half_width)
     assert floor < harmed.mean() < 0.5 * ceiling
 
 

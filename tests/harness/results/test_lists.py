@@ -13,11 +13,6 @@ from harness.report.leaderboard import leaderboard
 from harness.results.files import read_recommendations, read_result, result_path_of
 from harness.results.lists_table import lists_from_parquet, lists_to_parquet
 from harness.results.users import CatalogueItems
-from harness.run.plan import make_plan
-from harness.run.publish import publish
-from harness.run.score import score
-from harness.run.splits import prepare_domains
-from harness.storage.store import Store
 from tests.harness.report.test_leaderboard import Fixed, run_all
 
 RESULT = Path("toy", "v1", "left-from-right", "fixed-seed0.json")
@@ -77,13 +72,7 @@ def test_damaged_lists_are_refused(toy, damage, message: str) -> None:
 
 def test_results_without_lists_show_a_dash_or_no_section(toy) -> None:
     toy.add("fixed", Fixed)
-    store = Store(toy.cache / "store")
-    domains = prepare_domains(toy.suite.domains, toy.cache / "domains", toy.cache)
-    plan = make_plan(toy.suite, toy.suite.scenarios, ("popularity", "fixed"), (0,), domains, store)
-    results = toy.out / "results"
-    for run in plan.runs:
-        score(toy.suite, run, domains, store, "cpu", lambda *_: None, keep_lists=False)
-    publish(plan, store, results)
+    results = toy.run("popularity", "fixed", seeds=(0,), keep_lists=False).results.parents[1]
     assert not list(results.rglob("*lists*"))
     assert not list(results.rglob("items.parquet"))
     raw = (results / RESULT).read_text()
@@ -91,10 +80,7 @@ def test_results_without_lists_show_a_dash_or_no_section(toy) -> None:
     assert "description" not in raw
     assert "## What is recommended" not in leaderboard(collect(results, "toy", 1))
     toy.add("other", Fixed)
-    plan = make_plan(toy.suite, toy.suite.scenarios, ("other",), (0,), domains, store)
-    for run in plan.runs:
-        score(toy.suite, run, domains, store, "cpu", lambda *_: None)
-    publish(plan, store, results)
+    toy.run("other", seeds=(0,))
     section = leaderboard(collect(results, "toy", 1)).partition("## What is recommended")[2].partition("\n## ")[0]
     rows = {line.split("|")[1].strip(): line for line in section.splitlines() if line.startswith("| ")}
     assert [cell.strip() for cell in rows["fixed"].split("|")[2:6]] == ["–"] * 4
