@@ -24,6 +24,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from typer.testing import CliRunner
 
+import harness
+import weaverec
 from harness.cli.app import app
 from harness.data.sources import source_class, source_names
 from harness.data.sources.table import Table
@@ -311,3 +313,19 @@ def test_the_folders_of_a_tree_exist(page: str) -> None:
     if page == "README.md":
         rooms = {f"{path.name}/" for path in (ROOT / "harness").iterdir() if (path / "__init__.py").exists()}
         assert rooms <= set(re.findall(r"^  (\w+/)", tree, re.MULTILINE))
+
+
+def test_public_names_are_described() -> None:
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    for package in (harness, weaverec):
+        assert [name for name in package.__all__ if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_the_order_of_folders_is_that_of_imports() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = [contract["layers"] for contract in contracts if "harness.cli" in contract.get("layers", [])]
+    expected = [name for layer in reversed(layers) for name in reversed(layer.replace("harness.", "").split(" | "))]
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert re.findall(r"^  (\w+)[/.]", text.partition("weaverec/\n")[0], re.MULTILINE) == expected
