@@ -107,6 +107,24 @@ def test_the_figures_of_both_candidate_sets_are_those_of_the_results(means: dict
     assert (difference.loc["sampled-30", "all"] < 0).all()
 
 
+def test_what_hashed_ties_cost_is_in_the_table_of_the_experiment() -> None:
+    changes = {
+        row.split("|")[1].strip(): row.split("|")[7].strip()
+        for row in FINDINGS.partition("<!-- order of ties -->")[2].splitlines()
+        if row.count("|") == 8
+    }
+    markov, sasrec = (changes[method].removeprefix("-") for method in ("markov", "sasrec"))
+    assert f"a Markov chain scores {markov} lower on Toys, and SASRec {sasrec} lower" in " ".join(README.split())
+
+
+def test_rules_on_the_components_of_naive_merging_lose_as_often(means: dict[str, pd.DataFrame]) -> None:
+    for rule in ("dare", "task-arithmetic", "pruned-merge"):
+        for frame in means.values():
+            for candidates in ("full", "sampled-30"):
+                scores = frame.loc[candidates, "all"]
+                assert wins(scores, rule) == wins(scores, "naive-merge"), rule
+
+
 def test_figures_in_sentences_are_on_a_board() -> None:
     """A gain with its interval, such as +.0012 ± .0010, is in a table of transfer."""
     boards = "".join(
