@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from harness.errors import HarnessError
     from harness.report.read import leaderboard, read_results
     from harness.run.evaluate import Evaluation, evaluate, training_data
-    from harness.run.suite import SuiteRun, run_suite
+    from harness.run.suite import SuiteRun, run_suite, tune_suite
     from harness.suites import load_suite
 
 __version__ = "0.1.0"
@@ -27,6 +27,7 @@ __all__ = [
     "read_results",
     "run_suite",
     "training_data",
+    "tune_suite",
 ]
 
 #: Imported when they are first used, so that the command line answers `--help` at once.
@@ -40,6 +41,7 @@ _MODULES = {
     "read_results": "harness.report.read",
     "run_suite": "harness.run.suite",
     "training_data": "harness.run.evaluate",
+    "tune_suite": "harness.run.suite",
 }
 
 

@@ -1,6 +1,7 @@
 """Extensions found by entry point: data sources, metrics, candidate sets, slices, board columns and merging rules."""
 
 import sys
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -9,6 +10,7 @@ from harness.errors import HarnessError, UnavailableError
 
 #: Prefix of the names of all groups of entry points.
 GROUP_PREFIX = "cdsr_harness."
+_OWN = "cdsr-harness"
 
 SOURCES = "cdsr_harness.sources"
 METRICS = "cdsr_harness.metrics"
@@ -24,7 +26,27 @@ def extensions(group: str) -> dict[str, EntryPoint]:
     Raises:
         HarnessError: two installed distributions offer one name.
     """
-    return _extensions(group, tuple(sys.path))
+    return {name: single_entry(group, name, entries) for name, entries in sorted(entries_by_name(group).items())}
+
+
+def entries_by_name(group: str) -> dict[str, tuple[EntryPoint, ...]]:
+    """All entry points of a group by name: more than one where several distributions offer the name."""
+    return dict(_entries(group, tuple(sys.path)))
+
+
+def single_entry(group: str, name: str, entries: Sequence[EntryPoint]) -> EntryPoint:
+    """The only entry point of a name.
+
+    Raises:
+        HarnessError: two installed distributions offer it.
+    """
+    first, *others = sorted({distribution_name(entry) for entry in entries}, key=lambda name: (name != _OWN, name))
+    if others:
+        raise HarnessError(
+            f"{name!r} in {group} is offered by two installed distributions: {first} and {others[0]}.",
+            f"Uninstall one of them, such as by: pip uninstall {others[0]}, or rename its entry point.",
+        )
+    return entries[0]
 
 
 def load_extension(entry: EntryPoint) -> Any:
@@ -34,7 +56,7 @@ def load_extension(entry: EntryPoint) -> Any:
         UnavailableError: its package cannot be imported.
         HarnessError: its module fails when it is imported, or lacks the object.
     """
-    named = f"{entry.name!r} of {_distribution(entry)} (entry point {entry.value} in {entry.group})"
+    named = f"{entry.name!r} of {distribution_name(entry)} (entry point {entry.value} in {entry.group})"
     try:
         return entry.load()
     except ImportError as error:
@@ -45,20 +67,15 @@ def load_extension(entry: EntryPoint) -> Any:
         ) from error
 
 
-@cache
-def _extensions(group: str, _path: tuple[str, ...]) -> dict[str, EntryPoint]:
-    """Cached by the import path: reading the metadata of all installed distributions takes a while."""
-    entries: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=group):
-        other = entries.setdefault(entry.name, entry)
-        if _distribution(other) != _distribution(entry):
-            raise HarnessError(
-                f"{entry.name!r} in {group} is offered by two installed distributions: {_distribution(other)} and "
-                f"{_distribution(entry)}.",
-                "Uninstall one of them, or rename its entry point.",
-            )
-    return dict(sorted(entries.items()))
-
-
-def _distribution(entry: EntryPoint) -> str:
+def distribution_name(entry: EntryPoint) -> str:
+    """The name of the distribution that offers an entry point."""
     return entry.dist.name if entry.dist else "an unknown distribution"
+
+
+@cache
+def _entries(group: str, _path: tuple[str, ...]) -> dict[str, tuple[EntryPoint, ...]]:
+    """Cached by the import path: reading the metadata of all installed distributions takes a while."""
+    entries: dict[str, tuple[EntryPoint, ...]] = {}
+    for entry in entry_points(group=group):
+        entries[entry.name] = (*entries.get(entry.name, ()), entry)
+    return entries

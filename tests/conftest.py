@@ -85,8 +85,8 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         seeds=(0, 1),
         budget=Budget(trials=1, epochs=3, patience=2),
     )
-    entries = dict(harness.methods.registry._entries(harness.methods.registry.ENTRY_POINTS))
-    families = harness.methods.registry._entries(harness.methods.registry.FAMILIES)
+    entries = dict(harness.methods.registry.entries_by_name(harness.methods.registry.ENTRY_POINTS))
+    families = harness.methods.registry.entries_by_name(harness.methods.registry.FAMILIES)
 
     def add(name: str, factory: Callable[[], Any]) -> None:
         entry = SimpleNamespace(
@@ -100,7 +100,7 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
     monkeypatch.setattr(
         harness.methods.registry,
-        "_entries",
+        "entries_by_name",
         lambda group: families if group == harness.methods.registry.FAMILIES else entries,
     )
     monkeypatch.setattr(harness.methods.registry, "packages_of", lambda name: ("baselines", "weaverec"))

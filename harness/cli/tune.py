@@ -2,8 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,10 +21,6 @@ from harness.cli.options import (
     SuiteName,
 )
 from harness.cli.run import print_failures
-from harness.errors import HarnessError, one_line
-
-if TYPE_CHECKING:
-    from harness.run.workers import Failure
 
 EXAMPLES = """
 
@@ -56,58 +51,25 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Tune methods."""
-    from harness.run.execute import default_jobs
-    from harness.run.execute import tune as carry_out
-    from harness.run.methods import select_methods, unavailable
-    from harness.run.progress import make_console, show_progress
-    from harness.run.tune import check_tuning, tuning_tasks
-    from harness.run.workspace import open_workspace, remove_unfinished
-    from harness.storage.files import check_writable
-    from harness.suites import load_suite, pick_scenarios
-    from harness.training.device import pick_device
-    from harness.tuning.record import read_tuning
+    from harness.run.progress import make_console
+    from harness.run.suite import tune_suite
 
     started = time.perf_counter()
     console = make_console(stderr=as_json)
-    loaded, names = select_methods(load_suite(suite), method)
-    budget = loaded.budget
-    if budget.trials == 1:
-        raise HarnessError(
-            f"The budget of {loaded.id} has one trial, which is every method's defaults: there is nothing to tune.",
-            "Give a suite of your own more trials.",
-        )
-    scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
-    reasons = {name: reason for name in names if (reason := unavailable(loaded, name))}
-    tasks = tuning_tasks(loaded, scenarios, [name for name in names if name not in reasons])
-    missing = [task for task in tasks if again or read_tuning(task.path) is None]
-    console.print(
-        f"{loaded.id}: {len(missing)} to tune, {len(tasks) - len(missing)} tuned before; "
-        f"{budget.trials} trials each, at most {budget.epochs} epochs, patience {budget.patience}"
+    done = tune_suite(
+        suite,
+        methods=method,
+        scenarios=scenario,
+        again=again,
+        cache_dir=cache_dir,
+        data_dir=data_dir,
+        device=device,
+        jobs=jobs,
+        dry_run=dry_run,
+        stop_on_error=on_error is OnErrorChoice.STOP,
+        console=console,
     )
-    for task in missing:
-        console.print(f"  tune {task.label}")
-    for name, reason in reasons.items():
-        console.print(one_line(f"  skipped: {name}: {reason}"))
-    failures: Mapping[str, Failure] = {}
-    if not dry_run and missing:
-        check_writable(loaded.tuned)
-        remove_unfinished(loaded.tuned)
-        with show_progress(console) as progress:
-            workspace = open_workspace(
-                loaded, cache_dir=cache_dir, data_dir=data_dir, device=pick_device(device), progress=progress
-            )
-            ready = []
-            for task in missing:
-                unsuited = check_tuning(workspace, task)
-                if unsuited:
-                    progress.say(f"  skipped: {task.label}: {unsuited}")
-                else:
-                    ready.append(task)
-            stop = on_error is OnErrorChoice.STOP
-            failures = carry_out(
-                ready, workspace, default_jobs(workspace.device) if jobs is None else jobs, progress, stop
-            )
-    tunings = {task.label: read_tuning(task.path) for task in tasks}
+    tunings = done.tunings
     if as_json:
         tuned = {label: tuning.model_dump(mode="json") for label, tuning in tunings.items() if tuning}
         typer.echo(json.dumps({"tuned": tuned, "missing": [k for k, t in tunings.items() if t is None]}, indent=1))
@@ -117,7 +79,7 @@ def tune(
             settings = ", ".join(f"{name.rpartition('.')[2]} {value}" for name, value in tuning.chosen.items())
             console.print(f"{label}: {settings}  (validation NDCG@10 of the trials: {scores})")
     if not dry_run and not as_json:
-        console.print(f"Settings: {loaded.tuned}   Time: {time.perf_counter() - started:.0f} s")
-    if failures:
-        print_failures(failures)
+        console.print(f"Settings: {done.suite.tuned}   Time: {time.perf_counter() - started:.0f} s")
+    if done.failures:
+        print_failures(done.failures)
         raise typer.Exit(1)

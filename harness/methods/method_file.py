@@ -101,6 +101,23 @@ class MethodFile:
         factory: Callable[[], Any] = values[self.attribute]
         return factory
 
+    def make(self) -> Any:
+        """Call the class or function.
+
+        Raises:
+            HarnessError: see `load`; or the call fails.
+        """
+        factory = self.load()
+        try:
+            return factory()
+        except HarnessError:
+            raise
+        except Exception as error:
+            raise HarnessError(
+                f"{self.attribute} in {self.path.name} cannot be made: {type(error).__name__}: {error}.",
+                "Fix the file.",
+            ) from error
+
 
 def is_file_reference(text: str) -> bool:
     """Whether a text names a method in a file, such as `./my_method.py:Markov`."""

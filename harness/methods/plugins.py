@@ -6,16 +6,15 @@ from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 
 from harness.errors import HarnessError
+from harness.extensions import GROUP_PREFIX
 from harness.methods.method_file import file_in_traceback
 
-#: Prefix of the names of all groups of entry points.
-_GROUP_PREFIX = "cdsr_harness."
 _OWN_DISTRIBUTION = "cdsr-harness"
 _OWN_PACKAGES = ("harness", "baselines", "weaverec")
 
 
 @contextmanager
-def plugin_errors(method: str) -> Iterator[None]:
+def method_errors(method: str) -> Iterator[None]:
     """Raise exceptions of a plug-in's method as a `HarnessError` that names the plug-in.
 
     Raises:
@@ -45,7 +44,7 @@ def plugin_behind(error: BaseException, method: str = "") -> str | None:
     Returns:
         `The plug-in shop-methods 1.2 (entry point gru = shop.models:gru)` or `The method's file my_method.py, line 12`.
     """
-    entries = [entry for group in entry_points().groups if group.startswith(_GROUP_PREFIX) for entry in _others(group)]
+    entries = [entry for group in entry_points().groups if group.startswith(GROUP_PREFIX) for entry in _others(group)]
     for frame, _ in reversed(list(traceback.walk_tb(error.__traceback__))):
         package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
         if package in _OWN_PACKAGES:

@@ -13,12 +13,13 @@ made from these; see `harness.run.methods`.
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError, UnavailableError
+from harness.extensions import distribution_name, entries_by_name, extensions, single_entry
 from harness.methods.api import Method
 from harness.methods.method_file import MethodFile, is_file_reference
 
@@ -33,7 +34,7 @@ def method_names() -> list[str]:
     Raises:
         HarnessError: two distributions offer one name.
     """
-    return sorted(_only("Method", name, offered).name for name, offered in _entries(ENTRY_POINTS).items())
+    return sorted(extensions(ENTRY_POINTS))
 
 
 def family_names() -> list[str]:
@@ -42,13 +43,13 @@ def family_names() -> list[str]:
     Raises:
         HarnessError: two distributions offer one name.
     """
-    return sorted(_only("Family of methods", name, offered).name for name, offered in _entries(FAMILIES).items())
+    return sorted(extensions(FAMILIES))
 
 
 def is_installed(name: str) -> bool:
     """Whether a name is that of an installed method, or of a member of an installed family."""
     family, _, member = name.partition(".")
-    return name in _entries(ENTRY_POINTS) or bool(member and family in _entries(FAMILIES))
+    return name in entries_by_name(ENTRY_POINTS) or bool(member and family in entries_by_name(FAMILIES))
 
 
 def check_known(name: str, others: Sequence[str] = ()) -> None:
@@ -62,7 +63,7 @@ def check_known(name: str, others: Sequence[str] = ()) -> None:
         HarnessError: there is none; near names are suggested.
     """
     if not is_installed(name):
-        known = [*_entries(ENTRY_POINTS), *(f"{family}.<name>" for family in _entries(FAMILIES)), *others]
+        known = [*entries_by_name(ENTRY_POINTS), *(f"{family}.<name>" for family in entries_by_name(FAMILIES)), *others]
         raise HarnessError.unknown("method", name, known)
 
 
@@ -77,14 +78,21 @@ def make_method(name: str) -> Method:
             is no method.
         UnavailableError: its package cannot be imported.
     """
-    factory = factory_of(name)
-    family = not is_file_reference(name) and _entry(name).group == FAMILIES
-    with _errors_named(name):
-        method = factory(name.partition(".")[2]) if family else factory()
+    if is_file_reference(name):
+        file = MethodFile.parse(name, Path())
+        method = file.make()
+        described = f"{file.attribute} in {file.path.name}"
+    else:
+        entry = _entry(name)
+        with _errors_named(name, entry):
+            factory = entry.load()
+            method = factory() if entry.group == ENTRY_POINTS else factory(name.partition(".")[2])
+        described = f"Method {name!r}"
     missing = _missing_members(method)
     if missing:
-        raise HarnessError(f"{_described(name)} is no method: {missing}.", "See harness.methods.api.Method.")
-    return method
+        raise HarnessError(f"{described} is no method: {missing}.", "See harness.methods.api.Method.")
+    made: Method = method
+    return made
 
 
 def factory_of(name: str) -> Callable[..., Method]:
@@ -96,7 +104,7 @@ def factory_of(name: str) -> Callable[..., Method]:
     if is_file_reference(name):
         return MethodFile.parse(name, Path()).load()
     entry = _entry(name)
-    with _errors_named(name):
+    with _errors_named(name, entry):
         factory: Callable[..., Method] = entry.load()
         return factory
 
@@ -106,7 +114,10 @@ def not_installed() -> dict[str, str]:
 
     Looks for modules without importing them; packages around a module are imported, and say what they lack.
     """
-    offered = {**{f"{name}.<name>": entry for name, entry in _entries(FAMILIES).items()}, **_entries(ENTRY_POINTS)}
+    offered = {
+        **{f"{name}.<name>": entry for name, entry in entries_by_name(FAMILIES).items()},
+        **entries_by_name(ENTRY_POINTS),
+    }
     lacking = {}
     for name, entries in offered.items():
         try:
@@ -122,8 +133,10 @@ def packages_of(name: str) -> tuple[str, ...]:
     if is_file_reference(name):
         return (MethodFile.parse(name, Path()).module.partition(".")[0],)
     entry = _entry(name)
-    home = _distribution(entry)
-    siblings = [e for entries in _entries(entry.group).values() for e in entries if home and _distribution(e) == home]
+    home = distribution_name(entry)
+    siblings = [
+        e for entries in entries_by_name(entry.group).values() for e in entries if home and distribution_name(e) == home
+    ]
     return tuple(sorted({e.module.partition(".")[0] for e in siblings or [entry]}))
 
 
@@ -142,7 +155,7 @@ def _missing_members(method: Any) -> str | None:
 
 
 @contextmanager
-def _errors_named(name: str) -> Iterator[None]:
+def _errors_named(name: str, entry: EntryPoint) -> Iterator[None]:
     """Raise what a method's own code raises as a `HarnessError` that names the method."""
     try:
         yield
@@ -151,48 +164,19 @@ def _errors_named(name: str) -> Iterator[None]:
     except ImportError as error:
         raise UnavailableError(f"Method {name!r} cannot be imported: {error}.", "Install what it needs.") from error
     except Exception as error:
-        hint = "Fix the file." if is_file_reference(name) else "Report it to its authors, or run without it."
-        raise HarnessError(f"{_described(name)} cannot be made: {type(error).__name__}: {error}.", hint) from error
-
-
-def _described(name: str) -> str:
-    """A method with where it comes from: `Method 'gru' of shop-methods 1.2 (entry point shop.models:gru)`."""
-    if is_file_reference(name):
-        file = MethodFile.parse(name, Path())
-        return f"{file.attribute} in {file.path.name}"
-    entry = _entry(name)
-    distribution = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-    value = getattr(entry, "value", entry.module)
-    return f"Method {name!r}{distribution} (entry point {value})"
-
-
-def _entries(group: str) -> dict[str, list[EntryPoint]]:
-    """The entry points of a group by name; more than one where several distributions offer it."""
-    entries: dict[str, list[EntryPoint]] = {}
-    for entry in entry_points(group=group):
-        entries.setdefault(entry.name, []).append(entry)
-    return entries
+        distribution = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
+        raise HarnessError(
+            f"Method {name!r}{distribution} (entry point {entry.value}) cannot be made: {type(error).__name__}: "
+            f"{error}.",
+            "Report it to its authors, or run without it.",
+        ) from error
 
 
 def _entry(name: str) -> EntryPoint:
-    entries, families = _entries(ENTRY_POINTS), _entries(FAMILIES)
-    if name in entries:
-        return _only("Method", name, entries[name])
+    """The entry point of a method, or of the family that it is a member of."""
+    methods = entries_by_name(ENTRY_POINTS)
+    if name in methods:
+        return single_entry(ENTRY_POINTS, name, methods[name])
     check_known(name)
     family = name.partition(".")[0]
-    return _only("Family of methods", family, families[family])
-
-
-def _only(kind: str, name: str, offered: Sequence[EntryPoint]) -> EntryPoint:
-    distributions = sorted({_distribution(entry) for entry in offered})
-    if len(distributions) > 1:
-        removed = next(name for name in reversed(distributions) if name != "cdsr-harness")
-        raise HarnessError(
-            f"{kind} {name!r} is offered by several installed distributions: {', '.join(distributions)}.",
-            f"Uninstall one of them, such as by: pip uninstall {removed}, or rename its entry point.",
-        )
-    return offered[0]
-
-
-def _distribution(entry: EntryPoint) -> str:
-    return entry.dist.name if entry.dist else ""
+    return single_entry(FAMILIES, family, entries_by_name(FAMILIES)[family])

@@ -68,16 +68,18 @@ def top_items(scores: NDArray[Any], n: int, excluded: Sequences | None = None) -
         if excluded is not None:
             block = excluded.select(rows)
             kept[block.users, block.items] = False
-            part[~kept] = _lowest(part.dtype)
+            part[block.users, block.items] = _lowest(part.dtype)
         border = np.partition(part, max(n_items - n, 0), axis=1)[:, max(n_items - n, 0), None]
-        users, items = np.nonzero((part >= border) & kept & (part > -np.inf))
-        values = part[users, items]
+        chosen = part > border
+        tied = (part == border) & kept & (border > -np.inf)
+        n_free = n - np.count_nonzero(chosen, axis=1)
+        crowded = np.flatnonzero(np.count_nonzero(tied, axis=1) > n_free)
+        tied[crowded] &= np.cumsum(tied[crowded], axis=1) <= n_free[crowded, None]
+        users, items = np.nonzero(chosen | tied)
         # Negating unsigned or boolean scores would change their order; ranks of the distinct values do not.
-        order = np.lexsort((items, -np.unique(values, return_inverse=True)[1], users))
-        users, items = users[order], items[order]
+        order = np.lexsort((items, -np.unique(part[users, items], return_inverse=True)[1], users))
         position = np.arange(len(users)) - np.searchsorted(users, users)
-        first = position < n
-        lists[start + users[first], position[first]] = items[first]
+        lists[start + users, position] = items[order]
     return lists
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.api import ChecksData, ChecksFiles, DependsOn, Method, ReadsPaths, content_of
 from harness.methods.method_file import MethodFile, is_file_reference
-from harness.methods.plugins import plugin_errors
+from harness.methods.plugins import method_errors
 from harness.methods.registry import check_known, factory_of, make_method
 from harness.protocol.scenario import Scenario, Suite, Variant
 from harness.protocol.split import TrainingData
@@ -135,7 +135,7 @@ def check_files(suite: Suite, name: str, method: Method) -> None:
     Raises:
         HarnessError: they are not; the message names the suite's file and the method.
     """
-    with plugin_errors(name), _errors_named(suite, name):
+    with method_errors(name), _errors_named(suite, name):
         if isinstance(method, ChecksFiles):
             method.check_files()
 
@@ -154,7 +154,7 @@ def _errors_named(suite: Suite, name: str) -> Iterator[None]:
 
 def check_data(name: str, method: Method, data: TrainingData) -> str | None:
     """Why a method cannot learn from some data; None where it can."""
-    with plugin_errors(name):
+    with method_errors(name):
         try:
             if isinstance(method, ChecksData):
                 method.check_data(data)

@@ -10,7 +10,7 @@ from harness.errors import HarnessError
 from harness.evaluation.candidate_sets import candidate_sets_code
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
 from harness.methods.artefact import TrainingEstimate
-from harness.methods.plugins import plugin_errors
+from harness.methods.plugins import method_errors
 from harness.protocol.scenario import Scenario, Suite
 from harness.protocol.slices import installed_slices_code, slices_of
 from harness.protocol.split import TrainingData
@@ -195,7 +195,7 @@ def _trainings(
         method, _ = configured[run.scenario, run.method]
         if not isinstance(method, TrainsArtefacts):
             continue
-        with plugin_errors(run.method):
+        with method_errors(run.method):
             artefacts = method.artefacts(data[run.scenario], workspace.suite.budget, run.seed)
         for artefact in artefacts:
             key = artefact_key(artefact)

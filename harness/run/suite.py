@@ -1,25 +1,28 @@
-"""Runs a suite: prepare, plan, train, score, publish, and write its leaderboard."""
+"""Runs or tunes a suite. `run_suite`: prepare, plan, train, score, publish, and write the leaderboard."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from harness.errors import one_line
+from harness.errors import HarnessError, one_line
 from harness.protocol.scenario import Suite
 from harness.report.collect import Board, NoResultsError, collect, results_in
 from harness.report.leaderboard import leaderboard
-from harness.run.execute import FailedRun, default_jobs, execute, train_together
-from harness.run.methods import select_methods
+from harness.run.execute import FailedRun, default_jobs, execute, train_together, tune
+from harness.run.methods import select_methods, unavailable
 from harness.run.plan import Plan, check_plan, check_results, make_plan
 from harness.run.progress import make_console, show_progress
 from harness.run.publish import publish, publishing
+from harness.run.tune import TuningTask, check_tuning, tuning_tasks
+from harness.run.workers import Failure
 from harness.run.workspace import open_workspace, remove_unfinished
 from harness.storage.files import check_writable, write_atomically
 from harness.suites import load_suite, pick_scenarios
 from harness.training.device import pick_device
 from harness.training.distributed import process_group
+from harness.tuning.record import Tuning, read_tuning
 
 OUTPUT, CACHE, DATA = Path("leaderboards"), Path(".harness"), Path("data")
 
@@ -120,6 +123,83 @@ def run_suite(
         publish(workspace, plan, results, failed)
         board, path = _write_board(output_dir, suite, bool(failed))
     return replace(done, failed=tuple(failed), board=board, board_path=path)
+
+
+@dataclass(frozen=True)
+class SuiteTuning:
+    """What `tune_suite` did.
+
+    Attributes:
+        suite: the suite.
+        tasks: all tunings that were asked for.
+        failures: of tunings that failed, by their labels.
+    """
+
+    suite: Suite
+    tasks: tuple[TuningTask, ...]
+    failures: Mapping[str, Failure] = field(default_factory=dict)
+
+    @property
+    def tunings(self) -> dict[str, Tuning | None]:
+        """The settings that were chosen, by label; None where a method is not tuned yet."""
+        return {task.label: read_tuning(task.path) for task in self.tasks}
+
+
+def tune_suite(
+    suite: Suite | str,
+    *,
+    methods: Sequence[str] | None = None,
+    scenarios: Sequence[str] | None = None,
+    again: bool = False,
+    cache_dir: Path = CACHE,
+    data_dir: Path = DATA,
+    device: str = "auto",
+    jobs: int | None = None,
+    dry_run: bool = False,
+    stop_on_error: bool = False,
+    console: Console | None = None,
+) -> SuiteTuning:
+    """Choose methods' settings on validation data, and write them beside the suite's file.
+
+    Args:
+        suite, methods, scenarios, cache_dir, data_dir, device, jobs, dry_run, stop_on_error, console: see `run_suite`.
+        again: also tune what was tuned before.
+
+    Raises:
+        HarnessError: wrong input; a suite whose budget has one trial; or, with `stop_on_error`, a failed tuning.
+    """
+    suite, names = select_methods(load_suite(suite) if isinstance(suite, str) else suite, methods)
+    console = console or make_console(stderr=True)
+    if suite.budget.trials == 1:
+        raise HarnessError(
+            f"The budget of {suite.id} has one trial, which is every method's defaults: there is nothing to tune.",
+            "Give a suite of your own more trials.",
+        )
+    chosen = pick_scenarios(suite, scenarios) if scenarios else suite.scenarios
+    reasons = {name: reason for name in names if (reason := unavailable(suite, name))}
+    tasks = tuning_tasks(suite, chosen, [name for name in names if name not in reasons])
+    missing = [task for task in tasks if again or read_tuning(task.path) is None]
+    console.print(
+        f"{suite.id}: {len(missing)} to tune, {len(tasks) - len(missing)} tuned before; {suite.budget.trials} trials "
+        f"each, at most {suite.budget.epochs} epochs, patience {suite.budget.patience}"
+    )
+    lines = [f"tune {task.label}" for task in missing] + [f"skipped: {n}: {reason}" for n, reason in reasons.items()]
+    for line in lines:
+        console.print(one_line(f"  {line}"))
+    done = SuiteTuning(suite, tuple(tasks))
+    if dry_run or not missing:
+        return done
+    check_writable(suite.tuned)
+    remove_unfinished(suite.tuned)
+    device = pick_device(device)
+    with show_progress(console) as progress:
+        workspace = open_workspace(suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
+        unsuited = {task: reason for task in missing if (reason := check_tuning(workspace, task))}
+        for task, reason in unsuited.items():
+            progress.say(f"  skipped: {task.label}: {reason}")
+        ready = [task for task in missing if task not in unsuited]
+        failures = tune(ready, workspace, default_jobs(device) if jobs is None else jobs, progress, stop_on_error)
+    return replace(done, failures=failures)
 
 
 def board_path(output_dir: Path, suite: str, version: int) -> Path:

@@ -7,15 +7,17 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.evaluation.rank import validation_ndcg
-from harness.methods.api import FitContext, learns_from
+from harness.methods.api import FitContext, Method, learns_from
 from harness.methods.artefact import StepCallback
 from harness.protocol.ranks import InvalidScoresError
 from harness.protocol.scenario import Scenario, Suite
+from harness.protocol.split import TrainingData
 from harness.run.artefact import RunArtefacts
 from harness.run.methods import check_data, check_files, code_of, space_of, suite_method
 from harness.run.splits import open_training
 from harness.run.workspace import Workspace
 from harness.tuning.record import TrialRecord, Tuning, tuning_path
+from harness.tuning.space import Space
 from harness.tuning.tunable import Tunable, check_space, configured
 
 
@@ -76,18 +78,41 @@ def tune_method(workspace: Workspace, scenario: Scenario, name: str, report: Ste
     Raises:
         HarnessError: bad data, a corrupt artefact, or no trial with finite scores.
     """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    suite = workspace.suite
-    data = open_training(workspace, scenario)
+    suite, data = workspace.suite, open_training(workspace, scenario)
     method = suite_method(suite, name)
     if not isinstance(method, Tunable):
         raise TypeError(f"method {name} has nothing to tune")
     space = space_of(suite, name, method)
+    trials = _run_trials(workspace, method, name, space, data, report)
+    scores = [-1.0 if trial.validation is None else trial.validation for trial in trials]
+    best = trials[scores.index(max(scores))]
+    if best.validation is None:
+        raise HarnessError(
+            f"No trial of {name} in {scenario.name} gave finite scores.",
+            "Narrow the search space, its learning rate first.",
+        )
+    return Tuning(
+        command=f"harness tune --suite {suite.id} --method {name} --scenario {scenario.name}",
+        method=name,
+        data={d: data.domains[d].identity for d in learns_from(method, scenario.target, scenario.sources)},
+        budget=asdict(suite.budget),
+        seed=TUNING_SEED,
+        space=space.model_dump(mode="json", exclude_defaults=True),
+        chosen=best.settings,
+        trials=tuple(trials),
+        code=code_of(suite, name, method),
+    )
+
+
+def _run_trials(
+    workspace: Workspace, method: Method, name: str, space: Space, data: TrainingData, report: StepCallback
+) -> list[TrialRecord]:
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     optimiser = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=TUNING_SEED))
     optimiser.enqueue_trial(dict(space.first()))
-    budget = suite.budget
+    budget = workspace.suite.budget
     trials: list[TrialRecord] = []
     for number in range(budget.trials):
         trial = optimiser.ask()
@@ -97,12 +122,10 @@ def tune_method(workspace: Workspace, scenario: Scenario, name: str, report: Ste
             report(number * total + done, budget.trials * total)
 
         artefacts = RunArtefacts(workspace.store, workspace.device, progress)
+        context = FitContext(budget, TUNING_SEED, workspace.device, artefacts)
         started = time.perf_counter()
         try:
-            scorer = configured(method, settings, name).fit(
-                data, FitContext(budget, TUNING_SEED, workspace.device, artefacts)
-            )
-            score = validation_ndcg(scorer, data.target_domain)
+            score = validation_ndcg(configured(method, settings, name).fit(data, context), data.target_domain)
             optimiser.tell(trial, score)
         except (FloatingPointError, InvalidScoresError):  # the training diverged
             score = None
@@ -116,21 +139,4 @@ def tune_method(workspace: Workspace, scenario: Scenario, name: str, report: Ste
                 seconds=round(time.perf_counter() - started, 1),
             )
         )
-    scores = [-1.0 if trial.validation is None else trial.validation for trial in trials]
-    best = scores.index(max(scores))
-    if trials[best].validation is None:
-        raise HarnessError(
-            f"No trial of {name} in {scenario.name} gave finite scores.",
-            "Narrow the search space, its learning rate first.",
-        )
-    return Tuning(
-        command=f"harness tune --suite {suite.id} --method {name} --scenario {scenario.name}",
-        method=name,
-        data={d: data.domains[d].identity for d in learns_from(method, scenario.target, scenario.sources)},
-        budget=asdict(budget),
-        seed=TUNING_SEED,
-        space=space.model_dump(mode="json", exclude_defaults=True),
-        chosen=trials[best].settings,
-        trials=tuple(trials),
-        code=code_of(suite, name, method),
-    )
+    return trials

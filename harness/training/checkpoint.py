@@ -107,7 +107,10 @@ class TrainingLoopState:
     interval_s: float
     rng: np.random.Generator | None = None
     processes: ProcessGroup = SINGLE_PROCESS
-    _saved_at: float = field(default_factory=time.monotonic, init=False)
+    _saved_at: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._saved_at = time.monotonic()
 
     @property
     def due(self) -> bool:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.extending.commands import harness, lines_of_code
+from tests.extending.commands import harness
+from tests.extending.package import lines_of
 
 #: A log file of one JSON list a line: user, item, title, and seconds since 1970.
 SOURCE = '''
@@ -101,7 +102,7 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def test_a_source_takes_at_most_forty_lines() -> None:
-    assert lines_of_code(SOURCE) <= 40
+    assert lines_of(SOURCE) <= 40
 
 
 def test_a_suite_with_the_source_is_prepared_and_run(workspace: Workspace) -> None:

@@ -1,9 +1,12 @@
 """A variant is added to a suite by one line, and is a row of its board beside the method it is made from."""
 
 import json
+import sys
 from pathlib import Path
 
-from tests.extending.commands import ROOT, harness
+import pytest
+
+from harness.cli.app import main
 from tests.extending.test_method import MY_METHOD
 
 SUITE = """
@@ -24,22 +27,28 @@ VARIANT = "  - {name: markov-popular, method: markov, settings: {prior: 1000}}\n
 FROM_FILE = "  - {name: chain-popular, method: ./code/my_method.py:Chain, settings: {popularity: 100}}\n"
 
 
-def test_a_variant_is_one_line_and_one_row(tmp_path: Path) -> None:
-    assert ROOT not in tmp_path.parents
-    suite = tmp_path / "suites" / "mine.yaml"
-    (suite.parent / "code").mkdir(parents=True)
-    (suite.parent / "code" / "my_method.py").write_text(MY_METHOD)
-    suite.write_text(SUITE)
-    command = ("run", "--suite", "suites/mine.yaml", "--jobs", "1", "--json")
-    assert harness(tmp_path, *command).returncode == 0
-    suite.write_text(SUITE.replace("  - markov\n", "  - markov\n" + VARIANT + FROM_FILE))
-    run = harness(tmp_path, *command)
-    assert run.returncode == 0, run.stderr
+def test_a_variant_is_one_line_and_one_row(tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "suites" / "code").mkdir(parents=True)
+    (tmp_path / "suites" / "code" / "my_method.py").write_text(MY_METHOD)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def run(text: str, *arguments: str) -> dict[str, object]:
+        (tmp_path / "suites" / "mine.yaml").write_text(text)
+        command = ["harness", "run", "--suite", "suites/mine.yaml", "--jobs", "0", "--json", *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        assert not stop.value.code, captured.err
+        return json.loads(captured.out)
+
+    run(SUITE)
+    suite = SUITE.replace("  - markov\n", "  - markov\n" + VARIANT + FROM_FILE)
+    assert run(suite, "--method", "markov-popular", "--dry-run")["runs"] == 1
     # The row that was there is not run again.
     missing = [f"action-from-comedy/{name}-seed0" for name in ("markov-popular", "chain-popular")]
-    assert json.loads(run.stdout)["missing"] == missing
-    selected = harness(tmp_path, *command, "--method", "markov-popular", "--dry-run")
-    assert json.loads(selected.stdout)["runs"] == 1
+    assert run(suite)["missing"] == missing
     folder = tmp_path / "leaderboards" / "results" / "mine" / "v1" / "action-from-comedy"
     results = {name: json.loads((folder / f"{name}-seed0.json").read_text()) for name in ("markov", "markov-popular")}
     assert {name: result["settings"] for name, result in results.items()} == {

@@ -82,7 +82,7 @@ class EntropyWeights:
             inputs={
                 "rule": "entropy",
                 "steps": [self.steps, self.users, self.learning_rate],
-                **merge_inputs(context),
+                **merge_inputs(components, context),
             },
             make=partial(_minimise_entropy, self, head, list(components), detached(context)),
             made_from=component_artefacts(components),

@@ -36,7 +36,8 @@ class Component:
     Attributes:
         mix: the domains it was trained on.
         folder: its files in PEFT's format.
-        artefact: how it was trained; its key is part of the keys of what is made from it. None outside the harness.
+        artefact: how it was trained; its key is part of the keys of what is made from it. None if that is unknown:
+            then the files stand for it.
     """
 
     mix: Mix

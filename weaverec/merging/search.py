@@ -10,6 +10,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.methods.artefact import Artefact, Artefacts, MakeContext
 from harness.storage.code_identity import bound_values
+from harness.storage.files import file_digest
 from harness.training.record import TrainingRecord
 from harness.tuning.tunable import with_settings
 from weaverec.merging.rule import Component, MergeContext, MergeRule
@@ -80,7 +81,7 @@ class GridSearch:
                 # The rule's own parameters, wherever it keeps them.
                 "holds": bound_values(self.rule),
                 "choices": [dict(choice) for choice in choices],
-                **merge_inputs(context),
+                **merge_inputs(components, context),
             },
             make=partial(_search, self.rule, self.name, choices, list(components), detached(context)),
             made_from=component_artefacts(components),
@@ -97,13 +98,14 @@ def component_artefacts(components: Sequence[Component]) -> tuple[Artefact, ...]
     return tuple(component.artefact for component in components if component.artefact is not None)
 
 
-def merge_inputs(context: MergeContext) -> dict[str, Any]:
-    """What an artefact of a merge depends on besides the components: the data and the seed, as JSON values."""
+def merge_inputs(components: Sequence[Component], context: MergeContext) -> dict[str, Any]:
+    """What an artefact of a merge depends on besides the components' artefacts, as JSON values."""
     data = context.data
     return {
         "target": context.target.identity,
         "domains": [data.domains[name].identity for name in (data.target, *data.sources)],
         "seed": context.seed,
+        "files": [file_digest(c.folder / "adapter_model.safetensors") for c in components if c.artefact is None],
     }
 
 

@@ -34,7 +34,7 @@ def test_a_name_of_two_distributions_is_refused_and_both_are_named(
 ) -> None:
     install(tmp_path, "my-plugin", group, {name: "my_plugin:Markov"}, monkeypatch)
     assert make_method("popularity").settings == NoSettings()  # other names are not affected
-    wrong = rf"{name}' is offered by .*: cdsr-harness, my-plugin\. .*pip uninstall my-plugin"
+    wrong = rf"{name}' in {group} is offered by .*: cdsr-harness and my-plugin\. .*pip uninstall my-plugin"
     with pytest.raises(HarnessError, match=wrong):
         make_method(asked)
     with pytest.raises(HarnessError, match=wrong):

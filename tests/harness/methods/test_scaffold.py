@@ -15,11 +15,10 @@ from harness.methods.scaffold import KINDS, write_package
 from tests.extending.commands import ROOT, harness
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_new_package_passes_its_test_and_its_entry_point_is_there(kind: str, tmp_path: Path, monkeypatch) -> None:
-    folder = write_package(kind, f"new-{kind}", tmp_path)
+def test_the_tests_of_new_packages_pass(tmp_path: Path) -> None:
+    folders = [write_package(kind, f"new-{kind}", tmp_path) for kind in KINDS]
     tested = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, folders)],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -27,14 +26,20 @@ def test_a_new_package_passes_its_test_and_its_entry_point_is_there(kind: str, t
         check=False,
     )
     assert tested.returncode == 0, tested.stdout
+    assert "4 passed" in tested.stdout
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_entry_points_of_a_new_package_are_there(kind: str, tmp_path: Path, monkeypatch) -> None:
+    folder = write_package(kind, f"fresh-{kind}", tmp_path)
     assert not any("$" in path.read_text() for path in folder.glob("*.*"))
+    assert len((folder / "README.md").read_text().splitlines()) <= 10
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
-    assert project["name"] == f"new-{kind}"
+    assert project["name"] == folder.name
     monkeypatch.syspath_prepend(str(folder))
     assert list(project["entry-points"]) == list(KINDS[kind].groups)
     for group, entries in project["entry-points"].items():
-        assert EntryPoint(f"new-{kind}", entries[f"new-{kind}"], group).load() is not None
-    assert len((folder / "README.md").read_text().splitlines()) <= 10
+        assert EntryPoint(folder.name, entries[folder.name], group).load() is not None
 
 
 def test_a_new_method_passes_all_checks_on_the_command_line(tmp_path: Path) -> None:

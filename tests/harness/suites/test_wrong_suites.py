@@ -223,4 +223,4 @@ def test_methods_with_missing_files_are_skipped_with_the_reason(dry_run) -> None
     assert plan["missing"] == ["a-from-b/popularity-seed0"]
     assert "hf download nobody/has-this" in plan["skipped"]["a-from-b/target-only-seed0"]
     code, _, err = dry_run({"methods": methods[1:], **settings("target-only", backbone="nobody/has-this")})
-    assert (code, "Nothing that was asked for can run here" in err) == (2, True)
+    assert (code, "No requested run can be made here" in err) == (2, True)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.run.artefact import RunArtefacts
+from harness.run.artefact import RunArtefacts, artefact_key
 from harness.storage.store import Store
 from tests.making import quietly
 from tests.weaverec.retriever.test_train import BUDGET, data
@@ -105,6 +105,14 @@ def test_a_search_has_one_to_six_choices_of_declared_parameters(tmp_path: Path) 
     for choice, message in (({"densty": 0.1}, "no such setting"), ({"density": 2.0}, r"density: found 2\.0")):
         with pytest.raises(HarnessError, match=message):
             GridSearch(Ties(), [choice]).merge(one, context(tmp_path))
+
+
+def test_a_component_of_unknown_origin_is_known_by_its_files(tmp_path: Path) -> None:
+    search, keys = GridSearch(Ties(), [{"density": 0.1}, {"density": 0.2}]), set()
+    for content in (b"one", b"two", b"two"):
+        (tmp_path / "adapter_model.safetensors").write_bytes(content)
+        keys.add(artefact_key(search.artefact([Component(("a",), tmp_path)], context(tmp_path / "store"))))
+    assert len(keys) == 2
 
 
 def test_weights_by_entropy_are_refused_for_a_ranker(tmp_path: Path) -> None:
