@@ -2,7 +2,7 @@
 
     python scripts/order_of_ties.py
 
-The table is shown in README.md and leaderboards/experiments/README.md; a test compares both with it.
+The table is shown in leaderboards/README.md and leaderboards/experiments/README.md; a test compares both with it.
 """
 
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""Overviews of boards inside a README, between `<!-- leaderboard: cdsr -->` and `<!-- end -->`."""
+"""Overviews of boards inside a README, between `<!-- leaderboard: cdsr -->` and `<!-- end -->`.
+
+`<!-- leaderboard: cdsr: best, sasrec, weaverec -->` shows some rows only: the best one, and those of the named methods.
+"""
 
 import re
 from collections.abc import Callable
@@ -6,8 +9,12 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 
-_TABLE = re.compile(r"(<!-- leaderboard: (?P<suite>[^\s>]+) -->\n).*?(^<!-- end -->)", re.DOTALL | re.MULTILINE)
+_TABLE = re.compile(
+    r"(<!-- leaderboard: (?P<suite>[^\s>:]+)(: (?P<rows>[^\n>]+?))? -->\n).*?(^<!-- end -->)", re.DOTALL | re.MULTILINE
+)
 _START = "<!-- leaderboard:"
+#: Stands for the method of the first row.
+_BEST = "best"
 
 
 def suites_shown(text: str) -> list[str]:
@@ -16,14 +23,14 @@ def suites_shown(text: str) -> list[str]:
 
 
 def with_overviews(path: Path, overview: Callable[[str], str | None]) -> str:
-    """The text of a README with new overviews.
+    """Return the text of a README with new overviews.
 
     Args:
-        path: of the README.
-        overview: gives the table of a suite by name; None to keep the table in the file.
+        path: the README.
+        overview: returns the table of a suite by name, or None to keep the table in the file.
 
     Raises:
-        HarnessError: the file cannot be read, or a marker has no end.
+        HarnessError: the file cannot be read, a marker has no end, or it names a method without results.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -36,6 +43,22 @@ def with_overviews(path: Path, overview: Callable[[str], str | None]) -> str:
 
     def replaced(match: re.Match[str]) -> str:
         table = overview(match["suite"])
-        return match[0] if table is None else f"{match[1]}{table}\n{match[3]}"
+        if table is None:
+            return match[0]
+        if match["rows"]:
+            table = _some_rows(table, match["rows"].split(", "), path)
+        return f"{match[1]}{table}\n{match[match.lastindex or 0]}"
 
     return _TABLE.sub(replaced, text)
+
+
+def _some_rows(table: str, names: list[str], path: Path) -> str:
+    """The heading of a table and the rows of some methods, in the table's order."""
+    heading, line, *rows = table.split("\n")
+    methods = [row.split("|")[1].strip(" *‡") for row in rows]
+    kept = {methods[0] if name == _BEST else name for name in names}
+    unknown = sorted(kept.difference(methods))
+    if unknown:
+        error = HarnessError.unknown("method", unknown[0], methods)
+        raise HarnessError(f"{path}: in a line `{_START} ...`: {error.what}", error.hint)
+    return "\n".join([heading, line, *(row for row, method in zip(rows, methods, strict=True) if method in kept)])

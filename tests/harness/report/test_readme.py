@@ -38,6 +38,26 @@ def test_only_tables_between_markers_are_replaced(tmp_path: Path) -> None:
     assert with_overviews(path, lambda _: None) == new
 
 
+BOARD = """| method | x |
+|:-------|--:|
+| **a** | 0.9 |
+| b‡ | 0.8 |
+| c | 0.7 |
+| d | 0.6 |"""
+
+
+def test_a_marker_may_name_rows(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text("<!-- leaderboard: one: best, c, b -->\n<!-- end -->\n")
+    assert suites_shown(path.read_text()) == ["one"]
+    table = BOARD.replace("| d | 0.6 |", "").strip()
+    assert with_overviews(path, {"one": BOARD}.get) == path.read_text().replace("<!-- end", table + "\n<!-- end")
+    path.write_text("<!-- leaderboard: one: best, a, e -->\n<!-- end -->\n")
+    with pytest.raises(HarnessError, match=r"README\.md: in a line .*Unknown method 'e'"):
+        with_overviews(path, {"one": BOARD}.get)
+    assert with_overviews(path, lambda _: None) == path.read_text()
+
+
 @pytest.mark.parametrize("text", ["<!-- leaderboard: one -->\n| old |\n", TEXT + "<!-- leaderboard: three -->\n"])
 def test_a_marker_without_its_end_is_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "README.md"
