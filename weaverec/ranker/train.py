@@ -24,7 +24,8 @@ from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
 from harness.training.record import TrainingRecord
 from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
 from weaverec.lm.batching import padded, token_batches
-from weaverec.lm.lora import LoraSettings, Plan, adapted, check_selectable, estimate, train_adapter
+from weaverec.lm.loop import TrainingPlan, train_adapter
+from weaverec.lm.lora import LoraSettings, adapted, check_selectable, estimate
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker.scorer import Ranker
 from weaverec.retriever.encoding import RetrieverSettings, history_encoder, retriever
@@ -276,7 +277,7 @@ def _train(
         return float(np.mean([validated() for validated in validators]))
 
     name = _label([domain.name for domain in domains], seed)
-    plan = Plan(name, steps, settings.validate_every * len(domains), budget.patience)
+    plan = TrainingPlan(name, steps, settings.validate_every * len(domains), budget.patience)
     record = train_adapter(model, settings, plan, iter(batches), gradients, validate, folder, context)
     tokens = sum(len(e.prompt) + len(e.answer) for e in prompts)
     return replace(record, notes={**record.notes, "prompts": len(prompts), "tokens": tokens})

@@ -21,7 +21,8 @@ from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
 from harness.training.record import TrainingRecord
 from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
-from weaverec.lm.lora import LoraSettings, Plan, adapted, check_selectable, diverged, estimate, train_adapter
+from weaverec.lm.loop import TrainingPlan, diverged, train_adapter
+from weaverec.lm.lora import LoraSettings, adapted, check_selectable, estimate
 from weaverec.lm.tokens import BATCH_TOKENS
 from weaverec.retriever.encoding import HistoryEncoder, RetrieverSettings, history_encoder, retriever
 from weaverec.retriever.sampled_softmax import StepItems, scattered, softmax_loss, step_items, user_shares
@@ -129,7 +130,7 @@ def _estimate(
     validations = math.ceil(steps / (settings.validate_every * len(domains)))
     read = validations * (items.sum() + asked) * a_text
     at_once = min(factor * encoded * a_text, BATCH_TOKENS) if settings.accumulate else factor * encoded * a_text
-    return estimate(backbone, settings, factor * steps * encoded * a_text, read, at_once, twice=settings.accumulate)
+    return estimate(backbone, settings, factor * steps * encoded * a_text, read, at_once, recompute=settings.accumulate)
 
 
 def _train_component(
@@ -139,9 +140,9 @@ def _train_component(
     budget: Budget,
     seed: int,
     folder: Path,
-    making: MakeContext,
+    context: MakeContext,
 ) -> TrainingRecord:
-    device = making.device
+    device = context.device
     torch.manual_seed(seed)
     check_selectable(domains)
     base, tokenizer = load(backbone)
@@ -150,7 +151,7 @@ def _train_component(
         _Part(
             domain,
             history_encoder(
-                backbone, domain.catalogue, tokenizer, settings.retriever, making.processes, settings.accumulate
+                backbone, domain.catalogue, tokenizer, settings.retriever, context.processes, settings.accumulate
             ),
             settings,
             seed,
@@ -161,7 +162,7 @@ def _train_component(
     caps = {"cap on steps": settings.steps * len(parts), "cap on epochs": budget.epochs * per_epoch}
     cap = min(caps, key=lambda name: caps[name])
     name = _label([domain.name for domain in domains], seed)
-    plan = Plan(name, caps[cap], settings.validate_every * len(parts), budget.patience)
+    plan = TrainingPlan(name, caps[cap], settings.validate_every * len(parts), budget.patience)
 
     def schedule() -> Iterator[tuple[int, Ints]]:
         return _schedule(parts, settings, np.random.default_rng(seed))
@@ -177,7 +178,7 @@ def _train_component(
         loss = _loss(model, part, users, settings, rng, device)
         if loss.requires_grad:
             loss.backward()
-        return float(loss.detach()) / making.processes.count
+        return float(loss.detach()) / context.processes.count
 
     def validate() -> float:
         with autocast_bf16(device):
@@ -185,7 +186,7 @@ def _train_component(
         # The mean over the mix: a hybrid serves each of its domains in turn, so none may choose for it.
         found = float(np.mean([score for score in scores if score is not None]))
         # The processes read the same vectors; that they stop at one step must not hang on the last bits.
-        return making.processes.total(found) / making.processes.count
+        return context.processes.total(found) / context.processes.count
 
     with torch.no_grad():
         before = [part.cosine(model) for part in parts]
@@ -194,7 +195,7 @@ def _train_component(
             "loss": float(_loss(model, part, users, settings, rng, device)),
             "log_items": math.log(len(part.reading)),
         }
-    record = train_adapter(model, settings, plan, batches(), gradients, validate, folder, making)
+    record = train_adapter(model, settings, plan, batches(), gradients, validate, folder, context)
     with torch.no_grad():
         after = [part.cosine(model) for part in parts]
     for part, old, new in zip(parts, before, after, strict=True):

@@ -23,7 +23,8 @@ from harness.storage.store import Store
 from tests.conftest import toy_raw
 from tests.making import quietly
 from weaverec.lm.backbone import load, packaged_minilm, sizes_of
-from weaverec.lm.lora import LoraSettings, _Average, _rate, _set_learning, adapted
+from weaverec.lm.loop import WeightAverage, learning_rate_factor, set_training_mode
+from weaverec.lm.lora import LoraSettings, adapted
 from weaverec.merging.method import MergedModel
 from weaverec.merging.rule import Component, MergeContext
 from weaverec.merging.rules import Dare, TaskArithmetic, Ties
@@ -253,7 +254,7 @@ def test_the_mean_cosine_is_over_all_pairs() -> None:
 
 def test_averaged_weights_are_their_mean_at_first_and_follow_them_later() -> None:
     series = [torch.tensor([float(x)]) for x in np.random.default_rng(0).normal(size=12)]
-    average = _Average({"w": torch.zeros(1)}, 0.8)
+    average = WeightAverage({"w": torch.zeros(1)}, 0.8)
     expected = torch.zeros(1)
     for step, weights in enumerate(series, start=1):
         average.add({"w": weights}, step)
@@ -263,7 +264,7 @@ def test_averaged_weights_are_their_mean_at_first_and_follow_them_later() -> Non
 
 @pytest.mark.parametrize(("schedule", "last"), [("cosine", 0.0), ("constant", 1.0)])
 def test_the_rate_rises_and_then_falls_or_stays(schedule: str, last: float) -> None:
-    rates = [_rate(step, 101, LoraSettings(schedule=schedule, warm_up=0.1)) for step in range(101)]
+    rates = [learning_rate_factor(step, 101, LoraSettings(schedule=schedule, warm_up=0.1)) for step in range(101)]
     assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert rates[-1] == pytest.approx(last, abs=1e-3)
 
@@ -310,7 +311,7 @@ def test_long_before_its_first_validation_a_training_is_kept_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     torch.set_num_threads(1)
-    monkeypatch.setattr("weaverec.lm.lora._KEEP_EVERY_S", 0.0)
+    monkeypatch.setattr("weaverec.lm.loop._SAVE_EVERY_S", 0.0)
     artefact = component(data(), ("a", "b"), replace(QUICK, validate_every=3), BUDGET, 0)
     asked: list[int] = []
 
@@ -336,7 +337,7 @@ def test_dropout_is_the_adapter_s_and_only_while_it_learns() -> None:
     torch.manual_seed(0)
     settings = LoraSettings(dropout=0.5)
     model = adapted(load(backbone)[0], backbone, settings)
-    _set_learning(model, settings)
+    set_training_mode(model, settings)
     on = {name for name, module in model.named_modules() if isinstance(module, torch.nn.Dropout) and module.training}
     assert on
     assert all("lora_dropout" in name and model.get_submodule(name).p == 0.5 for name in on)
