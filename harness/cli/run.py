@@ -61,6 +61,7 @@ Examples:
 def run(
     suite: SuiteName,
     method: Methods = None,
+    all_methods: Annotated[bool, typer.Option("--all", help="Also the suite's `more_methods`.")] = False,
     scenario: Scenarios = None,
     seed: Seeds = None,
     output_dir: OutputDir = OUTPUT,
@@ -85,6 +86,7 @@ def run(
     done = run_suite(
         suite,
         methods=method,
+        all_methods=all_methods,
         scenarios=scenario,
         seeds=seed,
         output_dir=output_dir,

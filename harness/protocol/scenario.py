@@ -128,6 +128,8 @@ class Suite:
         tuned: the folder of settings found for it, which stands beside its file.
         file: where it was read; the paths in it start from this file's folder.
         methods: those that a run of the suite includes unless others are named.
+        more_methods: those that `harness run --all` includes too.
+        retired: why the suite is run no more; None for a current one.
         seeds: those that a run includes unless others are named.
         budget: of every trained method.
     """
@@ -147,6 +149,8 @@ class Suite:
     variants: Mapping[str, Variant] = field(default_factory=dict)
     tuned: Path = Path("no settings were tuned")
     file: Path = Path("no file")
+    more_methods: tuple[str, ...] = ()
+    retired: str | None = None
 
     @property
     def id(self) -> str:

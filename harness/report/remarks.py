@@ -64,7 +64,7 @@ def _absent_from_suite(board: Board) -> list[str]:
     if suite is None:
         return []
     methods = {entry.method for entry in board.entries}
-    names = [*suite.methods, *(scenario.name for scenario in suite.scenarios)]
+    names = [*suite.methods, *suite.more_methods, *(scenario.name for scenario in suite.scenarios)]
     return [name for name in names if name not in methods | board.scenarios.keys()]
 
 

@@ -52,6 +52,7 @@ def run_suite(
     suite: Suite | str,
     *,
     methods: Sequence[str] | None = None,
+    all_methods: bool = False,
     scenarios: Sequence[str] | None = None,
     seeds: Sequence[int] | None = None,
     output_dir: Path = OUTPUT,
@@ -89,7 +90,8 @@ def run_suite(
     Raises:
         HarnessError: wrong input, found before anything is trained; or, with `stop_on_error`, a failed run.
     """
-    suite, names = select_methods(load_suite(suite) if isinstance(suite, str) else suite, methods)
+    suite = _current(suite)
+    suite, names = select_methods(suite, methods or suite.methods + suite.more_methods * all_methods)
     chosen = pick_scenarios(suite, scenarios) if scenarios else suite.scenarios
     console = console or make_console(stderr=True)
     device = pick_device(device)
@@ -168,7 +170,7 @@ def tune_suite(
     Raises:
         HarnessError: wrong input; a suite whose budget has one trial; or, with `stop_on_error`, a failed tuning.
     """
-    suite, names = select_methods(load_suite(suite) if isinstance(suite, str) else suite, methods)
+    suite, names = select_methods(_current(suite), methods)
     console = console or make_console(stderr=True)
     if suite.budget.trials == 1:
         raise HarnessError(
@@ -200,6 +202,18 @@ def tune_suite(
         ready = [task for task in missing if task not in unsuited]
         failures = tune(ready, workspace, default_jobs(device) if jobs is None else jobs, progress, stop_on_error)
     return replace(done, failures=failures)
+
+
+def _current(suite: Suite | str) -> Suite:
+    """A suite, or the one of that name, unless it is retired.
+
+    Raises:
+        HarnessError: no such suite, or a retired one.
+    """
+    suite = load_suite(suite) if isinstance(suite, str) else suite
+    if suite.retired:
+        raise HarnessError(f"{suite.id} is retired: {suite.retired}", f"Run: harness run --suite {suite.name}.")
+    return suite
 
 
 def board_path(output_dir: Path, suite: str, version: int) -> Path:

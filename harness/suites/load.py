@@ -103,9 +103,11 @@ class _SuiteFile(_File):
     candidate_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     least_recall: Annotated[float, BeforeValidator(read_number), Field(ge=0, le=1)] = 0.99
     methods: Annotated[list[MethodEntry], Field(min_length=1)]
+    more_methods: list[MethodEntry] = []
     settings: dict[str, dict[str, Any]] = {}
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0, 1, 2]
     budget: _BudgetFile
+    retired: str | None = None
 
     @model_validator(mode="after")
     def _check_references(self) -> "_SuiteFile":
@@ -184,7 +186,7 @@ def _load(path: Path) -> Suite:
         domains = tuple(domain.spec(path.parent) for domain in file.domains)
         for name in file.candidates:
             find_candidate_set(name)
-        methods = read_methods(file.methods, file.settings, path.parent)
+        methods = read_methods([*file.methods, *file.more_methods], file.settings, path.parent)
         # The settings of shipped suites are checked by tests: importing the methods would take seconds.
         methods = methods if shipped else _checked(methods)
     except OSError as error:
@@ -210,7 +212,8 @@ def _load(path: Path) -> Suite:
         scenarios=tuple(map(file.scenario, file.scenarios)),
         candidates=tuple(file.candidates),
         candidate_seed=file.candidate_seed,
-        methods=methods.names,
+        methods=methods.names[: len(file.methods)],
+        more_methods=methods.names[len(file.methods) :],
         seeds=tuple(file.seeds),
         budget=Budget(**file.budget.model_dump()),
         least_recall=file.least_recall,
@@ -218,6 +221,7 @@ def _load(path: Path) -> Suite:
         variants=methods.variants,
         tuned=path.with_suffix(".tuned"),
         file=path,
+        retired=file.retired,
     )
 
 
