@@ -15,7 +15,8 @@ import harness.methods.registry
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.records import RawDomain, no_read_progress
 from harness.data.sources import Source
-from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
+from harness.protocol.scenario import DomainSpec, Scenario
+from harness.protocol.suite import Budget, Suite
 from harness.run.suite import SuiteRun, run_suite
 from harness.run.workspace import Workspace, open_workspace
 

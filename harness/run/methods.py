@@ -10,8 +10,9 @@ from harness.methods.api import ChecksData, ChecksFiles, DependsOn, Method, Read
 from harness.methods.method_file import MethodFile, is_file_reference
 from harness.methods.plugins import method_errors
 from harness.methods.registry import check_known, factory_of, make_method
-from harness.protocol.scenario import Scenario, Suite, Variant
+from harness.protocol.scenario import Scenario
 from harness.protocol.split import TrainingData
+from harness.protocol.suite import Suite, Variant
 from harness.run.provenance import EVALUATION_CODE
 from harness.storage.code_identity import code_digest
 from harness.storage.files import file_digest

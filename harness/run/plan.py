@@ -11,9 +11,10 @@ from harness.evaluation.candidate_sets import candidate_sets_code
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
 from harness.methods.artefact import TrainingEstimate
 from harness.methods.plugins import method_errors
-from harness.protocol.scenario import Scenario, Suite
+from harness.protocol.scenario import Scenario
 from harness.protocol.slices import installed_slices_code, slices_of
 from harness.protocol.split import TrainingData
+from harness.protocol.suite import Suite
 from harness.results.check import difference
 from harness.results.failure import is_failure
 from harness.results.files import read_record

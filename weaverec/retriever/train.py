@@ -16,8 +16,8 @@ from torch import nn
 from harness.data.domain import Ints, Sequences
 from harness.evaluation.rank import validation_ndcg
 from harness.methods.artefact import Artefact, MakeContext, TrainingEstimate
-from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
+from harness.protocol.suite import Budget
 from harness.training.record import TrainingRecord
 from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
 from weaverec.lm.lora import LoraSettings, adapted, check_selectable, estimate, train_adapter

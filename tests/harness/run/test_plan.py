@@ -12,7 +12,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.methods.api import NoSettings
-from harness.protocol.scenario import Budget, Scenario, Suite
+from harness.protocol.scenario import Scenario
+from harness.protocol.suite import Budget, Suite
 from harness.report.collect import collect
 from harness.results.files import read_record, read_result
 from harness.run.plan import Plan, check_results, make_plan

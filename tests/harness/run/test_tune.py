@@ -10,7 +10,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.evaluation.rank import validation_ndcg
 from harness.methods.api import FitContext, gather_candidates
-from harness.protocol.scenario import Budget
+from harness.protocol.suite import Budget
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
 from harness.run.splits import open_training

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from harness.errors import HarnessError
-from harness.protocol.scenario import Suite, Variant
+from harness.protocol.suite import Suite, Variant
 from harness.run.methods import method_for, space_of, suite_method
 from harness.run.tune import tuning_tasks
 from harness.suites import load_suite

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from harness.errors import HarnessError
-from harness.protocol.scenario import Suite
+from harness.protocol.suite import Suite
 from harness.results.files import read_record
 from harness.run.methods import suite_method
 from harness.storage.files import digest

@@ -14,14 +14,14 @@ from baselines import language_models
 from harness.data.prepare import prepare
 from harness.errors import HarnessError
 from harness.methods.api import FitContext
-from harness.protocol.scenario import Budget
 from harness.protocol.split import HeldOut, LeaveOneOut, TrainingData
+from harness.protocol.suite import Budget
 from harness.run.artefact import RunArtefacts, artefact_key, train
 from harness.run.provenance import TRAINING_CODE
 from harness.storage.code_identity import code_reached
 from harness.storage.store import Store
 from tests.conftest import toy_raw
-from tests.making import quietly
+from tests.contexts import make_context
 from weaverec.lm.backbone import load, packaged_minilm, sizes_of
 from weaverec.lm.lora import LoraSettings, adapted
 from weaverec.merging.method import MergedModel
@@ -151,7 +151,7 @@ def test_a_search_is_named_by_the_rule_s_code_and_parameters_wherever_it_is_defi
 
 def make(folder: Path, mix: tuple[str, ...] = ("a", "b"), seed: int = 0):
     folder.mkdir()
-    return component(data(), mix, QUICK, BUDGET, seed).make(folder, quietly(folder))
+    return component(data(), mix, QUICK, BUDGET, seed).make(folder, make_context(folder))
 
 
 def test_the_same_seed_gives_the_same_component(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_record_says_the_arithmetic_it_was_trained_in(
     for module in ("weaverec.lm.backbone", "weaverec.lm.lora"):
         monkeypatch.setattr(f"{module}.has_bfloat16", lambda _: has)
     quick = replace(QUICK, steps=1, validations=1)
-    notes = component(data(), ("a",), quick, BUDGET, 0).make(tmp_path, quietly(tmp_path)).notes
+    notes = component(data(), ("a",), quick, BUDGET, 0).make(tmp_path, make_context(tmp_path)).notes
     assert notes["arithmetic"] == f"{products} products, float32 base"
     assert notes["prefixes"].keys() == {"a"}
 
@@ -196,19 +196,19 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(tmp_path:
         folder.mkdir()
     asked: list[int] = []
     survives = True
-    record = artefact.make(whole, quietly(whole, killed))
+    record = artefact.make(whole, make_context(whole, killed))
     survives = False
     with pytest.raises(_Killed):
-        artefact.make(cut, quietly(cut, killed))
+        artefact.make(cut, make_context(cut, killed))
     asked.clear()
     survives = True
-    assert artefact.make(cut, quietly(cut, killed)) == record
+    assert artefact.make(cut, make_context(cut, killed)) == record
     assert asked == list(range(1 + (at - 1) // 2 * 2, 7))  # what came after the latest of the validations 2, 4, 6
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         assert (whole / file).read_bytes() == (cut / file).read_bytes()
     # Once more, as if it had been killed while it saved: nothing is left to do but that.
     asked.clear()
-    assert artefact.make(cut, quietly(cut, killed)) == record
+    assert artefact.make(cut, make_context(cut, killed)) == record
     assert asked == []
 
 
@@ -228,10 +228,10 @@ def test_long_before_its_first_validation_a_training_is_kept_too(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()
-    record = artefact.make(whole, quietly(whole))
+    record = artefact.make(whole, make_context(whole))
     with pytest.raises(_Killed):
-        artefact.make(cut, quietly(cut, killed))
-    assert artefact.make(cut, quietly(cut, killed)) == record
+        artefact.make(cut, make_context(cut, killed))
+    assert artefact.make(cut, make_context(cut, killed)) == record
     assert asked == [1, 2, 3, 3, 4, 5, 6]
     file = "adapter_model.safetensors"
     assert (whole / file).read_bytes() == (cut / file).read_bytes()
@@ -355,8 +355,8 @@ def test_a_mix_that_nothing_can_select_for_is_refused_before_it_is_trained(tmp_p
     nobody = replace(b, validation=HeldOut(b.validation.histories.block(0, 0), np.zeros(0, int), np.zeros(0, int)))
     asked = TrainingData("a", ("b", "c"), {**whole.domains, "b": nobody})
     with pytest.raises(HarnessError, match="b has no validation events"):
-        component(asked, ("b",), QUICK, BUDGET, 0).make(tmp_path, quietly(tmp_path))
-    component(asked, ("a", "b"), QUICK, BUDGET, 0).make(tmp_path, quietly(tmp_path))
+        component(asked, ("b",), QUICK, BUDGET, 0).make(tmp_path, make_context(tmp_path))
+    component(asked, ("a", "b"), QUICK, BUDGET, 0).make(tmp_path, make_context(tmp_path))
 
 
 def test_an_estimate_is_near_what_a_training_takes() -> None:
