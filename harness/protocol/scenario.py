@@ -16,12 +16,12 @@ class Scenario:
     """One target domain and the source domains that may help.
 
     Attributes:
-        name: such as `drama-from-comedy+action`, without characters that file names forbid.
+        name: such as `drama-from-comedy+action`; valid as a file name.
         target: the domain whose next items are predicted.
         sources: the other domains, at least one.
         split: one of `harness.protocol.split.SPLITS`.
         overlap: `kept`, or `none` to leave each shared user in one domain only.
-        overlap_seed: seed of that draw.
+        overlap_seed: seed of the draw that picks this domain.
         pins: (candidates, SHA-256) pairs that sampled candidates must have.
     """
 
@@ -40,14 +40,14 @@ class Scenario:
 
 
 def scenario_name(target: str, sources: Sequence[str], split: str, overlap: str) -> str:
-    """A scenario's name, which tells what is not the usual: `drama-from-action+comedy.temporal.no-overlap`."""
+    """Name a scenario; parts that differ from the default are added: `drama-from-action+comedy.temporal.no-overlap`."""
     name = f"{target}-from-{'+'.join(sources)}"
     return name + f".{split}" * (split != "leave-one-out") + ".no-overlap" * (overlap == "none")
 
 
 @dataclass(frozen=True)
 class DomainSpec:
-    """Where a domain comes from, and what its content must be.
+    """Where a domain comes from, and its expected content.
 
     Attributes:
         name: its name in the suite.
@@ -67,8 +67,8 @@ class DomainSpec:
 
     @property
     def definition(self) -> list[object]:
-        """All of it that decides the content, as JSON values."""
+        """The parts of the specification that decide the content, as JSON values."""
         content: list[object] = [self.source.model_dump(mode="json"), self.k_core, self.fingerprint]
-        # File order is what there was before there was this entry; without timestamps there are no ties.
+        # File order adds no entry, so older definitions stay the same; without timestamps there are no ties.
         hashed = self.ties.rule == "hashed" and self.source.timed
         return content + [asdict(self.ties)] * hashed

@@ -10,11 +10,11 @@ from harness.protocol.scenario import DomainSpec, Scenario
 
 @dataclass(frozen=True)
 class Budget:
-    """What every trainable method is given, no more and no less.
+    """The training budget, the same for every trainable method.
 
     Attributes:
-        trials: settings that the tuner tries for a method, the best by validation kept. The first are the method's
-            defaults, so one trial is no tuning.
+        trials: settings that the tuner tries for a method; it keeps the best by validation. The first are the method's
+            defaults, so one trial means no tuning.
         epochs: cap on passes over the training data.
         patience: validations without a gain in NDCG@10 after which training stops.
     """
@@ -25,17 +25,17 @@ class Budget:
 
     @property
     def of_a_training(self) -> dict[str, int]:
-        """What of it decides the outcome of a single training."""
+        """The fields that affect a single training."""
         return {"epochs": self.epochs, "patience": self.patience}
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A method that a suite names itself.
+    """A method that a suite defines: another method with changed settings, or one from a file.
 
     Attributes:
-        method: what it is made from: the name of an installed method, or a name in a file, `/path/my_method.py:Markov`.
-        settings: those in which it differs from that method as the suite has it; a dot leads inside.
+        method: the base method: the name of an installed one, or a name in a file, `/path/my_method.py:Markov`.
+        settings: changes to the base method's settings in the suite; dotted names reach nested settings.
         file_digest: SHA-256 (hex) of the file when the suite was loaded; None for an installed method.
     """
 
@@ -51,19 +51,19 @@ class Suite:
     Attributes:
         name: without the version.
         version: counts from 1.
-        title: for people.
-        domains: what there is.
-        scenarios: what is asked.
+        title: a short description.
+        domains: the domains that scenarios may use.
+        scenarios: the prediction tasks.
         candidates: names of candidate sets.
-        candidate_seed: seed of the sampled ones.
-        least_recall: an approximate index that finds less of what an exact one finds is refused.
-        settings: by method, settings in which the suite departs from the method's own; a dot leads inside.
-        variants: methods that the suite names itself, by name: variants of others, and those from files.
-        tuned: the folder of settings found for it, which stands beside its file.
-        file: where it was read; the paths in it start from this file's folder.
-        methods: those that a run of the suite includes unless others are named.
-        seeds: those that a run includes unless others are named.
-        budget: of every trained method.
+        candidate_seed: seed of sampled candidate sets.
+        least_recall: minimum recall of an approximate index against an exact one.
+        settings: changes to methods' default settings, by method; dotted names reach nested settings.
+        variants: methods that the suite defines, by name: variants of others, and methods from files.
+        tuned: the folder of tuned settings, beside the suite's file.
+        file: the suite's file; relative paths in it start from its folder.
+        methods: methods that a run includes by default.
+        seeds: seeds that a run includes by default.
+        budget: the budget of every trained method.
     """
 
     name: str
@@ -88,15 +88,15 @@ class Suite:
         return f"{self.name}/v{self.version}"
 
     def base_method(self, name: str) -> str:
-        """What a method of the suite is made from: an installed method's name, or a file and a name in it."""
+        """Return a method's base: an installed method's name, or a file and a name in it."""
         return self.variants[name].method if name in self.variants else name
 
     def spec(self, domain: str) -> DomainSpec:
-        """The domain of that name."""
+        """Return the specification of a domain."""
         return next(spec for spec in self.domains if spec.name == domain)
 
     def conditions(self, scenario: Scenario, fingerprints: Mapping[str, str]) -> dict[str, object]:
-        """What the results of a scenario must have in common; see `conditions`.
+        """Return what all results of a scenario must share; see `conditions`.
 
         Args:
             scenario: one of the suite's.
@@ -124,29 +124,29 @@ def conditions(
     least_recall: float,
     budget: Mapping[str, int],
 ) -> dict[str, object]:
-    """What results of one scenario must have in common to stand in one table, by aspect, as JSON values.
+    """Return what results of one scenario must share to appear in one table, by aspect, as JSON values.
 
-    Nothing else of a suite binds a result: not its other scenarios and methods, nor the metrics and cutoffs of today,
-    which are computed from ranks. A result is bound to its own method's settings too.
+    Nothing else in a suite affects a result: neither other scenarios and methods, nor metrics and cutoffs, which are
+    computed from ranks. Results of one method must also share its settings.
 
     Args:
-        data: fingerprints by domain.
-        split: the split's name, without instants: the target's data decide those.
+        data: fingerprints of the prepared domains, by name.
+        split: the split's name, without timestamps, which follow from the target's data.
         overlap: `kept` or `none`.
         overlap_seed: seed of the draw that leaves shared users in one domain.
         candidates: names of candidate sets.
-        candidate_seed: seed of sampled ones.
-        least_recall: of retrieved ones.
-        budget: of every trained method.
+        candidate_seed: seed of sampled candidate sets.
+        least_recall: minimum recall of retrieved candidate sets.
+        budget: the budget of every trained method.
     """
-    described = []
+    descriptions = []
     for name in candidates:
         seed, recall = not name.startswith(("full", "retrieved-")), name.startswith("retrieved-")
-        described.append(name + f" (seed {candidate_seed})" * seed + f" (recall {least_recall:g} or more)" * recall)
+        descriptions.append(name + f" (seed {candidate_seed})" * seed + f" (recall {least_recall:g} or more)" * recall)
     return {
         "data": dict(data),
         "split": split,
         "overlap": overlap if overlap == "kept" else f"{overlap} (seed {overlap_seed})",
-        "candidates": sorted(described),
+        "candidates": sorted(descriptions),
         "budget": dict(budget),
     }
