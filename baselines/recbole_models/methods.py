@@ -61,7 +61,7 @@ class RecBoleMethod:
                 inputs={
                     "domains": [domain.identity for domain in domains],
                     "settings": asdict(self.settings),
-                    "budget": budget.of_a_training,
+                    "budget": budget.training_limits,
                     "seed": seed,
                 },
                 make=partial(train_model, self.settings, corpus, budget, seed),

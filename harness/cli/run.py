@@ -106,11 +106,8 @@ def run(
             typer.echo(json.dumps(suite_run.plan.as_json(), indent=1))
     elif as_json:
         failures = {failed.run.id: failed.failure.cause for failed in suite_run.failed}
-        files = {
-            "leaderboard": suite_run.board_path and str(suite_run.board_path),
-            "results": str(suite_run.results.parents[1]),
-        }
-        typer.echo(json.dumps({**suite_run.plan.as_json(), **files, "failed": failures}))
+        paths = {"leaderboard": suite_run.board_path, "results": suite_run.results.parents[1]}
+        typer.echo(json.dumps({**suite_run.plan.as_json(), **paths, "failed": failures}, default=str))
     elif suite_run.board and suite_run.board_path:
         _show_board(console, suite_run.board_path)
         for line in _leaks(suite_run.board):
@@ -147,19 +144,17 @@ def plan(
     from harness.training.device import flops_per_second, pick_device
 
     console = make_console(stderr=as_json)
-    loaded_suite, methods = select_methods(load_suite(suite), method)
-    picked_device = pick_device(device)
-    scenarios = pick_scenarios(loaded_suite, scenario) if scenario else loaded_suite.scenarios
+    loaded, methods = select_methods(load_suite(suite), method)
+    device = pick_device(device)
+    scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
     with show_progress(console) as progress:
-        workspace = open_workspace(
-            loaded_suite, cache_dir=cache_dir, data_dir=data_dir, device=picked_device, progress=progress
-        )
-    run_plan = make_plan(workspace, scenarios, methods, seed or loaded_suite.seeds)
-    for line in () if as_json else (f"{loaded_suite.id}: {loaded_suite.title}", *run_plan.lines()):
+        workspace = open_workspace(loaded, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
+    run_plan = make_plan(workspace, scenarios, methods, seed or loaded.seeds)
+    for line in () if as_json else (f"{loaded.id}: {loaded.title}", *run_plan.lines()):
         console.print(one_line(line))
     # A list: trainings under two splits may have the same label.
     estimates = [(t.label, run_plan.estimates[t.key]()) for t in run_plan.trainings if t.key in run_plan.estimates]
-    speed = _SPEED_REACHED * flops_per_second(picked_device)
+    speed = _SPEED_REACHED * flops_per_second(device)
     hours = [estimate.flops / speed / 3600 for _, estimate in estimates]
     if as_json:
         rows = [
@@ -169,7 +164,7 @@ def plan(
         typer.echo(json.dumps({**run_plan.as_json(), "estimates": rows}, indent=1))
         return
     try:
-        check_plan(run_plan, loaded_suite)
+        check_plan(run_plan, loaded)
     except HarnessError as error:  # a plan needs no weights; a run does
         console.print(one_line(f"Before a run: {error}"))
     if not estimates:
@@ -181,7 +176,7 @@ def plan(
     table.append(["together", f"{sum(e.tokens for _, e in estimates) / 1e6:,.1f} million", "", f"{sum(hours):.2f} h"])
     typer.echo(tabulate(table, ["training", "tokens", "memory", "time"], tablefmt="pipe", disable_numparse=True))
     console.print(
-        f"Times: at {_SPEED_REACHED:.0%} of the speed of this machine's matrix products ({picked_device}, "
+        f"Times: at {_SPEED_REACHED:.0%} of the speed of this machine's matrix products ({device}, "
         f"{speed / _SPEED_REACHED / 1e9:,.0f} GFLOP/s), one training at a time. RecBole's models and scoring are not "
         "estimated."
     )

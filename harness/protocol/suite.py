@@ -24,8 +24,8 @@ class Budget:
     patience: int
 
     @property
-    def of_a_training(self) -> dict[str, int]:
-        """The fields that affect a single training."""
+    def training_limits(self) -> dict[str, int]:
+        """The fields that affect a single training, as JSON values."""
         return {"epochs": self.epochs, "patience": self.patience}
 
 

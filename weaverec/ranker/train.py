@@ -109,7 +109,7 @@ def ranker_component(
             # How answers are read does not change the training.
             "settings": asdict(replace(settings, by_list=False)),
             "retriever": finder.digest,
-            "budget": budget.of_a_training,
+            "budget": budget.training_limits,
             "seed": seed,
         },
         make=partial(_train, backbone, finder, domains, settings, budget, seed),

@@ -81,7 +81,7 @@ def component(
             "backbone": [backbone.name, backbone.digest],
             "domains": [domain.identity for domain in domains],
             "settings": asdict(settings),
-            "budget": budget.of_a_training,
+            "budget": budget.training_limits,
             "seed": seed,
         },
         make=partial(_train_component, backbone, domains, settings, budget, seed),
