@@ -97,9 +97,9 @@ def test_versions_of_a_suite_have_separate_boards(toy) -> None:
 
 
 def test_results_with_different_candidates_are_refused(toy) -> None:
-    run_all(toy, methods=("popularity",))
-    toy.suite = toy.replace(toy.suite, candidate_seed=8)
-    results = run_all(toy, methods=("fixed",))
+    results = run_all(toy, methods=("popularity",))
+    toy.suite, toy.out = toy.replace(toy.suite, candidate_seed=8), toy.out / "other"
+    shutil.copytree(run_all(toy, methods=("fixed",)), results, dirs_exist_ok=True)
     with pytest.raises(
         HarnessError, match=r"different candidates \(sampled-10 \(seed 7\) instead of sampled-10 \(seed 8\)\)"
     ):

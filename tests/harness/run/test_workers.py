@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from harness.errors import HarnessError
-from harness.run.progress import Lines, bars, duration
+from harness.run.progress import Lines, duration, show_progress
 from harness.run.workers import Task, Workers, report_step, say
 
 
@@ -116,10 +116,11 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
 
 def test_labels_are_not_rendered_as_markup() -> None:
     written = io.StringIO()
-    with bars(Console(file=written, force_terminal=True, width=100, highlight=False)) as shown:
-        shown.phase("Scoring", 2)
-        shown.start("[/x] on a\nb")
-        shown.finish("[/x] on a\nb", failed=True)
+    console = Console(file=written, force_terminal=True, width=100, highlight=False)
+    with show_progress(console) as progress:
+        progress.phase("Scoring", 2)
+        progress.start("[/x] on a\nb")
+        progress.finish("[/x] on a\nb", failed=True)
     assert "failed: [/x] on a b" in written.getvalue()
 
 
