@@ -73,7 +73,7 @@ def test_run_repeats_restores_and_checks_results(workdir: Path, monkeypatch, cap
     board = workdir / "leaderboards" / "tiny-v1.md"
     text = board.read_bytes()
     results = sorted((workdir / "leaderboards" / "results").rglob("*.*"))
-    assert len(results) == 5  # two results, their ranks, and their users
+    assert len(results) == 8  # two results with ranks and lists, their users and items
 
     code, out, _ = harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml", "--json")
     assert code == 0
@@ -89,8 +89,8 @@ def test_run_repeats_restores_and_checks_results(workdir: Path, monkeypatch, cap
     code, out, _ = harness(monkeypatch, capsys, *missing_only)
     assert (code, json.loads(out)["runs"]) == (0, 0)
     assert board.read_bytes() == text
-    deleted = results[0].with_suffix("")
-    for suffix in (".json", ".parquet"):
+    deleted = next(path for path in results if path.suffix == ".json")
+    for suffix in (".json", ".parquet", ".lists.parquet"):
         deleted.with_suffix(suffix).unlink()
     code, out, _ = harness(monkeypatch, capsys, *missing_only)
     assert (code, json.loads(out)["runs"]) == (0, 1)
@@ -152,7 +152,7 @@ def test_bad_input_gives_a_one_line_error_and_exit_code_2(
         ("sources: [comedy]", "sources: [comdy]", "Unknown domain 'comdy'. Did you mean 'comedy'"),
         ("sources: [comedy]", "sources: [action]", "names a domain twice"),
         ("dataset: movielens-100k-action", "source: movielens, part: action", "Unknown source"),
-        ("suite: tiny", "suite: cdsr", "is the name of a suite of the harness's own"),
+        ("suite: tiny", "suite: cdsr", "is the name of a shipped suite"),
         ("title: tiny", "titel: tiny", "tiny.yaml: titel: there is no such key. Did you mean 'title'"),
         ("budget: {", "budget: [", "not valid YAML"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "a seed is listed twice"),
