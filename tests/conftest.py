@@ -15,13 +15,14 @@ import harness.methods.registry
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.records import RawDomain, no_read_progress
 from harness.data.sources import Source
-from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite
+from harness.protocol.scenario import DomainSpec, Scenario
+from harness.protocol.suite import Budget, Suite
 from harness.run.suite import SuiteRun, run_suite
 from harness.run.workspace import Workspace, open_workspace
 
 
 def toy_raw(name: str, seed: int = 0, n_users: int = 30, n_items: int = 40) -> RawDomain:
-    """Interactions at unique instants, so that an instant names one event."""
+    """Return random interactions with unique timestamps, so that a timestamp identifies one event."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(5, 12, n_users)
     users = np.repeat(np.arange(n_users), lengths)
@@ -44,7 +45,7 @@ def toy_raw(name: str, seed: int = 0, n_users: int = 30, n_items: int = 40) -> R
 
 
 class Toy(Source):
-    """A source of toy domains, each other for another seed."""
+    """A source of toy domains; each seed gives another domain."""
 
     source: str = "toy"
     seed: int
@@ -58,7 +59,7 @@ class Toy(Source):
 
 
 def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Domain:
-    """A domain with given item sequences; the k-th event of all happens at instant k."""
+    """Return a domain of item sequences; timestamps count the events, user after user."""
     offsets = np.concatenate([[0], np.cumsum([len(s) for s in sequences])])
     flat = np.array([item for s in sequences for item in s], dtype=np.int64)
     return Domain(
@@ -71,7 +72,7 @@ def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Do
 
 @pytest.fixture
 def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """A suite over two toy domains; `add(name, factory)` adds a method in this process, `run(*names)` runs some."""
+    """A suite over two toy domains: `add(name, factory)` registers a method, `run(*names)` runs methods."""
     seeds = {"left": 1, "right": 2}
     suite = Suite(
         name="toy",
@@ -105,24 +106,24 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     )
     monkeypatch.setattr(harness.methods.registry, "packages_of", lambda name: ("baselines", "weaverec"))
     monkeypatch.setattr("harness.run.score.packages_of", lambda name: ("baselines", "weaverec"))
-    place = SimpleNamespace(suite=suite, add=add, cache=tmp_path / "cache", out=tmp_path / "out", replace=replace)
+    namespace = SimpleNamespace(suite=suite, add=add, cache=tmp_path / "cache", out=tmp_path / "out", replace=replace)
 
     def workspace(suite: Suite | None = None) -> Workspace:
-        return open_workspace(suite or place.suite, cache_dir=place.cache, data_dir=place.cache)
+        return open_workspace(suite or namespace.suite, cache_dir=namespace.cache, data_dir=namespace.cache)
 
     def run(*methods: str, seeds: tuple[int, ...] = (0, 1), **options: Any) -> SuiteRun:
-        """Runs methods in this process; the first failure stops it."""
+        """Run methods in this process; stop at the first failure."""
         return run_suite(
-            place.suite,
+            namespace.suite,
             methods=methods,
             seeds=seeds,
-            output_dir=place.out,
-            cache_dir=place.cache,
-            data_dir=place.cache,
+            output_dir=namespace.out,
+            cache_dir=namespace.cache,
+            data_dir=namespace.cache,
             device="cpu",
             jobs=0,
             **{"stop_on_error": True, "console": Console(quiet=True), **options},
         )
 
-    place.workspace, place.run = workspace, run
-    return place
+    namespace.workspace, namespace.run = workspace, run
+    return namespace

@@ -6,8 +6,8 @@ from tempfile import TemporaryDirectory
 
 from harness.errors import HarnessError
 from harness.methods.artefact import MakeContext, StepCallback, no_progress
-from harness.protocol.scenario import Budget
 from harness.protocol.split import TrainingData
+from harness.protocol.suite import Budget
 from harness.training.checkpoint import Checkpoint
 from weaverec.merging.rule import Component, Mix
 from weaverec.retriever.train import ComponentSettings, component

@@ -14,8 +14,8 @@ from baselines.recbole_models.training_paths import check_negatives
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.api import FitContext, Scorer
 from harness.methods.artefact import Artefact
-from harness.protocol.scenario import Budget
 from harness.protocol.split import TrainingData
+from harness.protocol.suite import Budget
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 
@@ -61,7 +61,7 @@ class RecBoleMethod:
                 inputs={
                     "domains": [domain.identity for domain in domains],
                     "settings": asdict(self.settings),
-                    "budget": budget.of_a_training,
+                    "budget": budget.training_limits,
                     "seed": seed,
                 },
                 make=partial(train_model, self.settings, corpus, budget, seed),

@@ -15,7 +15,7 @@ from baselines.recbole_models.softmax import catalogue_softmax, product_type
 from baselines.recbole_models.training_paths import TrainingPath, check_negatives, find_path, steps
 from harness.evaluation.rank import validation_ndcg
 from harness.methods.artefact import MakeContext
-from harness.protocol.scenario import Budget
+from harness.protocol.suite import Budget
 from harness.training.checkpoint import TrainingLoopState
 from harness.training.early_stopping import EarlyStopping
 from harness.training.record import TrainingRecord

@@ -83,7 +83,7 @@ def run(
 
     started = time.perf_counter()
     console = make_console(stderr=as_json)
-    done = run_suite(
+    suite_run = run_suite(
         suite,
         methods=method,
         all_methods=all_methods,
@@ -100,25 +100,25 @@ def run(
         keep_lists=lists,
         console=console,
     )
-    if console.quiet:  # one of several processes, and not the main one: it has nothing to write or to clean up.
-        # The interpreter's own exit is where backend threads that still hold tensors abort a process.
+    if console.quiet:  # a secondary process of a distributed run, with nothing to write or clean up
+        # A normal interpreter exit can abort while backend threads still hold tensors.
         os._exit(0)
     if dry_run:
         if as_json:
-            typer.echo(json.dumps(done.plan.as_json(), indent=1))
+            typer.echo(json.dumps(suite_run.plan.as_json(), indent=1))
     elif as_json:
-        failures = {failed.run.id: failed.failure.cause for failed in done.failed}
-        files = {"leaderboard": done.board_path and str(done.board_path), "results": str(done.results.parents[1])}
-        typer.echo(json.dumps({**done.plan.as_json(), **files, "failed": failures}))
-    elif done.board and done.board_path:
-        _show_board(console, done.board_path)
-        for line in _leaks(done.board):
+        failures = {failed.run.id: failed.failure.cause for failed in suite_run.failed}
+        paths = {"leaderboard": suite_run.board_path, "results": suite_run.results.parents[1]}
+        typer.echo(json.dumps({**suite_run.plan.as_json(), **paths, "failed": failures}, default=str))
+    elif suite_run.board and suite_run.board_path:
+        _show_board(console, suite_run.board_path)
+        for line in _leaks(suite_run.board):
             console.print(line)
-        console.print(f"Leaderboard: {done.board_path}")
-        console.print(f"Results:     {done.results}")
+        console.print(f"Leaderboard: {suite_run.board_path}")
+        console.print(f"Results:     {suite_run.results}")
         console.print(f"Cache:       {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
-    if done.failed:
-        print_failures({failed.run.id: failed.failure for failed in done.failed})
+    if suite_run.failed:
+        print_failures({failed.run.id: failed.failure for failed in suite_run.failed})
         raise typer.Exit(1)
 
 
@@ -147,26 +147,26 @@ def plan(
 
     console = make_console(stderr=as_json)
     loaded, methods = select_methods(load_suite(suite), method)
-    used = pick_device(device)
+    device = pick_device(device)
     scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
     with show_progress(console) as progress:
-        workspace = open_workspace(loaded, cache_dir=cache_dir, data_dir=data_dir, device=used, progress=progress)
-    made = make_plan(workspace, scenarios, methods, seed or loaded.seeds)
-    for line in () if as_json else (f"{loaded.id}: {loaded.title}", *made.lines()):
+        workspace = open_workspace(loaded, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
+    run_plan = make_plan(workspace, scenarios, methods, seed or loaded.seeds)
+    for line in () if as_json else (f"{loaded.id}: {loaded.title}", *run_plan.lines()):
         console.print(one_line(line))
-    # Under two splits, two trainings have one label.
-    estimates = [(t.label, made.estimates[t.key]()) for t in made.trainings if t.key in made.estimates]
-    speed = _SPEED_REACHED * flops_per_second(used)
+    # A list: trainings under two splits may have the same label.
+    estimates = [(t.label, run_plan.estimates[t.key]()) for t in run_plan.trainings if t.key in run_plan.estimates]
+    speed = _SPEED_REACHED * flops_per_second(device)
     hours = [estimate.flops / speed / 3600 for _, estimate in estimates]
     if as_json:
         rows = [
             {"training": label, **asdict(estimate), "hours": time_h}
             for (label, estimate), time_h in zip(estimates, hours, strict=True)
         ]
-        typer.echo(json.dumps({**made.as_json(), "estimates": rows}, indent=1))
+        typer.echo(json.dumps({**run_plan.as_json(), "estimates": rows}, indent=1))
         return
     try:
-        check_plan(made, loaded)
+        check_plan(run_plan, loaded)
     except HarnessError as error:  # a plan needs no weights; a run does
         console.print(one_line(f"Before a run: {error}"))
     if not estimates:
@@ -178,7 +178,7 @@ def plan(
     table.append(["together", f"{sum(e.tokens for _, e in estimates) / 1e6:,.1f} million", "", f"{sum(hours):.2f} h"])
     typer.echo(tabulate(table, ["training", "tokens", "memory", "time"], tablefmt="pipe", disable_numparse=True))
     console.print(
-        f"Times: at {_SPEED_REACHED:.0%} of the speed of this machine's matrix products ({used}, "
+        f"Times: at {_SPEED_REACHED:.0%} of the speed of this machine's matrix products ({device}, "
         f"{speed / _SPEED_REACHED / 1e9:,.0f} GFLOP/s), one training at a time. RecBole's models and scoring are not "
         "estimated."
     )
@@ -213,21 +213,21 @@ def leaderboard(
     results = output_dir / "results"
     boards = boards_in(results, suite)
     if not boards:
-        of = f" of suite {suite!r}" if suite else ""
-        raise HarnessError(f"No results{of} in {results}.", f"Run: harness run --suite {suite or 'cdsr'}.")
-    beside = output_dir.parent / "README.md"
-    shown = readme or beside
-    text_of = shown.read_text(encoding="utf-8") if readme is None and beside.is_file() else ""
-    in_readme = readme is not None or bool(suites_shown(text_of))
+        of_suite = f" of suite {suite!r}" if suite else ""
+        raise HarnessError(f"No results{of_suite} in {results}.", f"Run: harness run --suite {suite or 'cdsr'}.")
+    default_readme = output_dir.parent / "README.md"
+    readme_path = readme or default_readme
+    readme_text = readme_path.read_text(encoding="utf-8") if readme is None and default_readme.is_file() else ""
+    has_overviews = readme is not None or bool(suites_shown(readme_text))
     texts: dict[Path, str] = {}
     overviews: dict[str, str] = {}
-    for name, version in boards:  # versions rise, so the newest one's overview stays
+    for name, version in boards:  # in ascending order, so the newest version's overview is kept
         board = collect(results, name, version)
         texts[board_path(output_dir, name, version)] = render(board)
         overviews[name] = overview(board)
-    if in_readme:
-        texts[shown] = with_overviews(shown, overviews.get)
-    differing = []
+    if has_overviews:
+        texts[readme_path] = with_overviews(readme_path, overviews.get)
+    outdated = []
     for path, text in texts.items():
         same = path.is_file() and path.read_text(encoding="utf-8") == text
         if not check:
@@ -236,8 +236,8 @@ def leaderboard(
             continue
         typer.echo(f"{path}: {'as its results give' if same else 'differs from what its results give'}")
         if not same:
-            differing.append(path)
-    if differing:
+            outdated.append(path)
+    if outdated:
         typer.echo("Run: harness leaderboard", err=True)
         raise typer.Exit(1)
 
@@ -247,22 +247,22 @@ def list_all(as_json: Json = False) -> None:
     from harness.methods.registry import family_names, method_names, not_installed
     from harness.suites import load_suite, suite_names
 
-    lacking = not_installed()
-    methods = [name for name in method_names() if name not in lacking]
-    families = [name for name in (f"{name}.<name>" for name in family_names()) if name not in lacking]
+    missing_reasons = not_installed()
+    methods = [name for name in method_names() if name not in missing_reasons]
+    families = [name for name in (f"{name}.<name>" for name in family_names()) if name not in missing_reasons]
     suites = {name: load_suite(name) for name in suite_names()}
     if as_json:
         scenarios = {name: [scenario.name for scenario in suite.scenarios] for name, suite in suites.items()}
-        listed = {"suites": scenarios, "methods": methods, "families": families, "not_installed": lacking}
-        typer.echo(json.dumps(listed, indent=1))
+        listing = {"suites": scenarios, "methods": methods, "families": families, "not_installed": missing_reasons}
+        typer.echo(json.dumps(listing, indent=1))
         return
     for suite in suites.values():
         typer.echo(f"suite {suite.id}: {suite.title}")
         for scenario in suite.scenarios:
             typer.echo(f"  scenario {scenario.name}")
     typer.echo(f"methods: {', '.join([*methods, *families])}")
-    for reason in dict.fromkeys(lacking.values()):
-        names = ", ".join(name for name, other in lacking.items() if other == reason)
+    for reason in dict.fromkeys(missing_reasons.values()):
+        names = ", ".join(name for name, other in missing_reasons.items() if other == reason)
         typer.echo(one_line(f"not installed: {names}: {reason}"))
 
 
@@ -278,7 +278,7 @@ def _show_board(console: "Console", path: Path) -> None:
 
 
 def print_failures(failures: "Mapping[str, Failure]") -> None:
-    """Print on the standard error what failed and why; with --debug, the tracebacks too."""
+    """Print failures and their causes to standard error; with --debug, also tracebacks."""
     for label, failure in failures.items():
         if "HARNESS_DEBUG" in os.environ and failure.details:
             typer.echo(failure.details, err=True)
@@ -287,7 +287,7 @@ def print_failures(failures: "Mapping[str, Failure]") -> None:
 
 
 def _leaks(board: "Board") -> list[str]:
-    """A line for each scenario whose training may have seen the test events or what came after them."""
+    """Return a line for each scenario whose training data may include test events or later ones."""
     from harness.report.time_guard import is_free_of_leakage, time_guard
 
     results = {name: entries[0].results[0] for name, entries in board.scenarios.items()}

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from harness.data.domain import Ints
 from harness.methods.artefact import Artefact, Artefacts, StepCallback
-from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, TrainingData
+from harness.protocol.suite import Budget
 from harness.training.diagnostics import DiagnosticTable as DiagnosticTable  # part of this interface
 
 Floats32 = NDArray[np.float32]

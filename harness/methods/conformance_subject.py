@@ -14,8 +14,8 @@ from harness.errors import HarnessError
 from harness.methods.api import ChecksData, FitContext, Method, Scorer
 from harness.methods.artefact import Artefact, MakeContext, no_progress
 from harness.protocol.ranks import check_scores
-from harness.protocol.scenario import Budget
 from harness.protocol.split import LeaveOneOut, TrainingData
+from harness.protocol.suite import Budget
 from harness.storage.files import digest
 from harness.training.checkpoint import Checkpoint
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.data.ties import TieAudit
-from harness.protocol.scenario import conditions
+from harness.protocol.suite import conditions
 from harness.storage.files import digest
 from harness.tuning.record import Tuning
 
@@ -195,7 +195,7 @@ class RunResult(_Record):
 
     @property
     def conditions(self) -> dict[str, object]:
-        """What all results of its scenario must have in common; see `harness.protocol.scenario`."""
+        """What all results of its scenario must have in common; see `harness.protocol.suite`."""
         return conditions(
             data={name: record.fingerprint for name, record in self.data.items()},
             split=self.scenario.split.partition("/")[0],

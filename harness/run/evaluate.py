@@ -6,9 +6,10 @@ from pathlib import Path
 
 from harness.evaluation.candidate_sets import NotApplicable, Ranking
 from harness.methods.api import Scorer
-from harness.protocol.scenario import Scenario, Suite
+from harness.protocol.scenario import Scenario
 from harness.protocol.slices import slices_of
 from harness.protocol.split import TrainingData
+from harness.protocol.suite import Suite
 from harness.results.ranks_table import RankTable
 from harness.run.progress import make_console, show_progress
 from harness.run.score import rank_test

@@ -10,8 +10,9 @@ from harness.methods.api import ChecksData, ChecksFiles, DependsOn, Method, Read
 from harness.methods.method_file import MethodFile, is_file_reference
 from harness.methods.plugins import method_errors
 from harness.methods.registry import check_known, factory_of, make_method
-from harness.protocol.scenario import Scenario, Suite, Variant
+from harness.protocol.scenario import Scenario
 from harness.protocol.split import TrainingData
+from harness.protocol.suite import Suite, Variant
 from harness.run.provenance import EVALUATION_CODE
 from harness.storage.code_identity import code_digest
 from harness.storage.files import file_digest
@@ -56,9 +57,9 @@ def select_methods(suite: Suite, names: Sequence[str] | None) -> tuple[Suite, tu
 
 
 def suite_method(suite: Suite, name: str) -> Method:
-    """A method with the settings that the suite gives it, before any tuning.
+    """Make a method with the suite's settings, before any tuning.
 
-    A variant has those that the suite gives the method it is made from, and then its own.
+    A variant takes the suite's settings of its base method, then its own settings.
 
     Raises:
         HarnessError: no such method, or the suite gives it settings that it does not take.
@@ -80,14 +81,14 @@ def suite_method(suite: Suite, name: str) -> Method:
 
 
 def unavailable(suite: Suite, name: str) -> str | None:
-    """What this machine lacks for a method, such as a package or a backbone; None where nothing is missing.
+    """Return what this machine lacks for a method, such as a package or a backbone; None if nothing is missing.
 
     Raises:
         HarnessError: no such method, or the suite gives it settings that it does not take.
     """
     try:
         method = suite_method(suite, name)
-        with _errors_named(suite, name):
+        with _prefix_errors(suite, name):
             content_of(method)
     except UnavailableError as error:
         return str(error)
@@ -95,13 +96,13 @@ def unavailable(suite: Suite, name: str) -> str | None:
 
 
 def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tuning | None]:
-    """A method as a scenario runs it, and the tuning that its settings come from.
+    """Make a method as a scenario runs it; return it with the tuning that its settings come from.
 
-    A variant has a tuning of its own or none: settings that were tuned for another method are not its.
+    A variant uses only its own tuning, never that of its base method.
 
     Raises:
-        HarnessError: no such method; or tuned settings that were found with another budget than the suite's, or that it
-            does not take.
+        HarnessError: no such method; or the tuned settings were found with another budget than the suite's, or do not
+            fit the method.
         UnavailableError: this machine lacks what the method needs.
     """
     method = suite_method(suite, name)
@@ -120,13 +121,13 @@ def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tun
 
 
 def space_of(suite: Suite, name: str, method: Tunable) -> Space:
-    """What may be tuned of a method of a suite: its search space, less the settings that a variant fixes."""
+    """Return a method's search space in a suite, without the settings that a variant fixes."""
     fixed = suite.variants[name].settings if name in suite.variants else {}
 
-    def free(setting: str) -> bool:
+    def is_free(setting: str) -> bool:
         return not any(f"{setting}.".startswith(f"{f}.") or f"{f}.".startswith(f"{setting}.") for f in fixed)
 
-    return Space({setting: choice for setting, choice in method.space.root.items() if free(setting)})
+    return Space({setting: choice for setting, choice in method.space.root.items() if is_free(setting)})
 
 
 def check_files(suite: Suite, name: str, method: Method) -> None:
@@ -135,13 +136,13 @@ def check_files(suite: Suite, name: str, method: Method) -> None:
     Raises:
         HarnessError: they are not; the message names the suite's file and the method.
     """
-    with method_errors(name), _errors_named(suite, name):
+    with method_errors(name), _prefix_errors(suite, name):
         if isinstance(method, ChecksFiles):
             method.check_files()
 
 
 @contextmanager
-def _errors_named(suite: Suite, name: str) -> Iterator[None]:
+def _prefix_errors(suite: Suite, name: str) -> Iterator[None]:
     """Put the suite's file and the method before messages about a method's files."""
     try:
         yield
@@ -153,7 +154,7 @@ def _errors_named(suite: Suite, name: str) -> Iterator[None]:
 
 
 def check_data(name: str, method: Method, data: TrainingData) -> str | None:
-    """Why a method cannot learn from some data; None where it can."""
+    """Return why a method cannot learn from some data; None if it can."""
     with method_errors(name):
         try:
             if isinstance(method, ChecksData):
@@ -184,5 +185,5 @@ def check_tuned_on(suite: Suite, name: str, tuning: Tuning | None, data: Trainin
 
 
 def tune_again(suite: Suite, name: str) -> str:
-    """The hint about tuned settings that do not fit."""
+    """Return the hint for tuned settings that do not fit."""
     return f"Delete the file, or run: harness tune --suite {suite.id} --method {name} --again."

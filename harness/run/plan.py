@@ -1,4 +1,4 @@
-"""Plans a command: which runs exist already, which must be made, and what must be trained for them."""
+"""Plan a command: which runs are in the cache, which are missing, and what must be trained for them."""
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -11,9 +11,10 @@ from harness.evaluation.candidate_sets import candidate_sets_code
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
 from harness.methods.artefact import TrainingEstimate
 from harness.methods.plugins import method_errors
-from harness.protocol.scenario import Scenario, Suite
+from harness.protocol.scenario import Scenario
 from harness.protocol.slices import installed_slices_code, slices_of
 from harness.protocol.split import TrainingData
+from harness.protocol.suite import Suite
 from harness.results.check import difference
 from harness.results.failure import is_failure
 from harness.results.files import read_record
@@ -59,7 +60,7 @@ class SkippedRun:
 
     @property
     def id(self) -> str:
-        """As of `Run`."""
+        """A short name, as that of a `Run`."""
         return f"{self.scenario.name}/{self.method}-seed{self.seed}"
 
 
@@ -137,7 +138,7 @@ def make_plan(
         scenarios: some of the suite's scenarios.
         methods: names of methods.
         seeds: seeds of each method.
-        existing: results that are not asked for again, by their paths below a results folder.
+        existing: paths of results to leave out of the plan, relative to the results folder.
 
     Raises:
         HarnessError: an unknown method or one with wrong settings; a scenario whose data cannot be split as it says, or
@@ -168,7 +169,7 @@ def make_plan(
         if reason := check_data(pair[1], configured[pair][0], data[pair[0]]):
             reasons[pair] = reason
     runs = [run for run in runs if (run.scenario, run.method) not in reasons]
-    skipped = tuple(SkippedRun(*each, reasons[each[:2]]) for each in requested if each[:2] in reasons)
+    skipped = tuple(SkippedRun(*request, reasons[request[:2]]) for request in requested if request[:2] in reasons)
     if skipped and not runs:
         first = skipped[0]
         raise HarnessError(
@@ -219,7 +220,7 @@ def check_plan(plan: Plan, suite: Suite) -> None:
 def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
     """Check, before anything runs, that the planned results can stand beside those in the results folder.
 
-    Results that the plan overwrites are not looked at.
+    Results that the plan overwrites are ignored.
 
     Raises:
         HarnessError: results of a scenario were made with other data, another split or overlap, other candidates,
@@ -230,11 +231,14 @@ def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
     overwritten = {
         results / result_path(suite.name, suite.version, r.scenario.name, r.method, r.seed) for r in plan.runs
     }
-    of_method: dict[tuple[Scenario, str], dict[str, object]] = {}
+    method_conditions: dict[tuple[Scenario, str], dict[str, object]] = {}
     for run in plan.runs:
-        if (run.scenario, run.method) not in of_method:
+        if (run.scenario, run.method) not in method_conditions:
             method, _ = method_for(suite, run.scenario, run.method)
-            of_method[run.scenario, run.method] = {"settings": settings_of(method), "content": content_of(method)}
+            method_conditions[run.scenario, run.method] = {
+                "settings": settings_of(method),
+                "content": content_of(method),
+            }
     for scenario in dict.fromkeys(run.scenario for run in plan.runs):
         folder = results / suite.name / f"v{suite.version}" / scenario.name
         paths = sorted(path for path in set(folder.glob("*.json")) - overwritten if not is_failure(path))
@@ -248,7 +252,7 @@ def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
         }
         for path in paths:
             result = read_record(path)
-            _check_beside(path, result, {**expected, **of_method.get((scenario, result.method), {})}, suite)
+            _check_beside(path, result, {**expected, **method_conditions.get((scenario, result.method), {})}, suite)
 
 
 def _check_beside(path: Path, result: RunResult, expected: Mapping[str, object], suite: Suite) -> None:
@@ -277,7 +281,7 @@ def _run_key(
             "conditions": suite.conditions(scenario, workspace.fingerprints),
             "method": name,
             "settings": settings_of(method),
-            # Values that it holds beside its settings, such as the parameters of a merging rule.
+            # Values that the method holds besides its settings, such as the parameters of a merging rule.
             "holds": bound_values(method),
             "content": content_of(method),
             "learns_from": learns_from(method, scenario.target, scenario.sources),

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from harness.protocol.scenario import Suite
+from harness.protocol.suite import Suite
 from harness.results.failure import FailureRecord, failure_path, write_failure
 from harness.results.files import publish_result
 from harness.run.execute import FailedRun

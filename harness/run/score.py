@@ -31,9 +31,10 @@ from harness.protocol.leakage import audit
 from harness.protocol.metrics import per_user
 from harness.protocol.overlap import user_ids_in_files
 from harness.protocol.recommendations import LIST_LENGTH
-from harness.protocol.scenario import Scenario, Suite
+from harness.protocol.scenario import Scenario
 from harness.protocol.slices import slices_of
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
+from harness.protocol.suite import Suite
 from harness.results.files import ITEMS, LISTS, RANKS, USERS
 from harness.results.lists_table import lists_to_parquet
 from harness.results.ranks_table import RankTable

@@ -9,8 +9,9 @@ from harness.data.domain import Domain
 from harness.errors import HarnessError
 from harness.evaluation.candidate_sets import PreparesCandidates, make_candidate_set
 from harness.protocol.overlap import person_ids, without_overlap
-from harness.protocol.scenario import DomainSpec, Scenario, Suite
+from harness.protocol.scenario import DomainSpec, Scenario
 from harness.protocol.split import DomainTraining, HeldOut, Split, TrainingData, split_for
+from harness.protocol.suite import Suite
 from harness.run.workspace import Workspace
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from harness.errors import HarnessError, one_line
-from harness.protocol.scenario import Suite
+from harness.protocol.suite import Suite
 from harness.report.collect import Board, NoResultsError, collect, results_in
 from harness.report.leaderboard import leaderboard
 from harness.run.execute import FailedRun, default_jobs, execute, train_together, tune

@@ -10,8 +10,9 @@ from harness.evaluation.rank import validation_ndcg
 from harness.methods.api import FitContext, Method, learns_from
 from harness.methods.artefact import StepCallback
 from harness.protocol.ranks import InvalidScoresError
-from harness.protocol.scenario import Scenario, Suite
+from harness.protocol.scenario import Scenario
 from harness.protocol.split import TrainingData
+from harness.protocol.suite import Suite
 from harness.run.artefact import RunArtefacts
 from harness.run.methods import check_data, check_files, code_of, space_of, suite_method
 from harness.run.splits import open_training

@@ -10,7 +10,8 @@ from harness.data.domain_store import PreparedDomain, load_domain, prepare_domai
 from harness.data.records import ReadProgress, no_read_progress
 from harness.data.ties import TieAudit
 from harness.errors import HarnessError
-from harness.protocol.scenario import DomainSpec, Suite
+from harness.protocol.scenario import DomainSpec
+from harness.protocol.suite import Suite
 from harness.run.progress import NO_PROGRESS, Progress
 from harness.storage.files import check_writable, remove_leftovers
 from harness.storage.locks import Tell, remove_stale_locks

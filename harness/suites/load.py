@@ -16,8 +16,9 @@ from harness.errors import HarnessError, UnavailableError
 from harness.methods.registry import make_method
 from harness.protocol.candidates import find_candidate_set
 from harness.protocol.overlap import OVERLAPS
-from harness.protocol.scenario import Budget, DomainSpec, Scenario, Suite, scenario_name
+from harness.protocol.scenario import DomainSpec, Scenario, scenario_name
 from harness.protocol.split import SPLITS
+from harness.protocol.suite import Budget, Suite
 from harness.storage.yaml_file import read_yaml
 from harness.suites.methods import MethodEntry, SuiteMethods, read_methods
 from harness.tuning.space import read_number

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from harness.errors import HarnessError
 from harness.methods.method_file import MethodFile, is_file_reference
 from harness.methods.registry import check_known, is_installed
-from harness.protocol.scenario import Variant
+from harness.protocol.suite import Variant
 from harness.storage.files import file_digest
 
 

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from harness.errors import HarnessError
 from harness.methods.api import learns_from
-from harness.protocol.scenario import Scenario, Suite
+from harness.protocol.scenario import Scenario
+from harness.protocol.suite import Suite
 from harness.storage.files import write_atomically
 from harness.storage.yaml_file import read_yaml
 from harness.tuning.tunable import Tunable

@@ -15,8 +15,8 @@ from harness.cli.app import app
 from harness.data.prepare import prepare
 from harness.errors import HarnessError
 from harness.methods.artefact import Artefact
-from harness.protocol.scenario import Budget
 from harness.protocol.split import LeaveOneOut, TrainingData
+from harness.protocol.suite import Budget
 from harness.report.collect import collect
 from harness.run.artefact import artefact_key, train, train_along
 from harness.storage.store import Store

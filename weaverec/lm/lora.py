@@ -11,8 +11,8 @@ from torch import nn
 
 from harness.errors import HarnessError
 from harness.methods.artefact import TrainingEstimate
-from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining
+from harness.protocol.suite import Budget
 from weaverec.lm.backbone import Backbone, sizes_of
 
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from harness.methods.api import DiagnosticTable, FitContext, Floats32, Scorer
 from harness.methods.artefact import Artefact, StepCallback
-from harness.protocol.scenario import Budget
 from harness.protocol.split import TrainingData
+from harness.protocol.suite import Budget
 from harness.tuning.space import Space
 from harness.tuning.tunable import check_settings, with_settings
 from weaverec.lm.backbone import Backbone

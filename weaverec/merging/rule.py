@@ -19,8 +19,8 @@ from torch import nn
 from harness.errors import HarnessError
 from harness.methods.api import Scorer, VectorScorer
 from harness.methods.artefact import Artefact, Artefacts
-from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
+from harness.protocol.suite import Budget
 from harness.tuning.space import Space
 from weaverec.lm.backbone import Backbone
 from weaverec.merging.task_vectors import TaskVector, folded, task_vector

@@ -12,8 +12,8 @@ from harness.errors import HarnessError
 from harness.methods.api import DotProduct
 from harness.methods.artefact import Artefact
 from harness.methods.registry import make_method
-from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
+from harness.protocol.suite import Budget
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.lm.backbone import Backbone, find_backbone, load

@@ -18,8 +18,8 @@ from harness.evaluation.rank import rank_full
 from harness.methods.api import DotProduct
 from harness.methods.artefact import Artefact, MakeContext, TrainingEstimate
 from harness.protocol.metrics import ndcg
-from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
+from harness.protocol.suite import Budget
 from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
 from harness.training.record import TrainingRecord
 from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
@@ -110,7 +110,7 @@ def ranker_component(
             # How answers are read does not change the training.
             "settings": asdict(replace(settings, by_list=False)),
             "retriever": finder.digest,
-            "budget": budget.of_a_training,
+            "budget": budget.training_limits,
             "seed": seed,
         },
         make=partial(_train, backbone, finder, domains, settings, budget, seed),

@@ -11,8 +11,8 @@ from torch import nn
 from harness.evaluation.rank import validation_ndcg
 from harness.methods.api import DotProduct
 from harness.methods.artefact import Artefact
-from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
+from harness.protocol.suite import Budget
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
 from weaverec.lm.backbone import Backbone, autocast_bf16, find_backbone, load

@@ -17,8 +17,8 @@ from harness.data.domain import Ints, Sequences
 from harness.evaluation.rank import validation_ndcg
 from harness.methods.api import Floats32
 from harness.methods.artefact import Artefact, MakeContext, TrainingEstimate
-from harness.protocol.scenario import Budget
 from harness.protocol.split import DomainTraining, TrainingData
+from harness.protocol.suite import Budget
 from harness.training.record import TrainingRecord
 from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
 from weaverec.lm.loop import TrainingPlan, diverged, train_adapter
@@ -93,7 +93,7 @@ def component(
             "backbone": [backbone.name, backbone.digest],
             "domains": [domain.identity for domain in domains],
             "settings": asdict(settings),
-            "budget": budget.of_a_training,
+            "budget": budget.training_limits,
             "seed": seed,
         },
         make=partial(_train_component, backbone, domains, settings, budget, seed),

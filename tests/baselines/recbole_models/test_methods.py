@@ -20,10 +20,10 @@ from harness.errors import HarnessError
 from harness.evaluation.rank import rank_full, validation_ndcg
 from harness.methods.registry import make_method
 from harness.protocol.metrics import hr, mrr, ndcg
-from harness.protocol.scenario import Budget
 from harness.protocol.split import Histories, LeaveOneOut, TrainingData
+from harness.protocol.suite import Budget
 from tests.conftest import domain_of, toy_raw
-from tests.making import quietly
+from tests.contexts import make_context
 
 BUDGET = Budget(trials=1, epochs=3, patience=3)
 
@@ -36,7 +36,7 @@ def domains():
 
 def train(settings: RecBoleSettings, corpus: Corpus, folder: Path, budget: Budget = BUDGET):
     folder.mkdir()
-    return train_model(settings, corpus, budget, 0, folder, quietly(folder))
+    return train_model(settings, corpus, budget, 0, folder, make_context(folder))
 
 
 @pytest.mark.parametrize("model", ["SASRec", "BERT4Rec", "Caser", "FPMC"])
@@ -89,8 +89,8 @@ def test_an_interrupted_training_is_resumed_with_the_same_result(
     interrupted = tmp_path / "interrupted"
     interrupted.mkdir()
     with pytest.raises(_Interrupted):
-        train_model(settings, corpus, budget, 0, interrupted, quietly(interrupted, interrupt))
-    assert train_model(settings, corpus, budget, 0, interrupted, quietly(interrupted, interrupt)) == record
+        train_model(settings, corpus, budget, 0, interrupted, make_context(interrupted, interrupt))
+    assert train_model(settings, corpus, budget, 0, interrupted, make_context(interrupted, interrupt)) == record
     epochs = len(record.validation)
     assert epochs_reported == [*range(1, at + 1), *range(at + 1, epochs + 1)]
     assert (interrupted / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()

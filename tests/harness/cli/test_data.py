@@ -62,21 +62,21 @@ def harness(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
-def test_selection_on_test_events_is_marked_everywhere(folder: Path, harness) -> None:
+def test_selection_on_test_events_is_marked_in_output_and_board(folder: Path, harness) -> None:
     text = SUITE.replace("overlap: none\n", "split: leave-one-out-selected-on-test\n", 1)
     (folder / "shops.yaml").write_text(text)
     code, out, err = harness("run", "--suite", "shops.yaml")
     assert (code, err) == (0, "")
     assert "left-from-right.leave-one-out-selected-on-test: **Selected on test**" in out
     board = (folder / "leaderboards" / "shops-v1.md").read_text()
-    marked, temporal = board.partition("## left-from-right.temporal")[::2]
+    selected_on_test, temporal = board.partition("## left-from-right.temporal")[::2]
     assert board.count("**Selected on test**") == 2
-    assert marked.startswith("# shops v1 (only 1 seed; selected on test)")
-    assert "**Selected on test**" in marked.partition("## left-from-right.leave-one-out-selected-on-test")[2]
+    assert selected_on_test.startswith("# shops v1 (only 1 seed; selected on test)")
+    assert "**Selected on test**" in selected_on_test.partition("## left-from-right.leave-one-out-selected-on-test")[2]
     assert "**Selected on test**" not in temporal.partition("\n## ")[0]
 
 
-def test_a_suite_with_the_user_s_own_files(folder: Path, harness) -> None:
+def test_a_suite_of_the_user_s_own_files(folder: Path, harness) -> None:
     code, out, err = harness("run", "--suite", "shops.yaml")
     assert (code, err) == (0, "")
     assert "left: dropped 1 rows: not a timestamp (first: " in out
@@ -99,7 +99,7 @@ def test_a_suite_with_the_user_s_own_files(folder: Path, harness) -> None:
     assert [results["right-from-left"]["data"][name]["users"] for name in ("left", "right")] == [40, 40]
 
 
-def test_prepare_and_describe_and_verify(folder: Path, harness) -> None:
+def test_prepare_describe_and_verify(folder: Path, harness) -> None:
     code, out, _ = harness("data", "prepare", "--suite", "shops.yaml")
     assert code == 0
     assert "left: 40 users, 20 items, 240 interactions" in out
@@ -154,24 +154,26 @@ def test_candidates_that_differ_from_the_pinned_ones_stop_a_run(folder: Path, ha
         (("verify", "movielens-100k-action", "--suite", "cdsr"), "Name either data sets or a suite."),
     ],
 )
-def test_invalid_arguments_are_one_line(folder: Path, harness, arguments: tuple[str, ...], message: str) -> None:
+def test_invalid_arguments_give_a_one_line_error(
+    folder: Path, harness, arguments: tuple[str, ...], message: str
+) -> None:
     code, _, err = harness("data", *arguments)
     assert (code, message in err, err.count("\n")) == (2, True, 1), err
 
 
-def test_list(folder: Path, harness) -> None:
+def test_list_shows_every_data_set(folder: Path, harness) -> None:
     code, out, _ = harness("data", "list")
     assert code == 0
     for name in dataset_names():
         line = next(line for line in out.splitlines() if line.startswith(f"{name} "))
         installed = name.startswith("movielens-100k")
         assert line.split()[1] == ("yes" if installed else "fetch" if load_dataset(name).files else "by")
-    listed = json.loads(harness("data", "list", "--json")[1])
-    assert {d["name"] for d in listed} == set(dataset_names())
-    assert all(f["url"].startswith("https://") for d in listed for f in d["files"])
+    data_sets = json.loads(harness("data", "list", "--json")[1])
+    assert {d["name"] for d in data_sets} == set(dataset_names())
+    assert all(f["url"].startswith("https://") for d in data_sets for f in d["files"])
 
 
-def test_fetch_then_prepare(folder: Path, harness, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fetched_files_are_prepared_and_verified(folder: Path, harness, monkeypatch: pytest.MonkeyPatch) -> None:
     published = folder / "published"
     published.mkdir()
     (published / "events.csv").write_bytes((folder / "left.csv").read_bytes())
@@ -190,8 +192,8 @@ def test_fetch_then_prepare(folder: Path, harness, monkeypatch: pytest.MonkeyPat
     source = make_source({"source": "table", "interactions": "shop/events.csv", "items": "shop/items.csv"})
     files = tuple(RemoteFile(f"{address}/{name}", name) for name in ("events.csv", "items.csv"))
     shop = Dataset("shop", "a shop", source, Path("shop"), files, address, "free")
-    known = {**datasets._all(), "shop": shop}
-    monkeypatch.setattr(datasets, "_all", lambda: known)
+    data_sets = {**datasets._all(), "shop": shop}
+    monkeypatch.setattr(datasets, "_all", lambda: data_sets)
 
     code, out, err = harness("data", "fetch", "shop")
     assert (code, out.count("first use"), "shop: free" in err) == (0, 2, True), err

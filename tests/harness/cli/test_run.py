@@ -1,4 +1,4 @@
-"""The command line as a user meets it: good days in sub-processes, bad days in this one."""
+"""Commands that run, plan and tune suites: in subprocesses, and errors in this process."""
 
 import errno
 import json
@@ -32,7 +32,8 @@ budget: {trials: 1, epochs: 1, patience: 1}
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with the suite file `tiny.yaml`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tiny.yaml").write_text(SUITE)
     return tmp_path
@@ -41,7 +42,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def harness(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
 ) -> tuple[int, str, str]:
-    """Runs a command in this process: exit code, standard output, standard error."""
+    """Run a command in this process; return its exit code, standard output and standard error."""
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
     with pytest.raises(SystemExit) as stop:
         cli.main()
@@ -49,30 +50,30 @@ def harness(
     return int(stop.value.code or 0), captured.out, captured.err
 
 
-def started(place: Path, *arguments: str) -> "subprocess.Popen[str]":
+def start(workdir: Path, *arguments: str) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "harness.cli", *arguments]
     return subprocess.Popen(
         command,
-        cwd=place,
+        cwd=workdir,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        # As from a terminal: tests that run in the background may have been told to ignore Ctrl-C, and pass that on.
+        # Background jobs may ignore SIGINT, and child processes inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
-def test_a_run_its_repetition_its_board_and_its_check(place: Path, monkeypatch, capsys) -> None:
-    first = started(place, "run", "--suite", "tiny.yaml")
+def test_run_repeats_restores_and_checks_results(workdir: Path, monkeypatch, capsys) -> None:
+    first = start(workdir, "run", "--suite", "tiny.yaml")
     out, err = first.communicate(timeout=200)
     assert (first.returncode, err) == (0, "")
     assert "2 to be made" in out
     assert "| **popularity** |" in out
-    board = place / "leaderboards" / "tiny-v1.md"
+    board = workdir / "leaderboards" / "tiny-v1.md"
     text = board.read_bytes()
-    results = sorted((place / "leaderboards" / "results").rglob("*.*"))
-    assert len(results) == 5  # two results, their ranks, and their users
+    results = sorted((workdir / "leaderboards" / "results").rglob("*.*"))
+    assert len(results) == 8  # two results with ranks and lists, their users and items
 
     code, out, _ = harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml", "--json")
     assert code == 0
@@ -81,17 +82,17 @@ def test_a_run_its_repetition_its_board_and_its_check(place: Path, monkeypatch, 
     code, out, _ = harness(monkeypatch, capsys, "leaderboard", "--check")
     assert (code, out) == (0, "leaderboards/tiny-v1.md: as its results give\n")
 
-    # What is there already, even from elsewhere, is not made anew where that is asked for.
-    added = ("run", "--suite", "tiny.yaml", "--missing", "--json")
-    code, out, _ = harness(monkeypatch, capsys, *added, "--dry-run", "--cache-dir", "empty")
+    # --missing skips runs whose results exist, even with an empty cache.
+    missing_only = ("run", "--suite", "tiny.yaml", "--missing", "--json")
+    code, out, _ = harness(monkeypatch, capsys, *missing_only, "--dry-run", "--cache-dir", "empty")
     assert (code, json.loads(out)["runs"], json.loads(out)["missing"]) == (0, 0, [])
-    code, out, _ = harness(monkeypatch, capsys, *added)
+    code, out, _ = harness(monkeypatch, capsys, *missing_only)
     assert (code, json.loads(out)["runs"]) == (0, 0)
     assert board.read_bytes() == text
-    gone = results[0].with_suffix("")
-    for suffix in (".json", ".parquet"):
-        gone.with_suffix(suffix).unlink()
-    code, out, _ = harness(monkeypatch, capsys, *added)
+    deleted = next(path for path in results if path.suffix == ".json")
+    for suffix in (".json", ".parquet", ".lists.parquet"):
+        deleted.with_suffix(suffix).unlink()
+    code, out, _ = harness(monkeypatch, capsys, *missing_only)
     assert (code, json.loads(out)["runs"]) == (0, 1)
     assert board.read_bytes() == text
 
@@ -101,20 +102,20 @@ def test_a_run_its_repetition_its_board_and_its_check(place: Path, monkeypatch, 
     assert harness(monkeypatch, capsys, "leaderboard")[0] == 0
     assert board.read_bytes() == text
 
-    # A deleted or damaged result comes back from the store; a damaged store is refused.
+    # A damaged result is restored from the cache; a damaged cache entry is refused.
     results[0].write_bytes(b"")
     code, _, err = harness(monkeypatch, capsys, "leaderboard")
-    assert (code, str(results[0].relative_to(place)) in err) == (2, True)
+    assert (code, str(results[0].relative_to(workdir)) in err) == (2, True)
     assert harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml")[0] == 0
     assert board.read_bytes() == text
-    victim = next((place / ".harness" / "store" / "run").glob("*/ranks.parquet"))
-    victim.write_bytes(b"")
+    ranks_file = next((workdir / ".harness" / "store" / "run").glob("*/ranks.parquet"))
+    ranks_file.write_bytes(b"")
     code, _, err = harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml")
     assert code == 2
     assert "Corrupt cached artefact" in err
     assert "Delete that folder" in err
     assert err.count("\n") == 1
-    shutil.rmtree(victim.parent)
+    shutil.rmtree(ranks_file.parent)
 
 
 @pytest.mark.parametrize(
@@ -134,12 +135,14 @@ def test_a_run_its_repetition_its_board_and_its_check(place: Path, monkeypatch, 
         (["leaderboard", "--suite", "tiny"], "No results of suite 'tiny'"),
     ],
 )
-def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, monkeypatch, capsys, arguments, message) -> None:
+def test_bad_input_gives_a_one_line_error_and_exit_code_2(
+    workdir: Path, monkeypatch, capsys, arguments, message
+) -> None:
     code, _, err = harness(monkeypatch, capsys, *arguments)
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
-    assert not (place / "leaderboards" / "tiny-v1.md").exists()
+    assert not (workdir / "leaderboards" / "tiny-v1.md").exists()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, monkeypatch, c
         ("sources: [comedy]", "sources: [comdy]", "Unknown domain 'comdy'. Did you mean 'comedy'"),
         ("sources: [comedy]", "sources: [action]", "names a domain twice"),
         ("dataset: movielens-100k-action", "source: movielens, part: action", "Unknown source"),
-        ("suite: tiny", "suite: cdsr", "is the name of a suite of the harness's own"),
+        ("suite: tiny", "suite: cdsr", "is the name of a shipped suite"),
         ("title: tiny", "titel: tiny", "tiny.yaml: titel: there is no such key. Did you mean 'title'"),
         ("budget: {", "budget: [", "not valid YAML"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "a seed is listed twice"),
@@ -170,53 +173,55 @@ def test_bad_input_is_one_clear_line_and_exit_code_2(place: Path, monkeypatch, c
         ("k_core: 30}", "k_core: 3000}", "no interaction is left by the 3000-core"),
     ],
 )
-def test_a_bad_suite_file_is_named_with_its_entry(place: Path, monkeypatch, capsys, line, replacement, message) -> None:
+def test_a_bad_suite_file_gives_a_one_line_error(
+    workdir: Path, monkeypatch, capsys, line, replacement, message
+) -> None:
     assert line in SUITE
-    (place / "tiny.yaml").write_text(SUITE.replace(line, replacement, 1))
+    (workdir / "tiny.yaml").write_text(SUITE.replace(line, replacement, 1))
     code, _, err = harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml")
     assert (code, message in err, err.count("\n")) == (2, True, 1), err
 
 
-def test_a_folder_without_permission(place: Path, monkeypatch, capsys) -> None:
-    def refused(**_: object) -> None:
+def test_an_output_folder_without_permission_is_refused(workdir: Path, monkeypatch, capsys) -> None:
+    def raise_permission_error(**_: object) -> None:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    # Not by permission bits: root may write anywhere.
-    monkeypatch.setattr("harness.storage.files.tempfile.TemporaryFile", refused)
+    # Permission bits would not stop root.
+    monkeypatch.setattr("harness.storage.files.tempfile.TemporaryFile", raise_permission_error)
     code, _, err = harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml", "--output-dir", "locked")
     assert (code, "Cannot write to locked" in err) == (2, True)
 
 
-def test_debug_shows_where(place: Path, monkeypatch) -> None:
+def test_debug_raises_the_error_with_its_traceback(workdir: Path, monkeypatch) -> None:
     monkeypatch.setattr(sys, "argv", ["harness", "run", "--suite", "cdrs", "--debug"])
-    monkeypatch.setenv("HARNESS_DEBUG", "")  # so that what the command sets is gone afterwards
+    monkeypatch.setenv("HARNESS_DEBUG", "")  # so that the value set by the command is undone
     with pytest.raises(cli.HarnessError):
         cli.main()
 
 
-def test_dry_run_plans_and_does_nothing(place: Path, monkeypatch, capsys) -> None:
+def test_dry_run_prints_the_plan_and_writes_nothing(workdir: Path, monkeypatch, capsys) -> None:
     arguments = ["run", "--suite", "tiny.yaml", "--method", "weaverec", "--seed", "3", "--dry-run", "--json"]
     code, out, _ = harness(monkeypatch, capsys, *arguments)
     plan = json.loads(out)
     assert (code, plan["missing"]) == (0, ["action-from-comedy/weaverec-seed3"])
     assert plan["trained"] == ["LoRA on action, seed 3", "LoRA on action + comedy, seed 3"]
-    assert not (place / "leaderboards").exists()
+    assert not (workdir / "leaderboards").exists()
 
 
-def test_ls_names_everything(monkeypatch, capsys) -> None:
+def test_ls_lists_suites_and_methods(monkeypatch, capsys) -> None:
     code, out, _ = harness(monkeypatch, capsys, "ls", "--json")
-    listed = json.loads(out)
+    listing = json.loads(out)
     assert code == 0
-    assert "drama-from-action+comedy" in listed["suites"]["cdsr"]
-    assert {"weaverec", "joint", "naive-merge", "target-only", "zero-shot"} <= set(listed["methods"])
+    assert "drama-from-action+comedy" in listing["suites"]["cdsr"]
+    assert {"weaverec", "joint", "naive-merge", "target-only", "zero-shot"} <= set(listing["methods"])
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_stopping_a_run_leaves_nothing_half_done(place: Path, number: signal.Signals, code: int) -> None:
-    run = started(place, "run", "--suite", "tiny.yaml", "--method", "target-only", "--cache-dir", "kept")
-    lora = place / "kept" / "store" / "lora"
+def test_a_stopped_run_leaves_no_processes_or_partial_files(workdir: Path, number: signal.Signals, code: int) -> None:
+    run = start(workdir, "run", "--suite", "tiny.yaml", "--method", "target-only", "--cache-dir", "kept")
+    lora = workdir / "kept" / "store" / "lora"
     deadline = time.monotonic() + 100
-    while not (lora.is_dir() and any(lora.iterdir())):  # a component is being trained
+    while not (lora.is_dir() and any(lora.iterdir())):  # until the training of a component starts
         assert run.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -232,77 +237,75 @@ def test_stopping_a_run_leaves_nothing_half_done(place: Path, number: signal.Sig
         assert err.count("\n") == 1
     psutil.wait_procs(workers, timeout=20)
     assert not [w for w in workers if w.is_running()]
-    assert not list(lora.glob(".*"))  # a component that was finished just then may stay
-    assert not (place / "leaderboards" / "results").exists()
-    assert not list(place.rglob(".*.json.*"))
+    assert not list(lora.glob(".*"))  # a component that was just finished may stay
+    assert not (workdir / "leaderboards" / "results").exists()
+    assert not list(workdir.rglob(".*.json.*"))
 
 
-def test_a_method_that_fails_is_one_line_with_its_reason(place: Path, monkeypatch, capsys) -> None:
-    broken = SUITE.replace("[popularity]", "[popularity, recbole.S3Rec]")
-    (place / "tiny.yaml").write_text(broken)
-    run = started(place, "run", "--suite", "tiny.yaml")
+def test_a_failed_method_gives_one_line_with_its_cause(workdir: Path, monkeypatch, capsys) -> None:
+    suite = SUITE.replace("[popularity]", "[popularity, recbole.S3Rec]")
+    (workdir / "tiny.yaml").write_text(suite)
+    run = start(workdir, "run", "--suite", "tiny.yaml")
     _, err = run.communicate(timeout=200)
     assert run.returncode == 1
     assert "RecBole's S3Rec is trained in two stages" in err
-    assert err.count("\n") == 3  # a line for each of two seeds, and what to do
+    assert err.count("\n") == 3  # one line per seed, and a hint
 
 
-def test_help_answers_at_once_and_has_examples() -> None:
-    started_at = time.perf_counter()
+def test_help_is_fast_and_has_examples() -> None:
+    started = time.perf_counter()
     out = subprocess.run(
         [sys.executable, "-m", "harness.cli", "run", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert "harness run --suite cdsr --dry-run" in out
-    # Not a measurement: importing torch alone would take several seconds.
-    assert time.perf_counter() - started_at < 3
-    heavy = "import sys, harness.cli; print({'torch', 'pandas', 'recbole'} & set(sys.modules))"
-    assert subprocess.check_output([sys.executable, "-c", heavy], text=True) == "set()\n"
+    # A loose limit: importing torch alone takes several seconds.
+    assert time.perf_counter() - started < 3
+    code = "import sys, harness.cli; print({'torch', 'pandas', 'recbole'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
 
-def test_tuning_then_running(place: Path, monkeypatch, capsys) -> None:
-    (place / "tiny.yaml").write_text(SUITE.replace("trials: 1", "trials: 3"))
+def test_a_run_uses_tuned_settings(workdir: Path, monkeypatch, capsys) -> None:
+    (workdir / "tiny.yaml").write_text(SUITE.replace("trials: 1", "trials: 3"))
     code, out, _ = harness(monkeypatch, capsys, "tune", "--suite", "tiny.yaml", "--method", "item-knn", "--dry-run")
-    assert (code, (place / "tiny.tuned").exists()) == (0, False)
+    assert (code, (workdir / "tiny.tuned").exists()) == (0, False)
     assert "tune item-knn on action" in out
     code, out, _ = harness(monkeypatch, capsys, "tune", "--suite", "tiny.yaml", "--method", "item-knn", "--json")
-    (found,) = json.loads(out)["tuned"].values()
-    assert (code, len(found["trials"])) == (0, 3)
+    (tuning,) = json.loads(out)["tuned"].values()
+    assert (code, len(tuning["trials"])) == (0, 3)
     code, out, _ = harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml", "--method", "item-knn", "--seed", "0")
     assert code == 0
-    (result,) = (place / "leaderboards" / "results").rglob("item-knn-seed0.json")
-    assert json.loads(result.read_text())["tuning"] == found
+    (result,) = (workdir / "leaderboards" / "results").rglob("item-knn-seed0.json")
+    assert json.loads(result.read_text())["tuning"] == tuning
     code, out, _ = harness(monkeypatch, capsys, "tune", "--suite", "tiny.yaml", "--method", "item-knn")
     assert (code, "0 to tune, 1 tuned before" in out) == (0, True)
 
 
-def test_a_budget_of_one_trial_has_nothing_to_tune(place: Path, monkeypatch, capsys) -> None:
+def test_tune_refuses_a_budget_of_one_trial(workdir: Path, monkeypatch, capsys) -> None:
     code, _, err = harness(monkeypatch, capsys, "tune", "--suite", "tiny.yaml")
     assert code == 2
     assert "has one trial, which is every method's defaults" in err
 
 
-def test_a_plan_says_what_trainings_take_and_starts_nothing(place: Path, monkeypatch, capsys) -> None:
+def test_plan_estimates_trainings_without_starting_them(workdir: Path, monkeypatch, capsys) -> None:
     arguments = ["plan", "--suite", "tiny.yaml", "--method", "target-only", "--method", "sasrec", "--seed", "0"]
     code, out, err = harness(monkeypatch, capsys, *arguments, "--json")
     assert (code, err) == (0, "")
-    told = json.loads(out)
-    assert sorted(told["trained"]) == ["LoRA on action, seed 0", "SASRec on action, seed 0"]
-    (estimate,) = told["estimates"]  # RecBole's models are not estimated
+    plan = json.loads(out)
+    assert sorted(plan["trained"]) == ["LoRA on action, seed 0", "SASRec on action, seed 0"]
+    (estimate,) = plan["estimates"]  # RecBole's models are not estimated
     assert estimate["tokens"] > 0
     assert estimate["hours"] > 0
     code, out, _ = harness(monkeypatch, capsys, *arguments)
     assert code == 0
     assert "| together" in out
-    assert not (place / ".harness" / "store" / "lora").exists()
+    assert not (workdir / ".harness" / "store" / "lora").exists()
 
 
-def test_a_backbone_without_weights_can_be_planned_and_is_refused_before_a_run_starts(
-    place: Path, monkeypatch, capsys
-) -> None:
-    for weights in decoder("qwen2", place / "qwen").folder.glob("*.safetensors"):
+def test_a_backbone_without_weights_is_planned_but_refused_before_a_run(workdir: Path, monkeypatch, capsys) -> None:
+    for weights in decoder("qwen2", workdir / "qwen").folder.glob("*.safetensors"):
         weights.unlink()
-    (place / "tiny.yaml").write_text(SUITE + "settings: {ranker.target-only: {backbone: qwen}}\n")
-    # Item-kNN would be made first.
+    (workdir / "tiny.yaml").write_text(SUITE + "settings: {ranker.target-only: {backbone: qwen}}\n")
+    # Item-kNN would run first.
     arguments = ["--suite", "tiny.yaml", "--method", "item-knn", "--method", "ranker.target-only", "--seed", "0"]
     code, out, _ = harness(monkeypatch, capsys, "plan", *arguments)
     assert code == 0
@@ -311,5 +314,5 @@ def test_a_backbone_without_weights_can_be_planned_and_is_refused_before_a_run_s
     code, _, err = harness(monkeypatch, capsys, "run", *arguments)
     assert code == 2
     assert "tiny.yaml: settings.ranker.target-only: The backbone qwen in qwen has no weights" in err
-    assert not list((place / "leaderboards").rglob("*.json"))
-    assert not (place / ".harness" / "store" / "run").exists()
+    assert not list((workdir / "leaderboards").rglob("*.json"))
+    assert not (workdir / ".harness" / "store" / "run").exists()

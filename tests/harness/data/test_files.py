@@ -132,8 +132,8 @@ def test_without_quoting_each_line_is_a_row(tmp_path_factory, table: list[tuple[
     """Stray quotes never join lines."""
     text = "a\tb\n" + "".join(f"{a}\t{b}\n" for a, b in table) + 'z"\tz\n'
     rows, _ = read(tmp_path_factory.mktemp("t"), text.encode(), delimiter="\t")
-    assert len(rows) == len(table) + 1
     if not any('""' in cell for row in table for cell in row):  # otherwise it may be a file that doubles its quotes
+        assert len(rows) == len(table) + 1
         assert rows[:-1] == table
 
 

@@ -11,7 +11,7 @@ from harness.methods import method_file
 from harness.methods.method_file import MethodFile, is_file_reference
 from harness.methods.plugins import plugin_behind
 from harness.methods.registry import factory_of, make_method, packages_of
-from harness.protocol.scenario import Suite
+from harness.protocol.suite import Suite
 from harness.run.methods import code_of, select_methods, suite_method
 
 SOURCE = """

@@ -1,4 +1,4 @@
-"""Overviews inside a README."""
+"""Overviews in a README."""
 
 from pathlib import Path
 
@@ -30,12 +30,12 @@ def test_only_tables_between_markers_are_replaced(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text(TEXT)
     assert suites_shown(TEXT) == ["one", "two"]
-    new = with_overviews(path, {"one": "| new \\1 |", "two": "| second |"}.get)
+    updated = with_overviews(path, {"one": "| new \\1 |", "two": "| second |"}.get)
     expected = TEXT.replace("| old |", "| new \\1 |").replace("two -->\n", "two -->\n| second |\n")
-    assert new == expected
-    path.write_text(new)
-    assert with_overviews(path, {"one": "| new \\1 |", "two": "| second |"}.get) == new
-    assert with_overviews(path, lambda _: None) == new
+    assert updated == expected
+    path.write_text(updated)
+    assert with_overviews(path, {"one": "| new \\1 |", "two": "| second |"}.get) == updated
+    assert with_overviews(path, lambda _: None) == updated
 
 
 BOARD = """| method | x |
@@ -46,7 +46,7 @@ BOARD = """| method | x |
 | d | 0.6 |"""
 
 
-def test_a_marker_may_name_rows(tmp_path: Path) -> None:
+def test_a_marker_may_select_rows(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text("<!-- leaderboard: one: best, c, b -->\n<!-- end -->\n")
     assert suites_shown(path.read_text()) == ["one"]
@@ -59,19 +59,19 @@ def test_a_marker_may_name_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["<!-- leaderboard: one -->\n| old |\n", TEXT + "<!-- leaderboard: three -->\n"])
-def test_a_marker_without_its_end_is_named(tmp_path: Path, text: str) -> None:
+def test_a_marker_without_an_end_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "README.md"
     path.write_text(text)
     with pytest.raises(HarnessError, match=r"README\.md: a line .* has no line `<!-- end -->`"):
         with_overviews(path, lambda _: "x")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"Cannot read .*mine\.md"):
         with_overviews(tmp_path / "mine.md", lambda _: "x")
 
 
-def test_the_command_writes_and_checks_the_readme_beside_the_output_folder(toy, tmp_path: Path, capsys) -> None:
+def test_leaderboard_command_updates_and_checks_the_readme(toy, tmp_path: Path, capsys) -> None:
     run_all(toy, methods=("popularity",), seeds=(0,))
     toy.suite = toy.replace(toy.suite, version=2)
     results = run_all(toy, methods=("popularity", "fixed"), seeds=(0,))
@@ -79,7 +79,7 @@ def test_the_command_writes_and_checks_the_readme_beside_the_output_folder(toy, 
     for path in (readme, elsewhere):
         path.write_text("# Mine\n<!-- leaderboard: toy -->\n<!-- end -->\n")
     leaderboard(output_dir=toy.out)
-    # The newest version's.
+    # The README has the newest version's overview.
     table = overview(collect(results, "toy", 2))
     assert "| fixed" in table
     assert readme.read_text() == f"# Mine\n<!-- leaderboard: toy -->\n{table}\n<!-- end -->\n"
@@ -91,7 +91,7 @@ def test_the_command_writes_and_checks_the_readme_beside_the_output_folder(toy, 
     with pytest.raises(typer.Exit):
         leaderboard(output_dir=toy.out, check=True)
     assert f"{readme}: differs from what its results give" in capsys.readouterr().out
-    # One without markers is left alone.
+    # A file without markers is unchanged.
     readme.write_text("# Mine\n")
     leaderboard(output_dir=toy.out)
     assert readme.read_text() == "# Mine\n"

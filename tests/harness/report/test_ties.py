@@ -1,4 +1,4 @@
-"""A board says what the order of its events rests on, where its results know."""
+"""The section on the order of tied events, if results have an audit of it."""
 
 import json
 from dataclasses import replace
@@ -16,12 +16,13 @@ IDS = [str(item) for item in range(5)]
 SORTED = domain_at([[(item, 0) for item in range(5)]] * 100, IDS)
 
 
-def board(*data: dict) -> SimpleNamespace:
-    records = [{name: SimpleNamespace(ties=audit) for name, audit in each.items()} for each in data]
-    return SimpleNamespace(results=[SimpleNamespace(data=each) for each in records])
+def board(*audits: dict) -> SimpleNamespace:
+    """Return a board with a result for each mapping of domain names to audits."""
+    results = [{name: SimpleNamespace(ties=audit) for name, audit in by_domain.items()} for by_domain in audits]
+    return SimpleNamespace(results=[SimpleNamespace(data=data) for data in results])
 
 
-def test_an_order_far_from_chance_is_warned_of() -> None:
+def test_an_order_far_from_chance_gives_a_warning() -> None:
     lines = order_of_ties(board({"shop": tie_audit(SORTED, TieOrder("file"))}))
     assert lines[1] == "## Order of ties"
     (row,) = [line for line in lines[3].splitlines() if line.startswith("| shop")]
@@ -29,13 +30,13 @@ def test_an_order_far_from_chance_is_warned_of() -> None:
     assert lines[-1].startswith("- **shop: within ties, item ids rise in 100.0% of 400 neighbours")
 
 
-def test_a_sorted_file_with_hashed_ties_shows_its_file_order() -> None:
+def test_hashed_ties_of_a_sorted_file_show_the_file_s_order() -> None:
     audit = replace(tie_audit(SORTED, HASHED), within=tie_audit(domain_at([[(0, 0)]], IDS)).within)
     audit = replace(audit, file_within=tie_audit(SORTED, TieOrder("file")).within)
     assert "within ties of the file, item ids rise in 100.0%" in order_of_ties(board({"shop": audit}))[-1]
 
 
-def test_without_times_ids_of_test_items_are_compared_with_chance() -> None:
+def test_without_timestamps_test_item_ids_are_compared_with_chance() -> None:
     untimed = domain_at([[(item, item) for item in range(5)]] * 100, IDS, timed=False)
     table = tie_table({"shop": tie_audit(untimed)})
     assert "no timestamps" in table
@@ -43,12 +44,12 @@ def test_without_times_ids_of_test_items_are_compared_with_chance() -> None:
     assert [cell.strip() for cell in table.splitlines()[-1].split("|")[-4:-1]] == ["100.0%", "0.0%", "20.0%"]
 
 
-def test_a_board_of_results_without_audits_has_no_section() -> None:
+def test_results_without_audits_give_no_section() -> None:
     assert order_of_ties(board({"shop": None}, {"shop": None})) == []
     assert order_of_ties(board({"shop": None}, {"shop": tie_audit(SORTED)})) != []
 
 
-def test_results_with_and_without_audit_are_read(toy) -> None:
+def test_results_with_and_without_an_audit_can_be_read(toy) -> None:
     results = run_all(toy, ("popularity",), (0,))
     text = leaderboard(collect(results, "toy", 1)).partition("## Order of ties")[2].partition("\n## ")[0]
     assert all(f"| {name} " in text and "hashed, seed 0" in text for name in ("left", "right"))

@@ -1,4 +1,4 @@
-"""Recommendation lists in results: kept beside ranks, checked when read, optional."""
+"""Recommendation lists of results: optional, stored beside ranks, checked when read."""
 
 from pathlib import Path
 
@@ -18,15 +18,15 @@ from tests.harness.report.test_leaderboard import Fixed, run_all
 RESULT = Path("toy", "v1", "left-from-right", "fixed-seed0.json")
 
 
-def test_lists_agree_with_ranks(toy) -> None:
+def test_lists_have_the_test_item_at_its_rank(toy) -> None:
     path = run_all(toy) / RESULT
     result, table = read_result(path)
     recommendations = read_recommendations(path, result, table.users)
     catalogue = CatalogueItems.from_parquet(path.with_name("items.parquet"))
-    held_out = np.array([catalogue.index[item] for item in table.users.item_ids])
-    # Vectors of random floats do not tie, so the held-out item is listed at its rank.
+    test_items = np.array([catalogue.index[item] for item in table.users.item_ids])
+    # Random vectors do not tie, so the held-out item's position in the list is its rank.
     for user, above in enumerate(table.ranks["full"].above):
-        positions = np.flatnonzero(recommendations.items[user] == held_out[user])
+        positions = np.flatnonzero(recommendations.items[user] == test_items[user])
         assert positions.tolist() == ([above] if above < 20 else [])
     rows = pq.read_table(path.with_suffix(".lists.parquet"))["items"].to_pylist()
     assert rows[3] == [catalogue.item_ids[item] for item in recommendations.items[3] if item >= 0]
@@ -34,7 +34,7 @@ def test_lists_agree_with_ranks(toy) -> None:
     assert (table.ranks["full"].above < MISSED).all()
 
 
-def test_lists_are_written_and_read(tmp_path: Path) -> None:
+def test_lists_survive_a_round_trip_through_parquet(tmp_path: Path) -> None:
     catalogue = CatalogueItems(("a", "b", "c"), np.array([4, 0, 1]))
     lists = np.full((4, 20), -1)
     lists[0, :2], lists[2, :3] = [2, 0], [0, 1, 2]
@@ -63,14 +63,14 @@ def test_lists_are_written_and_read(tmp_path: Path) -> None:
         (lambda path: [path.unlink(), path.with_suffix(".parquet").unlink()], "No result file .*fixed-seed0.json, but"),
     ],
 )
-def test_damaged_lists_are_refused(toy, damage, message: str) -> None:
+def test_damaged_list_files_are_refused(toy, damage, message: str) -> None:
     results = run_all(toy)
     damage(results / RESULT)
     with pytest.raises(HarnessError, match=message):
         leaderboard(collect(results, "toy", 1))
 
 
-def test_results_without_lists_show_a_dash_or_no_section(toy) -> None:
+def test_results_without_lists_have_dashes_or_no_section_on_the_board(toy) -> None:
     toy.add("fixed", Fixed)
     results = toy.run("popularity", "fixed", seeds=(0,), keep_lists=False).results.parents[1]
     assert not list(results.rglob("*lists*"))
@@ -87,7 +87,7 @@ def test_results_without_lists_show_a_dash_or_no_section(toy) -> None:
     assert "–" not in rows["other"]
 
 
-def test_result_path_of_each_parquet_file() -> None:
+def test_result_path_of_parquet_files() -> None:
     folder = Path("toy", "v1", "a-from-b")
     for name in ("my.method-seed0.parquet", "my.method-seed0.lists.parquet"):
         assert result_path_of(folder / name) == folder / "my.method-seed0.json"

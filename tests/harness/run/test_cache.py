@@ -1,4 +1,4 @@
-"""What a cache holds, and what of it can go."""
+"""Listing, verifying and pruning the cache."""
 
 import json
 import os
@@ -29,15 +29,16 @@ def cache(toy) -> Path:
 
 
 def harness(*arguments: str) -> tuple[int, str]:
-    done = CliRunner().invoke(app, ["cache", *arguments])
-    return done.exit_code, done.output
+    result = CliRunner().invoke(app, ["cache", *arguments])
+    return result.exit_code, result.output
 
 
-def kinds(cache: Path, *more: str) -> list[tuple[str, str]]:
-    return [(e["kind"], e["label"]) for e in json.loads(harness("ls", "--json", "--cache-dir", str(cache), *more)[1])]
+def listed_entries(cache: Path) -> list[tuple[str, str]]:
+    _, out = harness("ls", "--json", "--cache-dir", str(cache))
+    return [(entry["kind"], entry["label"]) for entry in json.loads(out)]
 
 
-EVERYTHING = [
+ENTRIES = [
     ("checkpoint", ""),
     ("domain", "left"),
     ("domain", "right"),
@@ -49,21 +50,21 @@ EVERYTHING = [
 ]
 
 
-def test_all_is_listed_by_its_label(cache: Path) -> None:
-    assert kinds(cache) == EVERYTHING
+def test_ls_shows_every_entry_with_its_label(cache: Path) -> None:
+    assert listed_entries(cache) == ENTRIES
     code, out = harness("ls", "--cache-dir", str(cache))
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()[2:-1]] == [kind for kind, _ in EVERYTHING]
+    assert [line.split()[0] for line in out.splitlines()[2:-1]] == [kind for kind, _ in ENTRIES]
     assert "LoRA on [comedy]" in out
     assert out.splitlines()[-1].startswith("8 entries, ")
 
 
-def test_an_empty_cache_has_nothing(tmp_path: Path) -> None:
+def test_empty_cache_has_no_entries(tmp_path: Path) -> None:
     assert harness("ls", "--json", "--cache-dir", str(tmp_path / "none")) == (0, "[]\n")
     assert harness("verify", "--cache-dir", str(tmp_path / "none"))[0] == 0
 
 
-def test_hashes_are_verified(cache: Path) -> None:
+def test_verify_reports_corrupt_and_unfinished_entries(cache: Path) -> None:
     code, out = harness("verify", "--json", "--cache-dir", str(cache))
     assert code == 1
     assert [(e["kind"], e["label"]) for e in json.loads(out)] == [("leftover", ""), ("lora", "LoRA on drama")]
@@ -73,23 +74,23 @@ def test_hashes_are_verified(cache: Path) -> None:
     assert (code, "users.parquet has changed" in out, "8 entries checked, 3 with a fault" in out) == (1, True, True)
 
 
-def test_what_is_unfinished_or_corrupt_goes(cache: Path) -> None:
-    would = harness("prune", "--dry-run", "--json", "--cache-dir", str(cache))[1]
-    assert kinds(cache) == EVERYTHING
+def test_prune_removes_unfinished_and_corrupt_entries(cache: Path) -> None:
+    dry_run_output = harness("prune", "--dry-run", "--json", "--cache-dir", str(cache))[1]
+    assert listed_entries(cache) == ENTRIES
     code, out = harness("prune", "--json", "--cache-dir", str(cache))
-    assert (code, out) == (0, would)
+    assert (code, out) == (0, dry_run_output)
     assert [(e["kind"], e["reason"]) for e in json.loads(out)] == [
         *(("checkpoint", "unfinished"), ("leftover", "unfinished"), ("lora", "corrupt"))
     ]
     assert (
-        kinds(cache)
-        == [entry for entry in EVERYTHING if entry[0] in ("domain", "lora", "preparation")][:3] + EVERYTHING[-2:]
+        listed_entries(cache)
+        == [entry for entry in ENTRIES if entry[0] in ("domain", "lora", "preparation")][:3] + ENTRIES[-2:]
     )
     assert harness("verify", "--cache-dir", str(cache))[0] == 0
     assert not list(cache.rglob(".*"))
 
 
-def test_what_was_not_used_for_some_days_goes_where_that_is_asked_for(cache: Path) -> None:
+def test_prune_unused_removes_entries_by_last_use(cache: Path) -> None:
     kept = cache / "store" / "lora" / ("1" * 64)
     long_ago = time.time() - 10 * 86400
     for path in [kept, *kept.iterdir()]:
@@ -105,11 +106,11 @@ def test_what_was_not_used_for_some_days_goes_where_that_is_asked_for(cache: Pat
     assert not kept.exists()
 
 
-def test_nothing_that_is_being_made_goes(cache: Path) -> None:
+def test_prune_keeps_entries_that_are_being_written(cache: Path) -> None:
     store = Store(cache / "store")
-    with store.locked("lora", "3" * 64, "training"), folder_atomically(cache / "store" / "lora" / "4") as filled:
+    with store.locked("lora", "3" * 64, "training"), folder_atomically(cache / "store" / "lora" / "4") as temporary:
         harness("prune", "--cache-dir", str(cache))
-        assert filled.is_dir()
+        assert temporary.is_dir()
         assert store.unfinished_path("lora", "3" * 64).exists()
     harness("prune", "--cache-dir", str(cache))
     assert not store.unfinished_path("lora", "3" * 64).exists()

@@ -15,26 +15,28 @@ from harness.run.workspace import Workspace
 from harness.storage.store import Store
 
 
-def visible(folder: Path, saw: Path) -> None:
-    """Writes down what this worker may use, when another worker is there too."""
+def write_visible_gpus(folder: Path, output: Path) -> None:
+    """Write this worker's CUDA_VISIBLE_DEVICES once another worker runs too."""
     (folder / str(os.getpid())).touch()
     deadline = time.monotonic() + 60
     while len(list(folder.iterdir())) < 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    saw.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
+    output.write_text(os.environ["CUDA_VISIBLE_DEVICES"])
 
 
-@pytest.mark.parametrize(("device", "seen"), [("cpu", {"4, 7"}), ("cuda", {"4", "7"})])
-def test_each_worker_sees_a_gpu_of_its_own(
-    toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, seen: set[str]
+@pytest.mark.parametrize(("device", "expected"), [("cpu", {"4, 7"}), ("cuda", {"4", "7"})])
+def test_cuda_workers_see_one_gpu_each(
+    toy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str, expected: set[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4, 7")
     assert _gpus() == ["4", "7"]
     assert default_jobs("cuda") == 2
-    met = tmp_path / "met"
-    met.mkdir()
+    started = tmp_path / "started"
+    started.mkdir()
     with _workers(2, Workspace(toy.suite, Store(tmp_path), device)) as workers:
-        tasks = [Task(str(number), partial(visible, met, tmp_path / f"saw {number}")) for number in range(2)]
+        tasks = [
+            Task(str(number), partial(write_visible_gpus, started, tmp_path / f"gpus {number}")) for number in range(2)
+        ]
         assert workers.carry_out(tasks, Lines(Console(quiet=True))) == {}
-    assert {path.read_text() for path in tmp_path.glob("saw *")} == seen
+    assert {path.read_text() for path in tmp_path.glob("gpus *")} == expected

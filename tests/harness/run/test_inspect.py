@@ -1,4 +1,4 @@
-"""Exports and diagnoses of a suite's methods, as a user asks for them."""
+"""Exporting and diagnosing a suite's methods."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ SHORT = {"steps": 2, "batch": 40}
 
 
 @pytest.fixture
-def place(toy):
+def run_arguments(toy):
     toy.add("short", lambda: target_only().tuned(SHORT))
     return {
         "workspace": toy.workspace(),
@@ -29,20 +29,22 @@ def place(toy):
     }
 
 
-def test_an_exported_folder_is_the_served_model_and_needs_no_peft(
-    place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_exported_model_matches_the_served_model_without_peft(
+    run_arguments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Where there is bfloat16, it serves in that, and the folder loads as float32.
+    # Serve in float32, the type in which the exported folder is loaded.
     monkeypatch.setattr("weaverec.lm.backbone.has_bfloat16", lambda _: False)
     folder = tmp_path / "model"
-    export(**place, name="short", folder=folder)
+    export(**run_arguments, name="short", folder=folder)
     assert (folder / "model.safetensors").is_file()
     assert not list(folder.glob("adapter*"))
     assert "all-MiniLM-L6-v2" in (folder / "README.md").read_text()
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
-    data = open_training(place["workspace"], place["scenario"])
-    artefacts = RunArtefacts(place["workspace"].store, "cpu", lambda *_: None)
-    served = target_only().tuned(SHORT).fit(data, FitContext(place["workspace"].suite.budget, 0, "cpu", artefacts))
+    data = open_training(run_arguments["workspace"], run_arguments["scenario"])
+    artefacts = RunArtefacts(run_arguments["workspace"].store, "cpu", lambda *_: None)
+    served = (
+        target_only().tuned(SHORT).fit(data, FitContext(run_arguments["workspace"].suite.budget, 0, "cpu", artefacts))
+    )
     for item in (0, 7):
         with torch.no_grad():
             states = model(**tokenizer(data.target_domain.catalogue.texts[item], return_tensors="pt"))
@@ -50,27 +52,27 @@ def test_an_exported_folder_is_the_served_model_and_needs_no_peft(
         np.testing.assert_allclose(served.item_vectors()[item], vector / vector.norm(), atol=1e-5)
 
 
-def test_a_folder_that_is_there_is_never_overwritten(place, tmp_path: Path) -> None:
+def test_export_refuses_an_existing_folder(run_arguments, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(HarnessError, match="exists"):
-        export(**place, name="short", folder=tmp_path)
+        export(**run_arguments, name="short", folder=tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.name == "mine.txt"]
 
 
-def test_methods_without_a_model_say_so(place, tmp_path: Path) -> None:
+def test_methods_without_a_model_are_refused(run_arguments, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no model that others could load"):
-        export(**place, name="popularity", folder=tmp_path / "model")
+        export(**run_arguments, name="popularity", folder=tmp_path / "model")
     assert not (tmp_path / "model").exists()
     with pytest.raises(HarnessError, match="offers no diagnosis"):
-        diagnose(**place, name="popularity")
+        diagnose(**run_arguments, name="popularity")
 
 
-def test_a_diagnosis_is_written_with_its_curves(place, tmp_path: Path) -> None:
+def test_a_diagnosis_is_written_with_its_plot(run_arguments, tmp_path: Path) -> None:
     from weaverec.weaverec import weaverec
 
-    workspace = place["workspace"]
+    workspace = run_arguments["workspace"]
     context = FitContext(workspace.suite.budget, 0, "cpu", RunArtefacts(workspace.store, "cpu", lambda *_: None))
-    data = open_training(workspace, place["scenario"])
+    data = open_training(workspace, run_arguments["scenario"])
     tables = weaverec().tuned(SHORT).diagnose(data, context, lambda *_: None)
     files = write_diagnosis("weaverec on toy", "Made by hand.", tables, tmp_path / "why.md")
     text = files[0].read_text()

@@ -1,4 +1,4 @@
-"""What names a run, what binds a result, and what is told before anything runs."""
+"""Cache keys of runs, and checks of existing results, candidates and data before a run."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.methods.api import NoSettings
-from harness.protocol.scenario import Budget, Scenario, Suite
+from harness.protocol.scenario import Scenario
+from harness.protocol.suite import Budget, Suite
 from harness.report.collect import collect
 from harness.results.files import read_record, read_result
 from harness.run.plan import Plan, check_results, make_plan
@@ -30,7 +31,7 @@ def keys(toy: SimpleNamespace, suite: Suite | None = None) -> dict[tuple[str, st
     return {(run.scenario.name, run.method): run.key for run in plan_of(toy, suite).runs}
 
 
-def test_a_run_is_bound_to_its_own_scenario_and_method_alone(toy) -> None:
+def test_other_scenarios_methods_and_titles_do_not_change_a_run_s_key(toy) -> None:
     suite, before = toy.suite, keys(toy)
     more = (*suite.scenarios, Scenario("left-from-right.no-overlap", "left", ("right",), overlap="none"))
     for changed in (
@@ -53,12 +54,12 @@ def test_a_run_is_bound_to_its_own_scenario_and_method_alone(toy) -> None:
     ],
     ids=str,
 )
-def test_what_binds_a_run_is_in_its_key(toy, change: dict[str, Any]) -> None:
+def test_conditions_of_results_change_the_keys(toy, change: dict[str, Any]) -> None:
     before, after = keys(toy), keys(toy, replace(toy.suite, **change))
     assert not set(before.values()) & set(after.values())
 
 
-def test_other_data_change_the_keys_of_their_scenarios(toy) -> None:
+def test_changed_data_change_the_keys(toy) -> None:
     left, right = toy.suite.domains
     before = keys(toy)
     after = keys(toy, replace(toy.suite, domains=(left, replace(right, source=Toy(seed=9)))))
@@ -67,7 +68,7 @@ def test_other_data_change_the_keys_of_their_scenarios(toy) -> None:
 
 @dataclass(frozen=True)
 class Parametric(Fixed):
-    """A method with a function that holds a parameter, a file, and a reference."""
+    """A method with a parametrised function, a file digest and a reference method."""
 
     mix: Callable[[float], float] = abs
     content_digest: str = "1"
@@ -78,40 +79,40 @@ class Parametric(Fixed):
         return {"weights": self.content_digest}
 
 
-def mixing(by: float) -> Callable[[float], float]:
-    return lambda x: x * by
+def multiplier(factor: float) -> Callable[[float], float]:
+    return lambda x: x * factor
 
 
-def test_a_method_s_files_and_parameters_are_in_its_runs_keys(toy) -> None:
-    found = {}
+def test_a_method_s_files_and_parameters_change_its_keys(toy) -> None:
+    key_by_change = {}
     for name, factory in {
-        "base": lambda: Parametric(mixing(1.0)),
-        "same": lambda: Parametric(mixing(1.0)),
-        "mix": lambda: Parametric(mixing(2.0)),
-        "file": lambda: Parametric(mixing(1.0), "2"),
-        "reference": lambda: Parametric(mixing(1.0), reference="popularity"),
+        "base": lambda: Parametric(multiplier(1.0)),
+        "same": lambda: Parametric(multiplier(1.0)),
+        "mix": lambda: Parametric(multiplier(2.0)),
+        "file": lambda: Parametric(multiplier(1.0), "2"),
+        "reference": lambda: Parametric(multiplier(1.0), reference="popularity"),
     }.items():
         toy.add("fixed", factory)
-        found[name] = plan_of(toy, methods=("fixed",)).runs[0].key
-    assert found["base"] == found.pop("same")
-    assert len(set(found.values())) == 4
+        key_by_change[name] = plan_of(toy, methods=("fixed",)).runs[0].key
+    assert key_by_change["base"] == key_by_change.pop("same")
+    assert len(set(key_by_change.values())) == 4
 
 
 def test_a_new_cutoff_is_computed_for_old_results(toy) -> None:
     (entry, *_) = collect(run_all(toy), "toy", 1).scenarios["left-from-right"]
     values = entry.values("full", "hr@7")
     assert "hr@7" not in entry.results[0].candidates["full"].metrics["all"]
-    hits = [(table.ranks["full"].above < 7) for table in entry.tables]  # vectors of random floats: no ties
+    hits = [(table.ranks["full"].above < 7) for table in entry.tables]  # random vectors do not tie
     assert np.array_equal(values, np.array(hits, dtype=float))
 
 
-def test_a_slice_newer_than_a_result_does_not_stand_in_its_way(toy) -> None:
+def test_results_without_a_newer_slice_are_accepted(toy) -> None:
     results = run_all(toy)
     for path in results.rglob("fixed-seed0.json"):
         raw = json.loads(path.read_text())
         del raw["slices"]["tail_items"]
         path.write_text(json.dumps(raw))
-    check_results(plan_of(toy, methods=("popularity",), seeds=(2,)), toy.suite, toy.domains, results)
+    check_results(plan_of(toy, methods=("popularity",), seeds=(2,)), toy.workspace(), results)
 
 
 @pytest.mark.parametrize(
@@ -129,18 +130,18 @@ def test_a_slice_newer_than_a_result_does_not_stand_in_its_way(toy) -> None:
     ],
     ids=["seed", "candidates", "budget"],
 )
-def test_what_cannot_stand_on_a_board_is_told_before_the_run(toy, change: dict[str, Any], message: str) -> None:
+def test_results_with_other_conditions_are_refused_before_the_run(toy, change: dict[str, Any], message: str) -> None:
     results = run_all(toy)
     check_results(plan_of(toy, methods=("popularity",), seeds=(2,)), toy.workspace(), results)
     suite = replace(toy.suite, **change)
     plan = plan_of(toy, suite, methods=("popularity",), seeds=(0, 1))
     with pytest.raises(HarnessError, match=rf"left-from-right/fixed-seed0\.json was made with {message}.*--output-dir"):
         check_results(plan, toy.workspace(suite), results)
-    # What is made anew does not stand in the way.
+    # Results that the plan overwrites are ignored.
     check_results(plan_of(toy, suite, seeds=(0, 1)), toy.workspace(suite), results)
 
 
-def test_slices_that_were_cut_otherwise_are_told_before_the_run(toy) -> None:
+def test_results_with_other_slices_are_refused_before_the_run(toy) -> None:
     results = run_all(toy)
     plan = plan_of(toy, methods=("popularity",), seeds=(2,))
     check_results(plan, toy.workspace(), results)
@@ -154,7 +155,7 @@ def test_slices_that_were_cut_otherwise_are_told_before_the_run(toy) -> None:
         check_results(plan, toy.workspace(), results)
 
 
-def test_data_that_changed_are_told_before_the_run(toy) -> None:
+def test_results_with_other_data_are_refused_before_the_run(toy) -> None:
     results = run_all(toy)
     left, right = toy.suite.domains
     suite = replace(toy.suite, domains=(left, replace(right, source=Toy(seed=9))))
@@ -165,7 +166,7 @@ def test_data_that_changed_are_told_before_the_run(toy) -> None:
         check_results(plan, toy.workspace(suite), results)
 
 
-def test_seeds_of_one_method_with_other_files_are_told_before_the_run(toy) -> None:
+def test_results_with_other_method_files_are_refused_before_the_run(toy) -> None:
     toy.add("files", Parametric)
     results = run_all(toy, methods=("files",), seeds=(0,))
     toy.add("files", lambda: Parametric(content_digest="2"))
@@ -175,7 +176,7 @@ def test_seeds_of_one_method_with_other_files_are_told_before_the_run(toy) -> No
     check_results(plan_of(toy, methods=("popularity",)), toy.workspace(), results)
 
 
-def test_a_result_of_an_earlier_schema_is_named(toy) -> None:
+def test_a_result_of_an_earlier_schema_is_refused(toy) -> None:
     path = next(run_all(toy).rglob("*.json"))
     raw = json.loads(path.read_text()) | {"schema_version": 3}
     path.write_text(json.dumps(raw))
@@ -184,30 +185,30 @@ def test_a_result_of_an_earlier_schema_is_named(toy) -> None:
             read(Path(path))
 
 
-def plan(toy, methods):
+def plan_first_scenario(toy, methods):
     return make_plan(toy.workspace(), toy.suite.scenarios[:1], methods, (0,))
 
 
 @pytest.mark.parametrize("size", [31, 40, 41, 1000])
-def test_too_small_a_catalogue_for_sampled_candidates(toy, size: int) -> None:
+def test_too_few_items_for_sampled_candidates_are_refused(toy, size: int) -> None:
     toy.suite = toy.replace(toy.suite, candidates=("full", f"sampled-{size}"))
     with pytest.raises(HarnessError, match=rf"sampled-{size}: \d+ of 30 users have fewer than {size - 1} items"):
-        plan(toy, ("popularity",))
+        plan_first_scenario(toy, ("popularity",))
 
 
-def test_candidates_that_are_not_those_the_suite_pins(toy) -> None:
+def test_candidates_that_differ_from_the_pinned_ones_are_refused(toy) -> None:
     pinned = toy.replace(toy.suite.scenarios[0], pins=(("sampled-10", "0" * 64),))
     toy.suite = toy.replace(toy.suite, scenarios=(pinned,))
     with pytest.raises(HarnessError, match="sampled-10 has the digest"):
-        plan(toy, ("popularity",))
+        plan_first_scenario(toy, ("popularity",))
 
 
-def test_candidates_are_drawn_once(toy) -> None:
-    plan(toy, ("popularity",))
+def test_sampled_candidates_are_stored_once(toy) -> None:
+    plan_first_scenario(toy, ("popularity",))
     assert len(list((toy.cache / "store" / "candidates").iterdir())) == 1
 
 
-def test_a_method_that_cannot_learn_from_the_data(toy) -> None:
+def test_a_method_that_refuses_the_data_is_skipped(toy) -> None:
     class Fussy:
         settings = NoSettings()
 
@@ -215,9 +216,9 @@ def test_a_method_that_cannot_learn_from_the_data(toy) -> None:
             raise HarnessError(f"{data.target} is not to my taste.", "Choose another.")
 
         def fit(self, data, context):
-            raise AssertionError("it was to be refused before")
+            raise AssertionError("check_data should have refused it")
 
     toy.add("fussy", Fussy)
-    made = plan(toy, ("popularity", "fussy"))
-    assert [run.method for run in made.missing] == ["popularity"]
-    assert [(run.method, run.reason) for run in made.skipped] == [("fussy", "left is not to my taste. Choose another.")]
+    plan = plan_first_scenario(toy, ("popularity", "fussy"))
+    assert [run.method for run in plan.missing] == ["popularity"]
+    assert [(run.method, run.reason) for run in plan.skipped] == [("fussy", "left is not to my taste. Choose another.")]

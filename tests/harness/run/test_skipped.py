@@ -1,4 +1,4 @@
-"""Methods that cannot learn from a scenario's data are skipped: the board says why, and the others are on it."""
+"""Methods that cannot run on a scenario are skipped, and the board gives the reason."""
 
 from dataclasses import dataclass, field, replace
 
@@ -28,14 +28,14 @@ class NeedsLeft:
 
 
 def run(toy, *methods: str, scenarios=None):
-    done = toy.run(*methods, scenarios=scenarios and [scenario.name for scenario in scenarios])
-    return done.plan, leaderboard(done.board)
+    suite_run = toy.run(*methods, scenarios=scenarios and [scenario.name for scenario in scenarios])
+    return suite_run.plan, leaderboard(suite_run.board)
 
 
-def test_a_method_is_skipped_where_it_cannot_run_and_runs_where_it_can(toy) -> None:
+def test_a_method_is_skipped_only_on_scenarios_it_refuses(toy) -> None:
     toy.add("picky", NeedsLeft)
     plan, board = run(toy, "popularity", "picky")
-    assert [(each.scenario.name, each.method, each.seed) for each in plan.skipped] == [
+    assert [(skipped.scenario.name, skipped.method, skipped.seed) for skipped in plan.skipped] == [
         ("right-from-left", "picky", 0),
         ("right-from-left", "picky", 1),
     ]
@@ -45,7 +45,7 @@ def test_a_method_is_skipped_where_it_cannot_run_and_runs_where_it_can(toy) -> N
     assert "**Incomplete:** no result of picky" not in board
 
 
-def test_a_reason_goes_when_the_run_can_be_made(toy) -> None:
+def test_a_skipped_method_is_on_the_board_once_it_can_run(toy) -> None:
     toy.add("picky", NeedsLeft)
     run(toy, "popularity", "picky")
     toy.add("picky", lambda: replace(NeedsLeft(), needs="right"))
@@ -53,46 +53,47 @@ def test_a_reason_goes_when_the_run_can_be_made(toy) -> None:
     assert "skipped" not in board
 
 
-def test_a_plan_of_nothing_that_can_run_is_refused(toy) -> None:
+def test_a_plan_without_any_possible_run_is_refused(toy) -> None:
     toy.add("picky", NeedsLeft)
     with pytest.raises(HarnessError, match="No requested run can be made here: picky on right-from-left: No clock"):
         run(toy, "picky", scenarios=toy.suite.scenarios[1:])
 
 
-def test_a_package_that_is_not_installed_skips_its_method(toy) -> None:
+def test_a_method_whose_package_is_missing_is_skipped(toy) -> None:
     def unimportable() -> None:
         raise ImportError("No module named 'rare'")
 
     toy.add("rare", unimportable)
     plan, board = run(toy, "popularity", "rare")
-    assert {each.method for each in plan.skipped} == {"rare"}
+    assert {skipped.method for skipped in plan.skipped} == {"rare"}
     assert "rare, seeds 0, 1, skipped: Method 'rare' cannot be imported: No module named 'rare'." in board
 
 
-def training(validated: bool = True, texts: bool = True) -> TrainingData:
+def training_data(validated: bool = True, texts: bool = True) -> TrainingData:
+    """Return data of two domains, the source without validation events or texts if asked for."""
     domains = {}
     for name in ("left", "right"):
-        part = LeaveOneOut().training(domain_of([[0, 1, 2, 3], [1, 2, 3, 4]], 5, name))
+        domain = LeaveOneOut().training(domain_of([[0, 1, 2, 3], [1, 2, 3, 4]], 5, name))
         if name == "right" and not validated:
-            part = replace(part, validation=replace(part.validation, targets=np.zeros(0, dtype=np.int64)))
+            domain = replace(domain, validation=replace(domain.validation, targets=np.zeros(0, dtype=np.int64)))
         if name == "right" and not texts:
-            part = replace(part, catalogue=replace(part.catalogue, texts=("",) * 5))
-        domains[name] = part
+            domain = replace(domain, catalogue=replace(domain.catalogue, texts=("",) * 5))
+        domains[name] = domain
     return TrainingData("left", ("right",), domains)
 
 
-def test_a_component_needs_validation_events_and_texts_in_what_it_learns_from() -> None:
+def test_components_need_validation_events_and_texts_of_their_domains() -> None:
     source, both, target = (MergedModel(mixes) for mixes in (
         lambda _, sources: [(source,) for source in sources],
         lambda target, sources: [(target, *sources)],
         lambda target, _: [(target,)],
     ))  # fmt: skip
     for method in (source, both, target):
-        method.check_data(training())
+        method.check_data(training_data())
     with pytest.raises(HarnessError, match="right has no validation events"):
-        source.check_data(training(validated=False))
-    both.check_data(training(validated=False))  # the target's choose
+        source.check_data(training_data(validated=False))
+    both.check_data(training_data(validated=False))  # the target's validation events suffice
     for method in (source, both):
         with pytest.raises(HarnessError, match="No item of right has a text"):
-            method.check_data(training(texts=False))
-    target.check_data(training(validated=False, texts=False))
+            method.check_data(training_data(texts=False))
+    target.check_data(training_data(validated=False, texts=False))

@@ -1,4 +1,4 @@
-"""Studies: the same trials for all, the best by validation wins, and what was found is used where it fits."""
+"""Tuning studies: their trials, the choice by validation, and the use of tuned settings in runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.evaluation.rank import validation_ndcg
 from harness.methods.api import FitContext, gather_candidates
-from harness.protocol.scenario import Budget
+from harness.protocol.suite import Budget
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
 from harness.run.splits import open_training
@@ -28,7 +28,7 @@ class BlendSettings:
 
 @dataclass(frozen=True)
 class Blend:
-    """Popularity, blended with noise: the less noise, the better; above `diverges_above`, NaN."""
+    """Popularity blended with noise; less noise scores better, and a share above `diverges_above` gives NaN."""
 
     settings: BlendSettings = field(default_factory=BlendSettings)
     space: Space = SPACE
@@ -55,101 +55,103 @@ class Blend:
 
 
 @pytest.fixture
-def place(toy, tmp_path):
+def tunable_toy(toy, tmp_path):
     toy.suite = toy.replace(toy.suite, budget=Budget(5, 3, 2), tuned=tmp_path / "toy.tuned")
     toy.add("blend", Blend)
     return toy
 
 
-def tune(place, method: str = "blend"):
-    (task, *_) = tuning_tasks(place.suite, place.suite.scenarios, [method])
-    tuning = tune_method(place.workspace(), task.scenario, method, lambda *_: None)
+def tune(tunable_toy, method: str = "blend"):
+    (task, *_) = tuning_tasks(tunable_toy.suite, tunable_toy.suite.scenarios, [method])
+    tuning = tune_method(tunable_toy.workspace(), task.scenario, method, lambda *_: None)
     write_tuning(tuning, task.path)
     return tuning, task.path
 
 
-def run(place, methods=("blend", "popularity")):
-    place.run(*methods, seeds=(0,), scenarios=[place.suite.scenarios[0].name])
-    return collect(place.out / "results", "toy", 1)
+def run(tunable_toy, methods=("blend", "popularity")):
+    tunable_toy.run(*methods, seeds=(0,), scenarios=[tunable_toy.suite.scenarios[0].name])
+    return collect(tunable_toy.out / "results", "toy", 1)
 
 
-def test_a_study_has_the_budgets_trials_and_its_best_wins(place) -> None:
-    found, path = tune(place)
-    assert len(found.trials) == 5
-    assert found.trials[0].settings == {"share": 0.5}
-    best = max(found.trials, key=lambda trial: trial.validation)
-    assert found.chosen == best.settings
-    data = open_training(place.workspace(), place.suite.scenarios[0])
-    scorer = Blend().tuned(found.chosen)
+def test_a_study_runs_the_budget_s_trials_and_chooses_the_best(tunable_toy) -> None:
+    tuning, path = tune(tunable_toy)
+    assert len(tuning.trials) == 5
+    assert tuning.trials[0].settings == {"share": 0.5}
+    best = max(tuning.trials, key=lambda trial: trial.validation)
+    assert tuning.chosen == best.settings
+    data = open_training(tunable_toy.workspace(), tunable_toy.suite.scenarios[0])
+    scorer = Blend().tuned(tuning.chosen)
     assert validation_ndcg(scorer, data.target_domain) == best.validation
-    assert read_tuning(path) == found
+    assert read_tuning(path) == tuning
     assert path.read_text().startswith("# Found by: harness tune --suite toy/v1 --method blend --scenario left-from-")
 
 
-def test_a_study_draws_the_same_settings_again_and_for_every_method_of_the_space(place) -> None:
-    place.add("other", lambda: Blend(diverges_above=3.0))
-    settings = [[trial.settings for trial in tune(place, name)[0].trials] for name in ("blend", "blend", "other")]
+def test_studies_with_one_space_draw_the_same_settings(tunable_toy) -> None:
+    tunable_toy.add("other", lambda: Blend(diverges_above=3.0))
+    settings = [[trial.settings for trial in tune(tunable_toy, name)[0].trials] for name in ("blend", "blend", "other")]
     assert settings[0] == settings[1] == settings[2]
 
 
-def test_scenarios_that_look_the_same_to_a_method_share_a_study(place) -> None:
-    assert [s.label for s in tuning_tasks(place.suite, place.suite.scenarios * 2, ["blend", "popularity"])] == [
+def test_scenarios_with_the_same_training_domains_share_a_study(tunable_toy) -> None:
+    assert [
+        s.label for s in tuning_tasks(tunable_toy.suite, tunable_toy.suite.scenarios * 2, ["blend", "popularity"])
+    ] == [
         "blend on left",
         "blend on right",
     ]
 
 
-def test_a_trial_that_diverges_is_recorded_and_never_chosen(place) -> None:
-    place.add("blend", lambda: Blend(diverges_above=0.5))
-    found, _ = tune(place)
-    scores = [trial.validation for trial in found.trials]
+def test_a_diverging_trial_is_recorded_but_not_chosen(tunable_toy) -> None:
+    tunable_toy.add("blend", lambda: Blend(diverges_above=0.5))
+    tuning, _ = tune(tunable_toy)
+    scores = [trial.validation for trial in tuning.trials]
     assert any(score is None for score in scores)
-    assert found.chosen["share"] <= 0.5
+    assert tuning.chosen["share"] <= 0.5
 
 
-def test_if_all_diverge_nothing_is_chosen(place) -> None:
-    place.add("blend", lambda: Blend(diverges_above=-1))
+def test_a_study_without_finite_scores_is_an_error(tunable_toy) -> None:
+    tunable_toy.add("blend", lambda: Blend(diverges_above=-1))
     with pytest.raises(HarnessError, match="No trial of blend in left-from-right gave finite scores"):
-        tune(place)
+        tune(tunable_toy)
 
 
-def test_runs_take_what_was_found_and_say_so(place) -> None:
-    assert "| blend‡ " in leaderboard(run(place))
-    found, _ = tune(place)
-    board = run(place)
+def test_runs_use_and_record_tuned_settings(tunable_toy) -> None:
+    assert "| blend‡ " in leaderboard(run(tunable_toy))
+    tuning, _ = tune(tunable_toy)
+    board = run(tunable_toy)
     (result,) = [r for r in board.results if r.method == "blend"]
-    assert result.tuning == found
-    assert result.settings == found.chosen
+    assert result.tuning == tuning
+    assert result.settings == tuning.chosen
     text = leaderboard(board)
     assert "‡" not in text
     row = next(line for line in text.splitlines() if "nothing but settings, on left" in line)
-    assert all(f"{trial.validation:.4f}" in row for trial in found.trials)
+    assert all(f"{trial.validation:.4f}" in row for trial in tuning.trials)
 
 
-def test_settings_found_with_another_budget_are_refused(place) -> None:
-    tune(place)
-    place.suite = place.replace(place.suite, budget=Budget(6, 3, 2))
+def test_settings_tuned_with_another_budget_are_refused(tunable_toy) -> None:
+    tune(tunable_toy)
+    tunable_toy.suite = tunable_toy.replace(tunable_toy.suite, budget=Budget(6, 3, 2))
     with pytest.raises(HarnessError, match=r"left\.yaml: found with another budget .*harness tune .* --again"):
-        run(place)
+        run(tunable_toy)
 
 
-def test_settings_found_on_other_data_are_refused(place) -> None:
-    found, path = tune(place)
-    write_tuning(found.model_copy(update={"data": {"left": "0" * 64}}), path)
+def test_settings_tuned_on_other_data_are_refused(tunable_toy) -> None:
+    tuning, path = tune(tunable_toy)
+    write_tuning(tuning.model_copy(update={"data": {"left": "0" * 64}}), path)
     with pytest.raises(HarnessError, match="were chosen on other data of 'left'"):
-        run(place)
+        run(tunable_toy)
 
 
-def test_settings_that_the_method_lacks_are_refused(place) -> None:
-    found, path = tune(place)
-    write_tuning(found.model_copy(update={"chosen": {"noise": 1}}), path)
+def test_unknown_tuned_settings_are_refused(tunable_toy) -> None:
+    tuning, path = tune(tunable_toy)
+    write_tuning(tuning.model_copy(update={"chosen": {"noise": 1}}), path)
     with pytest.raises(HarnessError, match=r"left\.yaml: chosen\.noise: there is no such setting"):
-        run(place)
+        run(tunable_toy)
 
 
 @pytest.mark.parametrize("text", ["trials: [", "method: blend"])
-def test_a_damaged_file_is_named(place, text: str) -> None:
-    _, path = tune(place)
+def test_a_damaged_tuning_file_is_refused(tunable_toy, text: str) -> None:
+    _, path = tune(tunable_toy)
     path.write_text(text)
     with pytest.raises(HarnessError, match=r"left\.yaml: .*harness tune"):
-        run(place)
+        run(tunable_toy)

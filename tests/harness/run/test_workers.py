@@ -1,4 +1,4 @@
-"""Workers: what one of them meets concerns its own task alone, and all of them end with their parent."""
+"""Workers: a failure affects only its own task, and workers end with their parent."""
 
 import io
 import os
@@ -14,47 +14,53 @@ import pytest
 from rich.console import Console
 
 from harness.errors import HarnessError
-from harness.run.progress import Lines, bars, duration
+from harness.run.progress import Lines, duration, show_progress
 from harness.run.workers import Task, Workers, report_step, say
 
 
-def succeeds(path: Path) -> None:
+def succeed(path: Path) -> None:
     report_step(1, 2)
     say(f"[b]made {path.name}[/b]")
     path.touch()
 
 
-def raises() -> None:
+def raise_value_error() -> None:
     raise ValueError("two\nlines")
 
 
-def refuses() -> None:
+def raise_harness_error() -> None:
     raise HarnessError("No such thing.", "Get it.")
 
 
-def exits() -> None:
+def call_exit() -> None:
     sys.exit("done here")
 
 
-def dies(number: int) -> None:
-    os.kill(os.getpid(), number)
+def kill_itself(signal_number: int) -> None:
+    os.kill(os.getpid(), signal_number)
     time.sleep(60)
 
 
-def sleeps() -> None:
+def sleep() -> None:
     time.sleep(60)
 
 
-def lines() -> tuple[Lines, io.StringIO]:
+def recorded_lines() -> tuple[Lines, io.StringIO]:
     written = io.StringIO()
     return Lines(Console(file=written, markup=False, soft_wrap=True)), written
 
 
-def test_one_that_fails_in_whatever_way_costs_its_own_task_alone(tmp_path: Path) -> None:
-    bad = [raises, refuses, exits, partial(dies, signal.SIGKILL), partial(dies, signal.SIGSEGV)]
-    tasks = [Task(f"bad {number}", work) for number, work in enumerate(bad)]
-    tasks += [Task(f"good {number}", partial(succeeds, tmp_path / f"{number}")) for number in range(4)]
-    progress, written = lines()
+def test_a_failure_affects_only_its_own_task(tmp_path: Path) -> None:
+    failing = [
+        raise_value_error,
+        raise_harness_error,
+        call_exit,
+        partial(kill_itself, signal.SIGKILL),
+        partial(kill_itself, signal.SIGSEGV),
+    ]
+    tasks = [Task(f"bad {number}", work) for number, work in enumerate(failing)]
+    tasks += [Task(f"good {number}", partial(succeed, tmp_path / f"{number}")) for number in range(4)]
+    progress, written = recorded_lines()
     progress.phase("Working", len(tasks))
     with Workers(2) as workers:
         failures = workers.carry_out(tasks, progress)
@@ -65,29 +71,29 @@ def test_one_that_fails_in_whatever_way_costs_its_own_task_alone(tmp_path: Path)
         3: "its worker process was killed by SIGKILL, probably because memory ran out: try fewer --jobs",
         4: "its worker process was killed by SIGSEGV",
     }
-    assert "in raises" in failures[0].details
+    assert "in raise_value_error" in failures[0].details
     assert len(list(tmp_path.iterdir())) == 4
-    told = written.getvalue().splitlines()
-    assert sum(line.startswith("Working ") for line in told) == 9
-    assert sum(" failed after " in line for line in told) == 5
-    assert "[b]made 0[/b]" in told
+    output = written.getvalue().splitlines()
+    assert sum(line.startswith("Working ") for line in output) == 9
+    assert sum(" failed after " in line for line in output) == 5
+    assert "[b]made 0[/b]" in output
 
 
-def test_after_the_first_failure_nothing_else_starts_where_that_is_asked_for(tmp_path: Path) -> None:
-    tasks = [Task("long", sleeps), Task("bad", raises), Task("good", partial(succeeds, tmp_path / "made"))]
+def test_stop_on_error_starts_no_task_after_the_first_failure(tmp_path: Path) -> None:
+    tasks = [Task("long", sleep), Task("bad", raise_value_error), Task("good", partial(succeed, tmp_path / "written"))]
     started = time.monotonic()
     with Workers(2) as workers:
-        assert list(workers.carry_out(tasks, lines()[0], stop_on_error=True)) == [1]
+        assert list(workers.carry_out(tasks, recorded_lines()[0], stop_on_error=True)) == [1]
     assert time.monotonic() - started < 50
-    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "written").exists()
 
 
 PARENT = """
 from harness.run.workers import Task, Workers
-from tests.harness.run.test_workers import lines, sleeps
+from tests.harness.run.test_workers import recorded_lines, sleep
 if __name__ == "__main__":
     with Workers(2) as workers:
-        workers.carry_out([Task("a", sleeps), Task("b", sleeps)], lines()[0])
+        workers.carry_out([Task("a", sleep), Task("b", sleep)], recorded_lines()[0])
 """
 
 
@@ -108,19 +114,20 @@ def test_workers_end_with_their_parent(tmp_path: Path, number: signal.Signals) -
     assert not alive
 
 
-def test_names_are_no_markup_on_a_terminal() -> None:
+def test_labels_are_not_rendered_as_markup() -> None:
     written = io.StringIO()
-    with bars(Console(file=written, force_terminal=True, width=100, highlight=False)) as shown:
-        shown.phase("Scoring", 2)
-        shown.start("[/x] on a\nb")
-        shown.finish("[/x] on a\nb", failed=True)
+    console = Console(file=written, force_terminal=True, width=100, highlight=False)
+    with show_progress(console) as progress:
+        progress.phase("Scoring", 2)
+        progress.start("[/x] on a\nb")
+        progress.finish("[/x] on a\nb", failed=True)
     assert "failed: [/x] on a b" in written.getvalue()
 
 
-def test_a_line_a_finished_step_with_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_show_each_finished_step_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
-    progress, written = lines()
+    progress, written = recorded_lines()
     progress.phase("Training", 4)
     progress.start("LoRA on [comedy]\n")
     progress.step("LoRA on [comedy]\n", 1, 3)

@@ -1,4 +1,4 @@
-"""Published versions of suites do not change, and a suite file needs no code."""
+"""Suites: published versions stay unchanged, and suite files are read as written."""
 
 import json
 from pathlib import Path
@@ -7,14 +7,14 @@ import pytest
 import yaml
 
 from harness.errors import HarnessError
-from harness.protocol.scenario import Suite
+from harness.protocol.suite import Suite
 from harness.results.files import read_record
 from harness.run.methods import suite_method
 from harness.storage.files import digest
 from harness.suites import load_suite, suite_names, suite_versions
 
-#: A digest of each version. If one changes, it is a new version: add a file, never edit one that is published.
-DEFINED = {
+#: Digest of each published version. Never edit a published suite: add a file with a new version.
+DIGESTS = {
     "cdsr/v1": "e57e21df007e10b651c4ce4589cc2e7d65d5260b5b5727975db17066f46009d3",
     "cdsr-amazon/v1": "c4ee69ce2d8b9b6c20143f3f54991b4fe7542f2365919f6f5fd4b282005796a1",
     "cdsr-amazon/v2": "cee0ddd2a2521cbc7c9c2a2751c845113d3dc19668cb3eaab0c83c2c4f688ec9",
@@ -27,28 +27,28 @@ DEFINED = {
 
 
 def suite_digest(suite: Suite) -> str:
-    """Digest of all of a suite that can change a score: domains, the conditions of its results, and settings."""
-    pins = {spec.name: spec.fingerprint or "" for spec in suite.domains}
+    """Return a digest of everything in a suite that affects scores: domains, conditions and settings."""
+    fingerprints = {spec.name: spec.fingerprint or "" for spec in suite.domains}
     return digest(
         [
             {spec.name: spec.definition for spec in suite.domains},
-            {scenario.name: suite.conditions(scenario, pins) for scenario in suite.scenarios},
+            {scenario.name: suite.conditions(scenario, fingerprints) for scenario in suite.scenarios},
             suite.settings,
         ]
     )
 
 
-def test_no_published_version_changes() -> None:
+def test_published_versions_are_unchanged() -> None:
     suites = [load_suite(f"{name}/v{version}") for name in suite_names() for version in suite_versions(name)]
-    assert {suite.id: suite_digest(suite) for suite in suites} == DEFINED
+    assert {suite.id: suite_digest(suite) for suite in suites} == DIGESTS
 
 
-def test_experiments_have_the_conditions_of_their_results() -> None:
+def test_experiments_have_the_conditions_of_their_suites() -> None:
     folder = Path("leaderboards/experiments")
     for path in sorted(folder.glob("results/*/v*/*/*.json")):
         result = read_record(path)
         suite = load_suite(str(folder / f"{result.suite}.yaml"))
-        scenario = next(each for each in suite.scenarios if each.name == result.scenario.name)
+        scenario = next(s for s in suite.scenarios if s.name == result.scenario.name)
         fingerprints = {name: record.fingerprint for name, record in result.data.items()}
         assert json.loads(json.dumps(suite.conditions(scenario, fingerprints))) == result.conditions, path
 
@@ -71,9 +71,7 @@ def test_data_and_candidates_are_pinned(name: str) -> None:
         (2, ["beauty", "toys", "clothing"], ["leave-one-out", "temporal"]),
     ],
 )
-def test_amazon_has_every_pair_and_each_target_with_the_two_others(
-    version: int, names: list[str], splits: list[str]
-) -> None:
+def test_amazon_suites_have_every_pair_and_every_triple(version: int, names: list[str], splits: list[str]) -> None:
     scenarios = [(s.split, s.target, frozenset(s.sources)) for s in load_suite(f"cdsr-amazon/v{version}").scenarios]
     pairs = {(split, t, frozenset([s])) for split in splits for t in names for s in names if s != t}
     assert set(scenarios) == pairs | {(split, t, frozenset(names) - {t}) for split in splits for t in names}
@@ -81,7 +79,7 @@ def test_amazon_has_every_pair_and_each_target_with_the_two_others(
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_across_platforms_every_scenario_has_both_splits(version: int) -> None:
+def test_cross_platform_suites_have_every_scenario_with_both_splits(version: int) -> None:
     scenarios = load_suite(f"cdsr-cross-platform/v{version}").scenarios
     by_split = {
         split: {(s.target, s.sources) for s in scenarios if s.split == split} for split in ("leave-one-out", "temporal")
@@ -90,7 +88,7 @@ def test_across_platforms_every_scenario_has_both_splits(version: int) -> None:
     assert {("steam", ("games",)), ("games", ("steam",)), ("games", ("movies",))} <= by_split["temporal"]
 
 
-def test_titles_methods_and_seeds_do_not_change_the_digest_and_all_else_does(tmp_path: Path) -> None:
+def test_all_keys_but_title_methods_and_seeds_change_the_digest(tmp_path: Path) -> None:
     raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
     raw["suite"] = "mine"
 
@@ -99,8 +97,8 @@ def test_titles_methods_and_seeds_do_not_change_the_digest_and_all_else_does(tmp
         path.write_text(yaml.safe_dump(raw | changes))
         return suite_digest(load_suite(str(path)))
 
-    same = digest_of()
-    assert digest_of(title="another", methods=["popularity"], seeds=[7]) == same
+    original = digest_of()
+    assert digest_of(title="another", methods=["popularity"], seeds=[7]) == original
     for change in (
         {"candidates": ["full", "sampled-30"]},
         {"candidate_seed": 1},
@@ -113,10 +111,10 @@ def test_titles_methods_and_seeds_do_not_change_the_digest_and_all_else_does(tmp
         {"domains": [d | {"ties": "hashed", "tie_seed": 1} for d in raw["domains"]]},
         {"scenarios": raw["scenarios"][:-1]},
     ):
-        assert digest_of(**change) != same, change
+        assert digest_of(**change) != original, change
 
 
-def test_ties_are_hashed_unless_a_suite_says_otherwise(tmp_path: Path) -> None:
+def test_ties_are_hashed_by_default(tmp_path: Path) -> None:
     raw = yaml.safe_load(Path("harness/suites/cdsr/v1.yaml").read_text())
 
     def load(**options: object) -> Suite:
@@ -137,7 +135,7 @@ def test_ties_are_hashed_unless_a_suite_says_otherwise(tmp_path: Path) -> None:
             load(**options)
 
 
-def test_without_timestamps_the_rule_for_ties_changes_nothing(tmp_path: Path) -> None:
+def test_ties_do_not_affect_domains_without_timestamps(tmp_path: Path) -> None:
     raw = yaml.safe_load(Path("harness/suites/cdsr-amazon/v1.yaml").read_text())
     digests = set()
     for ties in ("hashed", "file"):
@@ -148,7 +146,7 @@ def test_without_timestamps_the_rule_for_ties_changes_nothing(tmp_path: Path) ->
     assert len(digests) == 1
 
 
-def test_versions_are_chosen_by_name() -> None:
+def test_a_name_without_version_loads_the_newest() -> None:
     assert load_suite("cdsr/v1") == load_suite("cdsr")
     assert load_suite("cdsr-amazon").version == 2  # the newest
     with pytest.raises(HarnessError, match="Unknown version of suite cdsr 'v9'"):
@@ -186,7 +184,7 @@ budget: {trials: 1, epochs: 1, patience: 1}
     assert [s.name for s in suite.scenarios] == ["shop-from-games.temporal.no-overlap", "games-from-shop"]
     assert suite.spec("shop").folder == tmp_path
     assert suite.spec("games").folder is None
-    # The conditions of a result name no folder of this machine.
+    # Conditions of results do not depend on local folders.
     fingerprints = {"shop": "1" * 64, "games": "2" * 64}
     assert str(tmp_path) not in str(suite.conditions(suite.scenarios[0], fingerprints))
 
@@ -198,7 +196,7 @@ def write_suite(tmp_path: Path, settings: object) -> Path:
     return path
 
 
-def test_methods_have_the_settings_of_the_suite(tmp_path: Path) -> None:
+def test_methods_take_the_suite_s_settings(tmp_path: Path) -> None:
     plain, changed = (load_suite(str(write_suite(tmp_path, s))) for s in ({}, {"markov": {"prior": 7.0}}))
     assert suite_method(changed, "markov").settings.prior == 7.0
     assert suite_method(plain, "markov").settings.prior != 7.0

@@ -1,4 +1,4 @@
-"""Wrong suites are refused by `harness run --dry-run`: one line that names the file, the key and the fix."""
+"""`harness run --dry-run` refuses invalid suites in one line that names the file, the key and the fix."""
 
 import json
 import shutil
@@ -16,16 +16,16 @@ from transformers import T5Config, T5Model
 from harness.cli.app import main
 from tests.weaverec.decoders import decoder
 
-#: CPU seconds that a refusal may take. Wall-clock time depends on the load of the machine.
+#: Limit in CPU seconds of a refusal; wall-clock time would depend on the machine's load.
 LIMIT_S = 3.0
 
 RANKER, TARGET_ONLY = "ranker.target-only", "target-only"
 
 
 def domain(**changes: Any) -> list[dict[str, Any]]:
-    """The suite's domains, with some keys of the first changed."""
-    kept = {"source": "table", "interactions": "events.csv", "items": "items.csv", "k_core": 1}
-    return [{"name": "a", **kept, **changes}, {"name": "b", **kept}]
+    """Return the suite's two domains, with changes to the first."""
+    keys = {"source": "table", "interactions": "events.csv", "items": "items.csv", "k_core": 1}
+    return [{"name": "a", **keys, **changes}, {"name": "b", **keys}]
 
 
 def scenario(**changes: Any) -> list[dict[str, Any]]:
@@ -45,8 +45,8 @@ VALID: dict[str, Any] = {
     "candidates": ["full"], "methods": ["popularity"], "seeds": [0], "budget": budget(),
 }  # fmt: skip
 
-#: Changes to a valid suite, and the message after the file's name.
-WRONG: list[tuple[dict[str, Any], str]] = [
+#: Invalid changes to a valid suite, and the expected message after the file's name.
+INVALID: list[tuple[dict[str, Any], str]] = [
     # Keys.
     ({"titel": "mine"}, "titel: there is no such key. Did you mean 'title'"),
     ({"setings": {}}, "setings: there is no such key. Did you mean 'settings'"),
@@ -118,15 +118,15 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (settings(RANKER, prompt__candidates=1), "settings.ranker.target-only.prompt.candidates: found 1. It should be"),
 ]  # fmt: skip
 
-#: Backbones and paths: the folder `models` stands beside the suite.
-WRONG_FILES: list[tuple[dict[str, Any], str]] = [
+#: Invalid paths and backbones; the folder `models` is beside the suite's file.
+INVALID_FILES: list[tuple[dict[str, Any], str]] = [
     ({"domains": domain(data_dir="nowhere")}, "No file nowhere/events.csv. Fetch it, or name its folder"),
     ({"domains": domain(interactions="evnts.csv")}, "No file evnts.csv. Fetch it, or name its folder"),
     *(
         ({"methods": [method], **settings(method, **values)}, f"mine.yaml: settings.{method}: The backbone {message}")
         for method, values, message in (
             (TARGET_ONLY, {"backbone": "./models/missing"}, "'./models/missing' is no folder: models/missing."),
-            (TARGET_ONLY, {"backbone": "models/whole/model.safetensors"}, "'models/whole/model.safetensors' is no"),
+            (TARGET_ONLY, {"backbone": "models/complete/model.safetensors"}, "'models/complete/model.safetensors' is"),
             (TARGET_ONLY, {"backbone": "minlm"}, "'minlm' is no folder: minlm. Did you mean 'minilm'?"),
             (TARGET_ONLY, {"backbone": "models/empty"}, "empty in models/empty has no readable config.json."),
             (TARGET_ONLY, {"backbone": "models/no-weights"}, "no-weights in models/no-weights has no weights"),
@@ -135,7 +135,7 @@ WRONG_FILES: list[tuple[dict[str, Any], str]] = [
             (TARGET_ONLY, {"backbone": "models/t5"}, "t5 is of the kind 't5', neither an encoder nor a decoder-only"),
             (TARGET_ONLY, {"backbone": "models/no-tokenizer"}, "no-tokenizer in models/no-tokenizer has no tokenizer"),
             (RANKER, {"backbone": "minilm"}, "sentence-transformers/all-MiniLM-L6-v2 is an encoder"),
-            (RANKER, {"backbone": "models/whole", "retriever_backbone": "models/t5"}, "t5 is of the kind 't5'"),
+            (RANKER, {"backbone": "models/complete", "retriever_backbone": "models/t5"}, "t5 is of the kind 't5'"),
         )
     ),
 ]  # fmt: skip
@@ -143,21 +143,21 @@ WRONG_FILES: list[tuple[dict[str, Any], str]] = [
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data of two small domains and several backbones."""
+    """A folder with data of two small domains and several backbones."""
     folder = tmp_path_factory.mktemp("suite")
     events = [f"u{user},i{(user + step) % 9},{10 * user + step}" for user in range(12) for step in range(6)]
     (folder / "events.csv").write_text("\n".join(["user_id,item_id,timestamp", *events]))
     (folder / "items.csv").write_text("\n".join(["item_id,title", *(f"i{item},film {item}" for item in range(9))]))
     models = folder / "models"
-    whole = decoder("qwen2", models / "whole").folder
+    complete = decoder("qwen2", models / "complete").folder
     for name in ("no-weights", "truncated", "one-layer", "no-tokenizer"):
-        shutil.copytree(whole, models / name)
+        shutil.copytree(complete, models / name)
     (models / "empty").mkdir()
     (models / "no-weights" / "model.safetensors").unlink()
-    (models / "truncated" / "model.safetensors").write_bytes((whole / "model.safetensors").read_bytes()[:5000])
-    tensors = load_file(whole / "model.safetensors")
-    few = {name: tensor for name, tensor in tensors.items() if "layers.1" not in name}
-    save_file(few, models / "one-layer" / "model.safetensors", metadata={"format": "pt"})
+    (models / "truncated" / "model.safetensors").write_bytes((complete / "model.safetensors").read_bytes()[:5000])
+    tensors = load_file(complete / "model.safetensors")
+    one_layer = {name: tensor for name, tensor in tensors.items() if "layers.1" not in name}
+    save_file(one_layer, models / "one-layer" / "model.safetensors", metadata={"format": "pt"})
     for path in (models / "no-tokenizer").glob("token*"):
         path.unlink()
     T5Model(T5Config(d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2, vocab_size=400)).save_pretrained(
@@ -170,7 +170,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dry_run(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[dict[str, Any]], tuple[int, str, str]]:
-    """Run `harness run --dry-run` on a changed suite: exit code, standard output, standard error."""
+    """Run `harness run --dry-run` on a changed suite; return exit code, standard output and standard error."""
     monkeypatch.chdir(folder)
 
     def run(changes: dict[str, Any]) -> tuple[int, str, str]:
@@ -181,13 +181,13 @@ def dry_run(
         captured = capsys.readouterr()
         return int(stop.value.code or 0), captured.out, captured.err
 
-    # Imports of the first command do not count.
+    # Import everything first, so that the time limit does not include imports.
     run({"methods": ["target-only", "sasrec"]})
     return run
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG, ids=[message[:50] for _, message in WRONG])
-def test_a_wrong_suite_is_refused_before_anything_is_read(dry_run, changes, message) -> None:
+@pytest.mark.parametrize(("changes", "message"), INVALID, ids=[message[:50] for _, message in INVALID])
+def test_invalid_suites_are_refused_before_data_are_read(dry_run, changes, message) -> None:
     started = time.process_time()
     code, _, err = dry_run(changes)
     assert time.process_time() - started < LIMIT_S
@@ -197,8 +197,8 @@ def test_a_wrong_suite_is_refused_before_anything_is_read(dry_run, changes, mess
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG_FILES, ids=[message[:60] for _, message in WRONG_FILES])
-def test_wrong_paths_and_backbones_are_refused(dry_run, changes, message) -> None:
+@pytest.mark.parametrize(("changes", "message"), INVALID_FILES, ids=[message[:60] for _, message in INVALID_FILES])
+def test_invalid_paths_and_backbones_are_refused(dry_run, changes, message) -> None:
     started = time.process_time()
     code, _, err = dry_run(changes)
     assert time.process_time() - started < LIMIT_S
@@ -208,8 +208,8 @@ def test_wrong_paths_and_backbones_are_refused(dry_run, changes, message) -> Non
 
 
 def test_a_valid_suite_is_planned(dry_run) -> None:
-    changes = {"methods": [TARGET_ONLY, RANKER], "settings": {TARGET_ONLY: {"backbone": "models/whole", "rank": 2}}}
-    changes["settings"][RANKER] = {"backbone": "./models/whole", "learning_rate": "1e-3"}
+    changes = {"methods": [TARGET_ONLY, RANKER], "settings": {TARGET_ONLY: {"backbone": "models/complete", "rank": 2}}}
+    changes["settings"][RANKER] = {"backbone": "./models/complete", "learning_rate": "1e-3"}
     code, out, err = dry_run(changes)
     assert code == 0, err
     assert json.loads(out)["missing"] == ["a-from-b/target-only-seed0", "a-from-b/ranker.target-only-seed0"]

@@ -1,4 +1,4 @@
-"""Search spaces and settings: draws are in range, and wrong files and values are named."""
+"""Search spaces and settings: sampled values are in range; invalid files and values are refused."""
 
 import math
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from harness.tuning.tunable import check_settings, check_space, configured, with
 
 
 @given(low=st.floats(1e-6, 1), width=st.floats(1.5, 1e6), log=st.booleans(), seed=st.integers(0, 1000))
-def test_draws_lie_within(low: float, width: float, log: bool, seed: int) -> None:
+def test_sampled_values_are_in_range(low: float, width: float, log: bool, seed: int) -> None:
     high = low * width
     space = Space.model_validate(
         {"x": {"first": low, "low": low, "high": high, "log": log}, "y": {"first": "a", "choices": ["a", "b"]}}
@@ -43,14 +43,14 @@ def test_draws_lie_within(low: float, width: float, log: bool, seed: int) -> Non
         ("x: [", "not valid YAML"),
     ],
 )
-def test_a_bad_space_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_an_invalid_space_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.yaml").write_text(text)
-    with pytest.raises(HarnessError, match=r"bad\.yaml") as caught:
+    with pytest.raises(HarnessError, match=r"bad\.yaml") as raised:
         Space.read(tmp_path / "bad.yaml")
-    assert message in str(caught.value)
+    assert message in str(raised.value)
 
 
-def test_a_missing_file_of_a_space_is_named(tmp_path: Path) -> None:
+def test_a_missing_space_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"Cannot read the search space .*none\.yaml"):
         Space.read(tmp_path / "none.yaml")
 
@@ -67,7 +67,7 @@ class Settings:
     parameters: dict[str, Any] = field(default_factory=lambda: {"size": 64, "kept": 1})
 
 
-def test_dotted_names_lead_into_settings() -> None:
+def test_dotted_names_set_nested_settings() -> None:
     changed = with_settings(Settings(), {"rate": 0.2, "inner.decay": 0.9, "parameters.size": 128})
     assert changed == Settings(0.2, Inner(0.9), {"size": 128, "kept": 1})
 
@@ -81,10 +81,10 @@ def test_dotted_names_lead_into_settings() -> None:
         ("none", "Known: "),
     ],
 )
-def test_a_name_that_settings_lack(name: str, hint: str) -> None:
-    with pytest.raises(HarnessError, match=f"^{name}: there is no such setting") as caught:
+def test_unknown_settings_are_refused_with_a_suggestion(name: str, hint: str) -> None:
+    with pytest.raises(HarnessError, match=f"^{name}: there is no such setting") as raised:
         with_settings(Settings(), {name: 1})
-    assert hint in caught.value.hint
+    assert hint in raised.value.hint
 
 
 def test_a_group_of_settings_may_be_a_mapping() -> None:
@@ -119,7 +119,7 @@ class Ranged:
         ({"on": True, "kind": "b"}, {"on": True, "kind": "b"}),
     ],
 )
-def test_values_that_fit(chosen: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_valid_values_are_converted(chosen: dict[str, Any], expected: dict[str, Any]) -> None:
     checked = check_settings(Ranged(), chosen)
     assert checked == expected
     assert [type(value) for value in checked.values()] == [type(value) for value in expected.values()]
@@ -152,10 +152,10 @@ def test_values_that_fit(chosen: dict[str, Any], expected: dict[str, Any]) -> No
         ("free", {1}, "free: found {1}. It should hold numbers, texts"),
     ],
 )
-def test_values_that_do_not_fit(name: str, value: Any, message: str) -> None:
-    with pytest.raises(HarnessError) as caught:
+def test_invalid_values_are_refused(name: str, value: Any, message: str) -> None:
+    with pytest.raises(HarnessError) as raised:
         check_settings(Ranged(), {name: value})
-    assert str(caught.value).startswith(message)
+    assert str(raised.value).startswith(message)
 
 
 @settings(deadline=None, max_examples=50)
@@ -171,7 +171,7 @@ def test_any_value_has_the_declared_type_or_is_refused(value: Any) -> None:
             assert isinstance(value, bool) == (name == "on")
 
 
-def test_a_setting_of_a_type_that_a_suite_cannot_write() -> None:
+def test_a_setting_of_an_unsupported_type_is_refused() -> None:
     @dataclass(frozen=True)
     class Odd:
         space: Path | np.random.Generator | None = None
@@ -188,13 +188,13 @@ def test_a_setting_of_a_type_that_a_suite_cannot_write() -> None:
         ({"pror": {"first": 1.0, "choices": [1.0]}}, "Space.pror: there is no such setting. Did you mean 'prior'?"),
     ],
 )
-def test_a_space_with_values_that_its_method_refuses(space: dict[str, Any], message: str) -> None:
-    with pytest.raises(HarnessError) as caught:
+def test_a_space_with_invalid_values_is_refused(space: dict[str, Any], message: str) -> None:
+    with pytest.raises(HarnessError) as raised:
         check_space(make_method("markov"), Space.model_validate(space), "Space")
-    assert message in str(caught.value)
+    assert message in str(raised.value)
 
 
-def test_a_dataclass_method_takes_settings_without_a_line_of_its_own() -> None:
+def test_a_dataclass_method_needs_no_code_to_take_settings() -> None:
     @dataclass(frozen=True)
     class Plain:
         settings: Ranged = field(default_factory=Ranged)
@@ -207,6 +207,6 @@ def test_a_dataclass_method_takes_settings_without_a_line_of_its_own() -> None:
         configured(Plain(), {"rat": 0.25}, "here")
 
 
-def test_a_method_without_settings_takes_none() -> None:
+def test_settings_for_a_method_without_any_are_refused() -> None:
     with pytest.raises(HarnessError, match=r"^here: the method takes no settings"):
         configured(make_method("popularity"), {"rate": 1}, "here")

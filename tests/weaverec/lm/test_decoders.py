@@ -15,12 +15,12 @@ from harness.data.domain import Catalogue, Sequences
 from harness.data.prepare import prepare
 from harness.errors import HarnessError
 from harness.methods.api import FitContext, VectorScorer
-from harness.protocol.scenario import Budget
 from harness.protocol.split import LeaveOneOut, TrainingData
+from harness.protocol.suite import Budget
 from harness.run.artefact import RunArtefacts
 from harness.storage.store import Store
 from tests.conftest import toy_raw
-from tests.making import quietly
+from tests.contexts import make_context
 from tests.weaverec.decoders import decoder
 from weaverec.lm.backbone import Backbone, find_backbone, load, load_tokenizer, sizes_of
 from weaverec.lm.batching import padded
@@ -118,7 +118,7 @@ def test_a_backbone_s_own_code_is_never_run(tmp_path: Path, monkeypatch, kind: s
 
 def test_a_model_whose_adapters_could_not_be_merged_is_refused_before_it_is_trained(loaded) -> None:
     tiny = GPT2Model(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=10, n_positions=8))
-    with pytest.raises(HarnessError, match="keeps its weights transposed"):
+    with pytest.raises(HarnessError, match="has transposed weights"):
         adapted(tiny, loaded[0], LoraSettings())
 
 
@@ -237,7 +237,7 @@ def test_a_step_computed_twice_instead_of_kept_is_the_same_step(loaded, tmp_path
         settings = ComponentSettings(backbone=str(loaded[0].folder), steps=2, batch=30, dropout=0.1, **how)
         folder = tmp_path / str(number)
         folder.mkdir()
-        component(data, ("a",), settings, Budget(1, 5, 5), 0).make(folder, quietly(folder))
+        component(data, ("a",), settings, Budget(1, 5, 5), 0).make(folder, make_context(folder))
         weights.append(task_vector(folder))
     for name in weights[0]:
         torch.testing.assert_close(weights[0][name], weights[1][name], atol=1e-5, rtol=1e-3)

@@ -10,7 +10,7 @@ import torch
 from harness.errors import HarnessError
 from harness.run.artefact import RunArtefacts, artefact_key
 from harness.storage.store import Store
-from tests.making import quietly
+from tests.contexts import make_context
 from tests.weaverec.retriever.test_train import BUDGET, data
 from weaverec.merging.adamerging import EntropyWeights
 from weaverec.merging.registry import make_rule, rule_names
@@ -77,7 +77,7 @@ def test_losses_are_those_of_training_and_a_trained_component_lowers_them(tmp_pa
     given = context(tmp_path / "store")
     folder = tmp_path / "component"
     folder.mkdir()
-    component(given.data, ("a",), SETTINGS, BUDGET, 0).make(folder, quietly(folder))
+    component(given.data, ("a",), SETTINGS, BUDGET, 0).make(folder, make_context(folder))
     trained = Component(("a",), folder)
 
     def losses(mix: tuple[str, ...]) -> list[float]:

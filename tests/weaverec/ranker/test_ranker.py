@@ -22,12 +22,12 @@ from harness.methods.api import DotProduct, FitContext, VectorScorer
 from harness.methods.registry import make_method
 from harness.protocol.metrics import ndcg, per_user
 from harness.protocol.ranks import MISSED
-from harness.protocol.scenario import Budget
 from harness.protocol.split import HeldOut, Histories, LeaveOneOut, SelectedOnTest, TrainingData
+from harness.protocol.suite import Budget
 from harness.run.artefact import RunArtefacts
 from harness.storage.store import Store
 from tests.conftest import toy_raw
-from tests.making import quietly
+from tests.contexts import make_context
 from tests.weaverec.decoders import decoder
 from weaverec.lm.backbone import load, packaged_minilm
 from weaverec.merging.method import MergedModel
@@ -439,7 +439,7 @@ def test_a_ranker_trains_for_the_epochs_of_its_budget(loaded, tmp_path: Path) ->
         folder = tmp_path / str(epochs)
         folder.mkdir()
         artefact = ranker_component(toy_data(), ("a",), settings, Budget(1, epochs, 1), 0)
-        assert artefact.make(folder, quietly(folder)).steps == steps
+        assert artefact.make(folder, make_context(folder)).steps == steps
 
 
 def test_an_exported_ranker_is_a_plain_model_that_writes(loaded, tmp_path: Path) -> None:

@@ -14,14 +14,14 @@ from baselines import language_models
 from harness.data.prepare import prepare
 from harness.errors import DivergedError, HarnessError
 from harness.methods.api import FitContext
-from harness.protocol.scenario import Budget
 from harness.protocol.split import HeldOut, LeaveOneOut, TrainingData
+from harness.protocol.suite import Budget
 from harness.run.artefact import RunArtefacts, artefact_key, train
 from harness.run.provenance import TRAINING_CODE
 from harness.storage.code_identity import code_reached
 from harness.storage.store import Store
 from tests.conftest import toy_raw
-from tests.making import quietly
+from tests.contexts import make_context
 from weaverec.lm.backbone import load, packaged_minilm, sizes_of
 from weaverec.lm.loop import WeightAverage, learning_rate_factor, set_training_mode
 from weaverec.lm.lora import LoraSettings, adapted
@@ -112,7 +112,7 @@ def test_the_code_that_decides_the_content_is_in_the_key_and_no_other() -> None:
     decides = {
         "weaverec.retriever.train:_schedule",
         "weaverec.retriever.sampled_softmax:softmax_loss",
-        "weaverec.lm.lora:train_adapter",
+        "weaverec.lm.loop:train_adapter",
         "harness.training.early_stopping:EarlyStopping",
         "harness.evaluation.rank:validation_ndcg",
         "harness.protocol.ranks:rank_among",
@@ -171,7 +171,7 @@ def test_a_search_is_named_by_the_rule_s_code_and_parameters_wherever_it_is_defi
 
 def make(folder: Path, mix: tuple[str, ...] = ("a", "b"), seed: int = 0):
     folder.mkdir()
-    return component(data(), mix, QUICK, BUDGET, seed).make(folder, quietly(folder))
+    return component(data(), mix, QUICK, BUDGET, seed).make(folder, make_context(folder))
 
 
 def test_the_same_seed_gives_the_same_component(tmp_path: Path) -> None:
@@ -186,15 +186,15 @@ def test_the_same_seed_gives_the_same_component(tmp_path: Path) -> None:
 def test_a_record_says_the_arithmetic_it_was_trained_in(
     has: bool, products: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("weaverec.lm.backbone", "weaverec.lm.lora"):
+    for module in ("weaverec.lm.backbone", "weaverec.lm.loop"):
         monkeypatch.setattr(f"{module}.has_bfloat16", lambda _: has)
     quick = replace(QUICK, steps=1)
-    notes = component(data(), ("a",), quick, BUDGET, 0).make(tmp_path, quietly(tmp_path)).notes
+    notes = component(data(), ("a",), quick, BUDGET, 0).make(tmp_path, make_context(tmp_path)).notes
     assert notes["arithmetic"] == f"{products} products, float32 base"
 
 
 def test_a_record_says_what_was_shown_and_how_the_training_began_and_ended(tmp_path: Path) -> None:
-    record = component(data(), ("a", "b"), replace(QUICK, batch=4096), BUDGET, 0).make(tmp_path, quietly(tmp_path))
+    record = component(data(), ("a", "b"), replace(QUICK, batch=4096), BUDGET, 0).make(tmp_path, make_context(tmp_path))
     notes, parts = record.notes, data().domains
     assert record.steps == 6
     assert notes["stopped_by"] == "cap on steps"
@@ -216,7 +216,7 @@ def test_a_record_says_what_ended_the_training(tmp_path: Path, monkeypatch, epoc
     monkeypatch.setattr("weaverec.retriever.train.validation_ndcg", lambda *_: 0.1)
     settings = replace(QUICK, batch=4096, validate_every=1)
     artefact = component(data(), ("a",), settings, Budget(1, epochs, patience), 0)
-    assert artefact.make(tmp_path, quietly(tmp_path)).notes["stopped_by"] == stopped_by
+    assert artefact.make(tmp_path, make_context(tmp_path)).notes["stopped_by"] == stopped_by
 
 
 def test_a_mix_has_as_many_steps_as_its_domains_have_together(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_a_mix_has_as_many_steps_as_its_domains_have_together(tmp_path: Path) ->
     for mix in (("a",), ("a", "b"), ("a", "b", "c")):
         folder = tmp_path / "".join(mix)
         folder.mkdir()
-        record = component(data(), mix, settings, BUDGET, 0).make(folder, quietly(folder))
+        record = component(data(), mix, settings, BUDGET, 0).make(folder, make_context(folder))
         assert record.steps == 4 * len(mix)
         assert len(record.validation) == 2
         assert record.notes["prefixes"]["a"] == 4 * (lengths - 1).sum()
@@ -234,13 +234,13 @@ def test_a_mix_has_as_many_steps_as_its_domains_have_together(tmp_path: Path) ->
 def test_a_training_whose_vectors_collapse_says_so_and_how_to_mend_it(tmp_path: Path) -> None:
     settings = replace(QUICK, learning_rate=1.0, warm_up=0.0)
     with pytest.raises(DivergedError, match=r"LoRA on a, seed 0.* mean cosine of (0\.99|1).*Lower learning_rate.* 1\."):
-        component(data(), ("a",), settings, BUDGET, 0).make(tmp_path, quietly(tmp_path))
+        component(data(), ("a",), settings, BUDGET, 0).make(tmp_path, make_context(tmp_path))
 
 
 def test_a_training_whose_loss_is_not_finite_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weaverec.retriever.train.softmax_loss", lambda *rest: softmax_loss(*rest) * torch.inf)
     with pytest.raises(DivergedError, match=r"LoRA on a, seed 0.*at step 1 its loss is inf.*Lower learning_rate"):
-        component(data(), ("a",), QUICK, BUDGET, 0).make(tmp_path, quietly(tmp_path))
+        component(data(), ("a",), QUICK, BUDGET, 0).make(tmp_path, make_context(tmp_path))
 
 
 def test_the_mean_cosine_is_over_all_pairs() -> None:
@@ -291,19 +291,19 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(tmp_path:
         folder.mkdir()
     asked: list[int] = []
     survives = True
-    record = artefact.make(whole, quietly(whole, killed))
+    record = artefact.make(whole, make_context(whole, killed))
     survives = False
     with pytest.raises(_Killed):
-        artefact.make(cut, quietly(cut, killed))
+        artefact.make(cut, make_context(cut, killed))
     asked.clear()
     survives = True
-    assert artefact.make(cut, quietly(cut, killed)) == record
+    assert artefact.make(cut, make_context(cut, killed)) == record
     assert asked == list(range(1 + (at - 1) // 2 * 2, 7))  # what came after the latest of the validations 2, 4, 6
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         assert (whole / file).read_bytes() == (cut / file).read_bytes()
     # Once more, as if it had been killed while it saved: nothing is left to do but that.
     asked.clear()
-    assert artefact.make(cut, quietly(cut, killed)) == record
+    assert artefact.make(cut, make_context(cut, killed)) == record
     assert asked == []
 
 
@@ -323,10 +323,10 @@ def test_long_before_its_first_validation_a_training_is_kept_too(
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     for folder in (whole, cut):
         folder.mkdir()
-    record = artefact.make(whole, quietly(whole))
+    record = artefact.make(whole, make_context(whole))
     with pytest.raises(_Killed):
-        artefact.make(cut, quietly(cut, killed))
-    assert artefact.make(cut, quietly(cut, killed)) == record
+        artefact.make(cut, make_context(cut, killed))
+    assert artefact.make(cut, make_context(cut, killed)) == record
     assert asked == [1, 2, 3, 3, 4, 5, 6]
     file = "adapter_model.safetensors"
     assert (whole / file).read_bytes() == (cut / file).read_bytes()
@@ -452,8 +452,8 @@ def test_a_mix_that_nothing_can_select_for_is_refused_before_it_is_trained(tmp_p
     nobody = replace(b, validation=HeldOut(b.validation.histories.block(0, 0), np.zeros(0, int), np.zeros(0, int)))
     asked = TrainingData("a", ("b", "c"), {**whole.domains, "b": nobody})
     with pytest.raises(HarnessError, match="b has no validation events"):
-        component(asked, ("b",), QUICK, BUDGET, 0).make(tmp_path, quietly(tmp_path))
-    component(asked, ("a", "b"), QUICK, BUDGET, 0).make(tmp_path, quietly(tmp_path))
+        component(asked, ("b",), QUICK, BUDGET, 0).make(tmp_path, make_context(tmp_path))
+    component(asked, ("a", "b"), QUICK, BUDGET, 0).make(tmp_path, make_context(tmp_path))
 
 
 def test_an_estimate_is_near_what_a_training_takes() -> None:

@@ -1,4 +1,4 @@
-"""Making artefacts without a store."""
+"""Contexts for making artefacts without a store."""
 
 from pathlib import Path
 
@@ -6,6 +6,6 @@ from harness.methods.artefact import MakeContext, StepCallback
 from harness.training.checkpoint import Checkpoint
 
 
-def quietly(folder: Path, report: StepCallback = lambda *_: None) -> MakeContext:
-    """On the CPU; what a killed training goes on from stands beside the folder."""
+def make_context(folder: Path, report: StepCallback = lambda *_: None) -> MakeContext:
+    """Return a context on the CPU whose checkpoint is written beside the artefact's folder."""
     return MakeContext("cpu", report, Checkpoint(folder.with_name(f"{folder.name}.unfinished")))

@@ -1,0 +1,206 @@
+"""Sections of a board on transfer, training, written answers and published figures."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from harness.methods.api import DotProduct
+from harness.report.collect import collect
+from harness.report.leaderboard import leaderboard
+from harness.report.transfer import added_by_source
+from harness.results.record import ArtefactRecord, RunResult
+from harness.suites import load_suite
+from harness.suites.published import Published, published
+from harness.tuning.record import TrialRecord, Tuning
+from tests.harness.report.test_leaderboard import Fixed, run_all
+
+
+def test_transfer_gains_are_paired_by_user(toy) -> None:
+    toy.add("target-only", Fixed)
+
+    class Noise(Fixed):
+        """Vectors of another seed."""
+
+        def fit(self, data, context):
+            return super().fit(data, replace(context, seed=context.seed + 100))
+
+    toy.add("noise", Noise)
+    results = run_all(toy, ("popularity", "fixed", "noise", "target-only"))
+    board = collect(results, "toy", 1)
+    text = leaderboard(board).partition("## Transfer")[2].partition("## How it was trained")[0]
+    for scenario, entries in board.scenarios.items():
+        table = text.partition(f"### {scenario}\n")[2].partition("###")[0]
+        values = {e.method: e.values("full", "ndcg@10").mean(axis=0) for e in entries}
+        row = next(line for line in table.splitlines() if line.startswith("| noise"))
+        gain = values["noise"] - values["target-only"]
+        cells = [cell.strip() for cell in row.split("|")]
+        assert cells[2] == "target-only"
+        assert cells[3].startswith(f"{gain.mean():+.4f} ±")
+        assert cells[4] == f"{np.mean(gain > 0):.1%}"
+        assert cells[5] == f"{np.mean(gain < 0):.1%}"
+        # `fixed` is the same method as the reference, so its gain is zero.
+        fixed_row = next(row for row in table.splitlines() if "| fixed" in row)
+        assert [cell.strip() for cell in fixed_row.split("|")][3:6] == ["+0.0000 ± 0.0000", "0.0%", "0.0%"]
+        # Neither the reference nor methods that learn from the target alone have a row.
+        assert not [r for r in table.splitlines() if r.startswith(("| target-only", "| popularity"))]
+
+
+def test_invalid_answers_are_shown_by_candidate_set(toy) -> None:
+    class WritingScorer(DotProduct):
+        """A scorer that reports one answer per user, a quarter of them unusable."""
+
+        n_users = 0
+
+        def score(self, histories, candidates):
+            self.n_users += len(histories)
+            return super().score(histories, candidates)
+
+        def validity(self):
+            n_users, self.n_users = self.n_users, 0
+            return {"answers": float(n_users), "nothing usable": 0.25 * bool(n_users)}
+
+    class Writes(Fixed):
+        def fit(self, data, context):
+            scorer = super().fit(data, context)
+            return WritingScorer(scorer._items, scorer._encode)
+
+    toy.add("writes", Writes)
+    board = collect(run_all(toy, ("popularity", "writes"), (0,)), "toy", 1)
+    text = leaderboard(board)
+    for scenario, entries in board.scenarios.items():
+        popularity, writes = (entry.results[0].validity for entry in sorted(entries, key=lambda entry: entry.method))
+        assert popularity is None
+        assert list(writes) == ["full", "sampled-10", "retrieved-15"]
+        for candidates, shares in writes.items():
+            assert shares["answers"] == 30
+            assert f"writes on {scenario}, {candidates}, seed 0, wrote 30 answers: nothing usable 25.0%." in text
+
+
+def test_gain_of_a_source_is_the_difference_of_two_scenarios(toy) -> None:
+    results = run_all(toy, ("popularity", "fixed"))
+    board = collect(results, "toy", 1)
+    single = board.scenarios["left-from-right"][0]
+    multi = replace(
+        single,
+        results=tuple(
+            r.model_copy(update={"scenario": r.scenario.model_copy(update={"sources": ("right", "third")})})
+            for r in single.results
+        ),
+    )
+    board.scenarios["left-from-right+third"] = (multi, board.scenarios["left-from-right"][1])
+    assert added_by_source(board, multi) == "third +0.0000"
+    assert added_by_source(board, single) == ""
+
+
+def test_a_board_without_the_reference_has_no_transfer_section(toy) -> None:
+    assert "Transfer" not in leaderboard(collect(run_all(toy), "toy", 1))
+
+
+def test_merging_rules_have_a_section_with_their_weights(toy) -> None:
+    board = collect(run_all(toy, ("fixed",)), "toy", 1)
+
+    def record(kind: str, label: str, validation: tuple[float, ...], notes) -> ArtefactRecord:
+        return ArtefactRecord(
+            kind=kind,
+            label=label,
+            key="0",
+            validation=validation,
+            steps=3,
+            best_step=3,
+            trainable_parameters=0,
+            notes=notes,
+        )
+
+    def with_training(result: RunResult) -> RunResult:
+        offset = result.seed / 10  # the board shows the first seed
+        records = (
+            record("lora", "LoRA on left, seed 0", (0.4,), {}),
+            record("merge", "rule", (0.2 + offset, 0.31), {"chosen": {"weights": [0.5, 1 / 3], "scale": 1.0}}),
+            record("merge", "entropy", (0.25,), {"mean": [1.0, 0.0]}),
+        )
+        return result.model_copy(update={"training": records})
+
+    (entry,) = board.scenarios["left-from-right"]
+    board.scenarios["left-from-right"] = (replace(entry, results=tuple(map(with_training, entry.results))),)
+    text = leaderboard(board)
+    rows = text.partition("## What merging rules chose")[2].partition("\n## ")[0].splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows if "| fixed" in row]
+    assert cells == [
+        ["left-from-right", "fixed", "weights 0.5 / 0.33, scale 1", "0.2000, **0.3100**"],
+        ["left-from-right", "fixed", "mean weights 1 / 0", "0.2500"],
+    ]
+    trained = text.partition("## How it was trained")[2].partition("\n## ")[0]
+    assert "LoRA on left" in trained
+    assert "entropy" not in trained
+
+
+def test_trainings_with_settings_by_target_have_a_row_per_target(toy) -> None:
+    board = collect(run_all(toy, ("fixed",), seeds=(0,)), "toy", 1)
+
+    def tuned(result: RunResult) -> RunResult:
+        target = result.scenario.target
+        rate = 0.1 if target == "left" else 0.2
+        tuning = Tuning(
+            command="harness tune",
+            method="fixed",
+            data=dict.fromkeys([target, "left", "right"], "0"),
+            budget={"trials": 1},
+            seed=0,
+            space={},
+            chosen={"rate": rate},
+            trials=(TrialRecord(settings={}, validation=rate, curves={}, steps={}, seconds=0.0),),
+            code="0",
+        )
+        record = ArtefactRecord(
+            kind="recbole",
+            label="SASRec on left + right, seed 0",
+            key=target,
+            validation=(rate,),
+            steps=3,
+            best_step=3,
+            trainable_parameters=0,
+            notes={"training_path": "somehow", "products": "bfloat16"},
+        )
+        return result.model_copy(update={"training": (record,), "tuning": tuning})
+
+    for name, (entry,) in board.scenarios.items():
+        board.scenarios[name] = (replace(entry, results=tuple(map(tuned, entry.results))),)
+    text = leaderboard(board).partition("## How it was trained")[2]
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if "| SASRec" in row]
+    assert [row[0] for row in rows] == ["SASRec on left + right, for left", "SASRec on left + right, for right"]
+    assert [row[2] for row in rows] == ["somehow, bfloat16"] * 2
+    assert [row[5] for row in rows] == ["rate 0.1", "rate 0.2"]
+
+
+def test_published_figures_are_compared_with_the_board(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [
+        Published("popularity", "left", "full", {"hr@10": 0.5}, "somebody"),
+        Published("popularity", "left", "not ranked", {"hr@10": 0.5}, "somebody else"),
+        Published("unheard-of", "left", "full", {"hr@10": 0.5}, "nobody"),
+    ]
+    monkeypatch.setattr(
+        "harness.report.published.published", lambda suite, version: rows if (suite, version) == ("toy", 1) else []
+    )
+    board = collect(run_all(toy), "toy", 1)
+    text = leaderboard(board).partition("## Beside published figures")[2].partition("\n## ")[0]
+    (line,) = [line for line in text.splitlines() if "somebody" in line]
+    value = (
+        next(e for e in board.scenarios["left-from-right"] if e.method == "popularity").values("full", "hr@10").mean()
+    )
+    assert f"| {value:.4f} |" in line
+    assert f"{value / 0.5 - 1:+.0%}" in line
+    assert "nobody" not in text
+
+
+def test_published_figures_name_known_methods_targets_and_metrics() -> None:
+    rows = published("cdsr-amazon", 1)
+    suite = load_suite("cdsr-amazon/v1")
+    assert published("my own suite", 1) == []
+    # The published figures use the order of ties of version 1.
+    assert published("cdsr-amazon", 2) == []
+    for row in rows:
+        assert row.method in suite.methods
+        assert row.target in {s.target for s in suite.scenarios}
+        assert row.candidates in suite.candidates
+        assert set(row.metrics) == {"hr@10", "ndcg@10"}
