@@ -2,8 +2,8 @@
 
 from harness.tuning.space import Space
 from weaverec.merging.adamerging import EntropyWeights
+from weaverec.merging.api import Mix
 from weaverec.merging.method import MergedModel
-from weaverec.merging.rule import Mix
 from weaverec.merging.rules import (
     RandomMerge,
     chosen_dare,

@@ -13,9 +13,9 @@ Importing this module imports torch; `import weaverec` alone does not.
 from weaverec.components import train_component
 from weaverec.lm.backbone import Backbone, find_backbone, load
 from weaverec.merging.adamerging import EntropyWeights
+from weaverec.merging.api import Component, MergeContext, MergeRule, Mix
 from weaverec.merging.method import MergedModel
 from weaverec.merging.registry import make_rule, rule_names
-from weaverec.merging.rule import Component, MergeContext, MergeRule, Mix
 from weaverec.merging.rules import Dare, EqualWeights, MagnitudePruning, TaskArithmetic, Ties, Weighted
 from weaverec.merging.search import GridSearch
 from weaverec.merging.task_vectors import TaskVector, by_layer, fold, folded, save_model, task_vector, weighted_sum

@@ -9,7 +9,7 @@ from harness.methods.artefact import MakeContext, StepCallback, no_progress
 from harness.protocol.split import TrainingData
 from harness.protocol.suite import Budget
 from harness.training.checkpoint import Checkpoint
-from weaverec.merging.rule import Component, Mix
+from weaverec.merging.api import Component, Mix
 from weaverec.retriever.train import ComponentSettings, component
 
 #: Of a component that is trained by itself: the settings' steps limit it.

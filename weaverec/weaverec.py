@@ -13,8 +13,8 @@ arXiv 2510.26546, 2025. The base weights W0 stay frozen; T is the target domain,
 """
 
 from weaverec.merging.adamerging import EntropyWeights
+from weaverec.merging.api import Mix
 from weaverec.merging.method import MergedModel
-from weaverec.merging.rule import Mix
 from weaverec.merging.rules import EqualWeights, chosen_weights
 
 

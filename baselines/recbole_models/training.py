@@ -13,7 +13,7 @@ from baselines.recbole_models.dataset import contained, seeded
 from baselines.recbole_models.scoring import RecBoleScorer
 from baselines.recbole_models.softmax import catalogue_softmax, product_type
 from baselines.recbole_models.training_paths import TrainingPath, check_negatives, find_path, steps
-from harness.evaluation.rank import validation_ndcg
+from harness.evaluation.rank_scorer import validation_ndcg
 from harness.methods.artefact import MakeContext
 from harness.protocol.suite import Budget
 from harness.training.checkpoint import TrainingLoopState

@@ -15,7 +15,7 @@ import typer
 from harness import __version__
 from harness.cli import cache, data, extend, inspect, run, tune
 from harness.errors import HarnessError, one_line
-from harness.methods.plugins import plugin_behind
+from harness.methods.error_origin import plugin_behind
 
 app = typer.Typer(
     name="harness",

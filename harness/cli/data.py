@@ -217,7 +217,7 @@ def verify(
     from harness.data.fetch import RECORD
     from harness.data.fetch import verify as verify_files
     from harness.run.progress import make_console, show_progress
-    from harness.run.splits import candidate_digests
+    from harness.run.scenario_data import candidate_digests
     from harness.run.workspace import Workspace, prepare_domains
     from harness.storage.store import Store
     from harness.suites import load_suite

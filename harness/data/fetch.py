@@ -14,8 +14,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.data.archive import check_relative, unpack
+from harness.data.download import DownloadPolicy, RemoteFile, check_content, download
 from harness.data.records import ReadProgress, no_read_progress
-from harness.data.transfer import DownloadPolicy, RemoteFile, check_content, download
 from harness.errors import HarnessError
 from harness.storage.files import check_writable, file_digest, write_atomically
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from harness.data.domain import Domain, Fingerprint
 from harness.data.domain_files import CATALOGUE, INTERACTIONS, USERS, read_domain
+from harness.data.k_core import count_rows, take_core
 from harness.data.records import RawDomain, ReadProgress, no_read_progress, shortened
 from harness.data.ties import HASHED, TIE_KEY_SQL, Counts, ItemOrder, TieAudit, TieOrder, audit_of_counts, count_order
 from harness.data.times import NANOSECONDS, coarsest_unit
@@ -97,8 +98,8 @@ def prepare_into(
         n_read = _read(db, raw)
         report("removing duplicates", 0, None)
         n_distinct = _number_ids(db, raw.timed)
-        rounds = _take_core(db, k_core, report)
-        n_left = _count(db, "core")
+        rounds = take_core(db, k_core, report)
+        n_left = count_rows(db, "core")
         if n_left == 0:
             raise HarnessError(
                 f"Domain {raw.name!r}: no interaction is left by the {k_core}-core of {n_distinct:,} interactions.",
@@ -194,31 +195,7 @@ def _number_ids(db: duckdb.DuckDBPyConnection, timed: bool) -> int:
         "GROUP BY u.number, i.number, timestamp"
     )
     db.execute("DROP TABLE raw")
-    return _count(db, "core")
-
-
-def _take_core(db: duckdb.DuckDBPyConnection, k: int, report: ReadProgress) -> int:
-    """Drop users and items with fewer than k rows repeatedly, until there are none; returns the number of rounds.
-
-    The fixed point does not depend on the order of dropping, so users and items are dropped together.
-    """
-    before, rounds = _count(db, "core"), 0
-    while before and k > 1:
-        rounds += 1
-        report(f"{k}-core, round {rounds}, {before:,} interactions", 0, None)
-        db.execute(
-            "CREATE TABLE next AS SELECT * FROM core "
-            'WHERE "user" IN (SELECT "user" FROM core GROUP BY "user" HAVING count(*) >= $k) '
-            "AND item IN (SELECT item FROM core GROUP BY item HAVING count(*) >= $k)",
-            {"k": k},
-        )
-        db.execute("DROP TABLE core")
-        db.execute("ALTER TABLE next RENAME TO core")
-        after = _count(db, "core")
-        if after == before:
-            break
-        before = after
-    return rounds
+    return count_rows(db, "core")
 
 
 def _write(db: duckdb.DuckDBPyConnection, folder: Path, ties: TieOrder, timed: bool) -> tuple[int, list[str], TieAudit]:
@@ -248,7 +225,7 @@ def _write(db: duckdb.DuckDBPyConnection, folder: Path, ties: TieOrder, timed: b
             counts.append(_count_order(events, ids, timed))
     ties_in_file = _sorted_events(db, folder, 'SEMI JOIN instants USING ("user", timestamp)', "file_row")
     file_counts = [_count_order(events, ids, timed) for events in ties_in_file]
-    return _count(db, "users_left"), items, audit_of_counts(counts, file_counts, ids, timed, ties)
+    return count_rows(db, "users_left"), items, audit_of_counts(counts, file_counts, ids, timed, ties)
 
 
 def _sorted_events(db: duckdb.DuckDBPyConnection, folder: Path, join: str, key: str) -> Iterator[pa.Table]:
@@ -367,8 +344,3 @@ def _batches(path: Path, column: str) -> Iterator[pa.Array]:
 def _copy(query: str, path: Path) -> str:
     escaped = str(path).replace("'", "''")
     return f"COPY ({query}) TO '{escaped}' (FORMAT parquet)"
-
-
-def _count(db: duckdb.DuckDBPyConnection, table: str) -> int:
-    row = db.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608 - our own table names
-    return int(row[0]) if row else 0

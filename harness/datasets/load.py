@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.data.download import RemoteFile
 from harness.data.sources import Source, make_source
-from harness.data.transfer import RemoteFile
 from harness.errors import HarnessError
 from harness.storage.yaml_file import read_yaml
 

@@ -15,11 +15,12 @@ import numpy as np
 from harness.data.domain import Ints
 from harness.errors import HarnessError
 from harness.evaluation.ann_index import IndexReport
-from harness.evaluation.rank import rank_and_recommend, rank_candidates, rank_full, rank_retrieved
+from harness.evaluation.rank_scorer import rank_and_recommend, rank_candidates, rank_full, rank_retrieved
 from harness.extensions import load_extension
 from harness.methods.api import Scorer, VectorScorer
 from harness.methods.artefact import StepCallback, no_progress
-from harness.protocol.candidates import candidates_digest, find_candidate_set, sample_candidates
+from harness.protocol.candidate_names import find_candidate_set
+from harness.protocol.negatives import candidates_digest, sample_candidates
 from harness.protocol.ranks import Ranks
 from harness.protocol.split import DomainTraining, HeldOut
 from harness.storage.code_identity import bound_values, code_digest

@@ -33,7 +33,7 @@ from harness.data.domain import Ints
 from harness.methods.artefact import Artefact, Artefacts, StepCallback
 from harness.protocol.split import Histories, TrainingData
 from harness.protocol.suite import Budget
-from harness.training.diagnostics import DiagnosticTable as DiagnosticTable  # part of this interface
+from harness.training.diagnostic_table import DiagnosticTable as DiagnosticTable  # part of this interface
 
 Floats32 = NDArray[np.float32]
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from harness.data.domain import Ints, Sequences
+from harness.protocol.history_mask import seen_pairs
 
 #: `above` of a held-out item that was not among the candidates: past every cutoff.
 MISSED = int(np.iinfo(np.int32).max)
@@ -104,10 +105,7 @@ def rank_among(scores: NDArray[Any], columns: Ints, excluded: Sequences | None =
         nans[rows] = np.isnan(part).sum(axis=1) if part.size and np.isnan(part.max()) else 0
     candidates = np.full(n_users, n_candidates)
     if excluded is not None:
-        keys = np.unique(excluded.users * n_candidates + excluded.items)
-        users, items = keys // n_candidates, keys % n_candidates
-        others = items != columns[users]
-        users, items = users[others], items[others]
+        users, items = seen_pairs(excluded, columns, n_candidates)
         for counts, counted in (
             (above, scores[users, items] > held_out[users]),
             (tied, scores[users, items] == held_out[users]),

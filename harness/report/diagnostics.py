@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.report.markdown import table
 from harness.storage.files import write_atomically
-from harness.training.diagnostics import DiagnosticTable
+from harness.training.diagnostic_table import DiagnosticTable
 
 
 def write_diagnosis(title: str, made_by: str, tables: Sequence[DiagnosticTable], path: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from harness.data.times import as_day
-from harness.protocol.candidates import candidate_count
+from harness.protocol.candidate_names import candidate_count
 from harness.protocol.metrics import CUTOFFS, is_list_metric, ndcg
 from harness.report.collect import Board, Entry
 from harness.report.columns import Column, board_columns, cell

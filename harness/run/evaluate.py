@@ -12,8 +12,8 @@ from harness.protocol.split import TrainingData
 from harness.protocol.suite import Suite
 from harness.results.ranks_table import RankTable
 from harness.run.progress import make_console, show_progress
+from harness.run.scenario_data import open_test, open_training
 from harness.run.score import rank_test
-from harness.run.splits import open_test, open_training
 from harness.run.suite import CACHE, DATA
 from harness.run.workspace import Workspace, open_workspace
 from harness.suites import load_suite, pick_scenarios

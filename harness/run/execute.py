@@ -16,8 +16,8 @@ from harness.run.artefact import artefact_key, train, train_along
 from harness.run.methods import method_for
 from harness.run.plan import Plan, Run, Training
 from harness.run.progress import Progress
+from harness.run.scenario_data import open_training
 from harness.run.score import score
-from harness.run.splits import open_training
 from harness.run.tune import TuningTask, tune_method
 from harness.run.workers import (
     Failure,

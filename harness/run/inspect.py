@@ -10,7 +10,7 @@ from harness.protocol.scenario import Scenario
 from harness.protocol.split import TrainingData
 from harness.run.artefact import RunArtefacts
 from harness.run.methods import check_data, check_files, check_tuned_on, method_for
-from harness.run.splits import open_training
+from harness.run.scenario_data import open_training
 from harness.run.workspace import Workspace
 from harness.storage.files import folder_atomically
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.api import ChecksData, ChecksFiles, DependsOn, Method, ReadsPaths, content_of
+from harness.methods.error_origin import method_errors
 from harness.methods.method_file import MethodFile, is_file_reference
-from harness.methods.plugins import method_errors
 from harness.methods.registry import check_known, factory_of, make_method
 from harness.protocol.scenario import Scenario
 from harness.protocol.split import TrainingData

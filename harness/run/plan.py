@@ -10,7 +10,7 @@ from harness.errors import HarnessError
 from harness.evaluation.candidate_sets import candidate_sets_code
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
 from harness.methods.artefact import TrainingEstimate
-from harness.methods.plugins import method_errors
+from harness.methods.error_origin import method_errors
 from harness.protocol.scenario import Scenario
 from harness.protocol.slices import installed_slices_code, slices_of
 from harness.protocol.split import TrainingData
@@ -22,7 +22,7 @@ from harness.results.record import RunResult, result_path
 from harness.run.artefact import artefact_key
 from harness.run.methods import check_data, check_files, code_of, method_for, unavailable
 from harness.run.provenance import package_versions
-from harness.run.splits import check_candidates, open_test, open_training
+from harness.run.scenario_data import check_candidates, open_test, open_training
 from harness.run.workspace import Workspace
 from harness.storage.code_identity import bound_values
 from harness.storage.files import canonical_json, digest

@@ -26,7 +26,7 @@ from harness.methods.api import (
 )
 from harness.methods.artefact import StepCallback
 from harness.methods.registry import packages_of
-from harness.protocol.candidates import candidate_count
+from harness.protocol.candidate_names import candidate_count
 from harness.protocol.leakage import audit
 from harness.protocol.metrics import per_user
 from harness.protocol.overlap import user_ids_in_files
@@ -55,7 +55,7 @@ from harness.run.memory import PeakMemory
 from harness.run.methods import check_tuned_on, method_for
 from harness.run.plan import Run
 from harness.run.provenance import HARNESS_CODE, git_state, hardware, package_versions
-from harness.run.splits import check_pinned, open_test, open_training
+from harness.run.scenario_data import check_pinned, open_test, open_training
 from harness.run.workspace import Workspace
 from harness.storage.code_identity import source_digest
 from harness.storage.files import file_digest

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.evaluation.rank import validation_ndcg
+from harness.evaluation.rank_scorer import validation_ndcg
 from harness.methods.api import FitContext, Method, learns_from
 from harness.methods.artefact import StepCallback
 from harness.protocol.ranks import InvalidScoresError
@@ -15,7 +15,7 @@ from harness.protocol.split import TrainingData
 from harness.protocol.suite import Suite
 from harness.run.artefact import RunArtefacts
 from harness.run.methods import check_data, check_files, code_of, space_of, suite_method
-from harness.run.splits import open_training
+from harness.run.scenario_data import open_training
 from harness.run.workspace import Workspace
 from harness.tuning.record import TrialRecord, Tuning, tuning_path
 from harness.tuning.space import Space

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from harness.errors import HarnessError, one_line
-from harness.methods.plugins import plugin_behind
+from harness.methods.error_origin import plugin_behind
 from harness.run.progress import Progress
 
 

@@ -14,7 +14,7 @@ from harness.data.ties import TieOrder, TieRule
 from harness.datasets import load_dataset
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.registry import make_method
-from harness.protocol.candidates import find_candidate_set
+from harness.protocol.candidate_names import find_candidate_set
 from harness.protocol.overlap import OVERLAPS
 from harness.protocol.scenario import DomainSpec, Scenario, scenario_name
 from harness.protocol.split import SPLITS

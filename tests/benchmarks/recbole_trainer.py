@@ -39,7 +39,7 @@ from harness.data.sources.movielens import MovieLens100KGenre
 from harness.data.sources.recbole_atomic import RecBoleAtomic
 from harness.data.sources.table import ItemColumns
 from harness.datasets import load_dataset
-from harness.evaluation.rank import validation_ndcg
+from harness.evaluation.rank_scorer import validation_ndcg
 from harness.protocol.split import LeaveOneOut
 from harness.run.provenance import hardware
 from tests.benchmarks.writing import write_measured

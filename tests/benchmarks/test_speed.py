@@ -15,7 +15,7 @@ from baselines.recbole_models.training import train_epoch
 from baselines.recbole_models.training_paths import TrainingPath
 from harness.data.prepare import prepare
 from harness.datasets import load_dataset
-from harness.evaluation.rank import rank_full
+from harness.evaluation.rank_scorer import rank_full
 from harness.methods.api import DotProduct
 from harness.protocol.split import LeaveOneOut
 from weaverec.lm.backbone import load, packaged_minilm

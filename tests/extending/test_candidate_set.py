@@ -6,7 +6,7 @@ import pytest
 from harness.evaluation.candidate_sets import make_candidate_set
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
-from harness.run.splits import candidate_digests, open_test, open_training
+from harness.run.scenario_data import candidate_digests, open_test, open_training
 from harness.run.suite import run_suite
 from harness.run.workspace import open_workspace
 from harness.suites import load_suite

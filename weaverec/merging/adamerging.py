@@ -14,11 +14,11 @@ import torch
 from torch import nn
 
 from harness.errors import HarnessError
-from harness.evaluation.rank import validation_ndcg
+from harness.evaluation.rank_scorer import validation_ndcg
 from harness.methods.artefact import Artefact, MakeContext
 from harness.training.record import TrainingRecord
 from weaverec.lm.backbone import autocast_bf16
-from weaverec.merging.rule import Component, MergeContext
+from weaverec.merging.api import Component, MergeContext
 from weaverec.merging.search import (
     component_artefacts,
     component_labels,

@@ -16,7 +16,7 @@ from harness.data.domain import Ints
 from harness.methods.api import DiagnosticTable, Floats32, VectorScorer
 from harness.methods.artefact import StepCallback
 from harness.protocol.split import DomainTraining, Histories, TrainingData
-from weaverec.merging.rule import Component, MergeContext
+from weaverec.merging.api import Component, MergeContext
 from weaverec.merging.task_vectors import TaskVector, weighted_sum
 
 #: Points on a line between two components, and prefixes of each side that the classifier of domains learns from.

@@ -22,9 +22,9 @@ from harness.tuning.tunable import check_settings, with_settings
 from weaverec.lm.backbone import Backbone
 from weaverec.lm.lora import check_selectable
 from weaverec.lm.tokens import check_texts
+from weaverec.merging.api import Component, Head, MergeContext, MergeRule, Mix, has_parameters
 from weaverec.merging.diagnostics import diagnose, prefix_vectors
 from weaverec.merging.registry import make_rule
-from weaverec.merging.rule import Component, Head, MergeContext, MergeRule, Mix, has_parameters
 from weaverec.merging.rules import EqualWeights
 from weaverec.merging.task_vectors import fold, save_model
 from weaverec.retriever.method import RetrieverHead

@@ -2,7 +2,7 @@
 
 from harness.errors import HarnessError
 from harness.extensions import extensions, load_extension
-from weaverec.merging.rule import MergeRule, as_rule
+from weaverec.merging.api import MergeRule, as_rule
 
 #: An entry point names a rule, its class, a function that makes one, or a function of task vectors.
 ENTRY_POINTS = "cdsr_harness.merge_rules"

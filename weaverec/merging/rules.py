@@ -15,7 +15,7 @@ import torch
 from annotated_types import Ge, Gt, Le
 
 from harness.errors import HarnessError
-from weaverec.merging.rule import Component, MergeContext
+from weaverec.merging.api import Component, MergeContext
 from weaverec.merging.search import TRIES, GridSearch, Parameters
 from weaverec.merging.task_vectors import LayerByLayer, TaskVector, weighted_sum
 

@@ -13,7 +13,7 @@ from harness.storage.code_identity import bound_values
 from harness.storage.files import file_digest
 from harness.training.record import TrainingRecord
 from harness.tuning.tunable import with_settings
-from weaverec.merging.rule import Component, MergeContext, MergeRule
+from weaverec.merging.api import Component, MergeContext, MergeRule
 from weaverec.merging.task_vectors import TaskVector
 
 #: A rule's parameters, as JSON values.

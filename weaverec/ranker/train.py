@@ -14,7 +14,7 @@ from torch import nn
 
 from harness.data.domain import Ints
 from harness.errors import HarnessError
-from harness.evaluation.rank import rank_full
+from harness.evaluation.rank_scorer import rank_full
 from harness.methods.api import DotProduct
 from harness.methods.artefact import Artefact, MakeContext, TrainingEstimate
 from harness.protocol.metrics import ndcg

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.evaluation.rank import validation_ndcg
+from harness.evaluation.rank_scorer import validation_ndcg
 from harness.methods.api import DotProduct
 from harness.methods.artefact import Artefact
 from harness.protocol.split import DomainTraining, TrainingData

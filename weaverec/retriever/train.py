@@ -14,7 +14,7 @@ from annotated_types import Ge, Gt, Le, Lt, MinLen
 from torch import nn
 
 from harness.data.domain import Ints, Sequences
-from harness.evaluation.rank import validation_ndcg
+from harness.evaluation.rank_scorer import validation_ndcg
 from harness.methods.api import Floats32
 from harness.methods.artefact import Artefact, MakeContext, TrainingEstimate
 from harness.protocol.split import DomainTraining, TrainingData

@@ -12,7 +12,6 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from harness.data import cleaning
 from harness.data.readers import Chunk, Reader, TextFormat, read_text, select_rows
 from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source
@@ -74,8 +73,8 @@ class MovieLens100KGenre(Source):
 
         return RawDomain(
             name,
-            cleaning.interactions(ratings_of_group(), names, "s", findings),
-            lambda item_ids: cleaning.items(films_of_group(), "item_id", text, findings),
+            parse_columns.interactions(ratings_of_group(), names, "s", findings),
+            lambda item_ids: parse_columns.items(films_of_group(), "item_id", text, findings),
             findings,
         )
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from harness.data import cleaning
 from harness.data.readers import LineParser, Reader, parse_json, parse_literal, read_records
 from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source, omitted_if
@@ -49,8 +48,8 @@ class _Reviews(Source):
         chunks = read_records(events, self.event_fields, _PARSERS[self.event_lines], reader)
         return RawDomain(
             name,
-            cleaning.interactions(chunks, self.event_fields, self.unit, findings),
-            lambda item_ids: cleaning.items(
+            parse_columns.interactions(chunks, self.event_fields, self.unit, findings),
+            lambda item_ids: parse_columns.items(
                 read_records(
                     meta,
                     (self.item_field, *self.text),

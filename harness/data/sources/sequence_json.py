@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from harness.data.cleaning import join_fields
+from harness.data.parse_columns import join_fields
 from harness.data.records import INTERACTIONS, ITEMS, Findings, RawDomain, ReadProgress, no_read_progress, shortened
 from harness.data.sources.source import Source, omitted_if
 from harness.data.streams import read_document

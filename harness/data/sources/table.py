@@ -11,7 +11,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from harness.data import cleaning
 from harness.data.readers import Chunk, Reader, TextFormat, is_parquet, read_parquet, read_text, select_rows
 from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source, omitted_if
@@ -197,10 +196,10 @@ def from_tables(
         )
     return RawDomain(
         name,
-        cleaning.interactions(chunks, names, unit, findings, time_format)
+        parse_columns.interactions(chunks, names, unit, findings, time_format)
         if order == "time"
-        else cleaning.rows_in_order(chunks, ids, findings),
-        lambda item_ids: cleaning.items(
+        else parse_columns.rows_in_order(chunks, ids, findings),
+        lambda item_ids: parse_columns.items(
             _read(catalogue, (item_columns.item, *item_columns.text), reader),
             item_columns.item,
             item_columns.text,

@@ -17,7 +17,7 @@ from baselines.recbole_models.training import load_scorer, train_model
 from baselines.recbole_models.training_paths import find_path
 from harness.data.prepare import prepare
 from harness.errors import HarnessError
-from harness.evaluation.rank import rank_full, validation_ndcg
+from harness.evaluation.rank_scorer import rank_full, validation_ndcg
 from harness.methods.registry import make_method
 from harness.protocol.metrics import hr, mrr, ndcg
 from harness.protocol.split import Histories, LeaveOneOut, TrainingData

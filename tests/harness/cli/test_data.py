@@ -10,8 +10,8 @@ from threading import Thread
 import pytest
 
 from harness.cli.app import main
+from harness.data.download import RemoteFile
 from harness.data.sources import make_source
-from harness.data.transfer import RemoteFile
 from harness.datasets import Dataset, dataset_names, load_dataset
 from harness.datasets import load as datasets
 

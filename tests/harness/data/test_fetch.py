@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.data import transfer
+from harness.data.download import DownloadPolicy, RemoteFile, check_address
 from harness.data.fetch import RECORD, fetch, verify
-from harness.data.transfer import DownloadPolicy, RemoteFile, check_address
 from harness.errors import HarnessError
 
 BODY = bytes(range(256)) * 4000
@@ -220,13 +219,13 @@ def test_a_new_validator_is_never_stored_with_old_bytes(
 ) -> None:
     leave_part(server, tmp_path, b"x" * 500)
     server.scripts = [server.body(tag='"two"')]
-    store_validator = transfer._store_validator
+    store_validator = download._store_validator
 
     def store_and_interrupt(*arguments) -> None:
         store_validator(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(transfer, "_store_validator", store_and_interrupt)
+    monkeypatch.setattr(download, "_store_validator", store_and_interrupt)
     with pytest.raises(KeyboardInterrupt):
         get(server, tmp_path)
     monkeypatch.undo()

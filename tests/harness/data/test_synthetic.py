@@ -20,7 +20,7 @@ from harness.data.synthetic import (
     uniform_transitions,
 )
 from harness.errors import HarnessError
-from harness.evaluation.rank import rank_full
+from harness.evaluation.rank_scorer import rank_full
 from harness.protocol.metrics import ndcg
 from harness.protocol.significance import mean_interval, paired_randomisation_p
 from harness.protocol.split import LeaveOneOut, Split, Temporal

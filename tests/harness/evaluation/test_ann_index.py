@@ -6,7 +6,7 @@ import pytest
 from harness.data.domain import Sequences
 from harness.errors import HarnessError
 from harness.evaluation.ann_index import IndexReport, ItemIndex
-from harness.evaluation.rank import rank_full, rank_retrieved
+from harness.evaluation.rank_scorer import rank_full, rank_retrieved
 from harness.methods.api import DotProduct
 from harness.protocol.ranks import MISSED
 from harness.protocol.split import LeaveOneOut

@@ -15,8 +15,8 @@ from harness.evaluation.candidate_sets import (
     candidate_sets_code,
     make_candidate_set,
 )
-from harness.evaluation.rank import rank_candidates, rank_full, rank_retrieved
-from harness.protocol.candidates import candidates_digest, sample_candidates
+from harness.evaluation.rank_scorer import rank_candidates, rank_full, rank_retrieved
+from harness.protocol.negatives import candidates_digest, sample_candidates
 from harness.protocol.split import LeaveOneOut
 from harness.storage.store import Store
 from tests.conftest import domain_of

@@ -8,8 +8,8 @@ import pytest
 
 from harness.errors import HarnessError, UnavailableError
 from harness.methods import method_file
+from harness.methods.error_origin import plugin_behind
 from harness.methods.method_file import MethodFile, is_file_reference
-from harness.methods.plugins import plugin_behind
 from harness.methods.registry import factory_of, make_method, packages_of
 from harness.protocol.suite import Suite
 from harness.run.methods import code_of, select_methods, suite_method

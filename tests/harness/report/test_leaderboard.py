@@ -246,8 +246,8 @@ def test_share_of_cold_users_is_shown(toy) -> None:
 
 
 def test_recall_of_an_approximate_index_is_shown_with_its_interval(toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.evaluation.rank.EXACT_UP_TO", 10)
-    monkeypatch.setattr("harness.evaluation.rank.rank_retrieved.__defaults__", (0.2, 10, lambda *_: None))
+    monkeypatch.setattr("harness.evaluation.rank_scorer.EXACT_UP_TO", 10)
+    monkeypatch.setattr("harness.evaluation.rank_scorer.rank_retrieved.__defaults__", (0.2, 10, lambda *_: None))
     toy.suite = toy.replace(toy.suite, least_recall=0.2)
     results = run_all(toy)
     record = read_result(results / "toy/v1/left-from-right/fixed-seed0.json")[0].candidates["retrieved-15"]

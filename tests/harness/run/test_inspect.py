@@ -13,7 +13,7 @@ from harness.methods.api import FitContext
 from harness.report.diagnostics import write_diagnosis
 from harness.run.artefact import RunArtefacts
 from harness.run.inspect import diagnose, export
-from harness.run.splits import open_training
+from harness.run.scenario_data import open_training
 
 SHORT = {"steps": 2, "batch": 40}
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from harness.errors import HarnessError
-from harness.evaluation.rank import validation_ndcg
+from harness.evaluation.rank_scorer import validation_ndcg
 from harness.methods.api import FitContext, gather_candidates
 from harness.protocol.suite import Budget
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
-from harness.run.splits import open_training
+from harness.run.scenario_data import open_training
 from harness.run.tune import tune_method, tuning_tasks
 from harness.tuning.record import read_tuning, write_tuning
 from harness.tuning.space import Space

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from baselines.language_models import naive_merge, target_only, zero_shot
-from harness.evaluation.rank import validation_ndcg
+from harness.evaluation.rank_scorer import validation_ndcg
 from harness.methods.api import FitContext
 from harness.run.artefact import RunArtefacts
 from harness.storage.store import Store

@@ -10,7 +10,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from harness.errors import HarnessError
-from weaverec.merging.rule import Component, MergeRule
+from weaverec.merging.api import Component, MergeRule
 from weaverec.merging.rules import (
     Dare,
     EqualWeights,

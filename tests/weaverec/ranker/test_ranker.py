@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness.data.domain import Catalogue, Sequences
 from harness.data.prepare import prepare
 from harness.errors import HarnessError
-from harness.evaluation.rank import rank_candidates, rank_full, rank_retrieved
+from harness.evaluation.rank_scorer import rank_candidates, rank_full, rank_retrieved
 from harness.methods.api import DotProduct, FitContext, VectorScorer
 from harness.methods.registry import make_method
 from harness.protocol.metrics import ndcg, per_user

@@ -25,8 +25,8 @@ from tests.contexts import make_context
 from weaverec.lm.backbone import load, packaged_minilm, sizes_of
 from weaverec.lm.loop import WeightAverage, learning_rate_factor, set_training_mode
 from weaverec.lm.lora import LoraSettings, adapted
+from weaverec.merging.api import Component, MergeContext
 from weaverec.merging.method import MergedModel
-from weaverec.merging.rule import Component, MergeContext
 from weaverec.merging.rules import Dare, TaskArithmetic, Ties
 from weaverec.merging.search import TRIES, GridSearch
 from weaverec.merging.task_vectors import task_vector
@@ -114,7 +114,7 @@ def test_the_code_that_decides_the_content_is_in_the_key_and_no_other() -> None:
         "weaverec.retriever.sampled_softmax:softmax_loss",
         "weaverec.lm.loop:train_adapter",
         "harness.training.early_stopping:EarlyStopping",
-        "harness.evaluation.rank:validation_ndcg",
+        "harness.evaluation.rank_scorer:validation_ndcg",
         "harness.protocol.ranks:rank_among",
         "harness.data.domain:Sequences",
         "harness.training.distributed:ProcessGroup",

@@ -13,8 +13,8 @@ from harness.storage.store import Store
 from tests.contexts import make_context
 from tests.weaverec.retriever.test_train import BUDGET, data
 from weaverec.merging.adamerging import EntropyWeights
+from weaverec.merging.api import Component, MergeContext, as_rule, has_parameters
 from weaverec.merging.registry import make_rule, rule_names
-from weaverec.merging.rule import Component, MergeContext, as_rule, has_parameters
 from weaverec.merging.rules import EqualWeights, Ties, chosen_ties
 from weaverec.merging.search import GridSearch
 from weaverec.merging.task_vectors import folded

@@ -10,8 +10,9 @@ from harness.data.domain import Ints, Sequences
 from harness.evaluation.ann_index import EXACT_UP_TO, IndexReport, ItemIndex, sample_users
 from harness.methods.api import DotProduct, Scorer, VectorScorer
 from harness.methods.artefact import StepCallback, no_progress
-from harness.protocol.candidates import draw_some, seen_mask
+from harness.protocol.history_mask import seen_mask
 from harness.protocol.metrics import ndcg
+from harness.protocol.negatives import draw_some
 from harness.protocol.ranks import MISSED, InvalidScoresError, Ranks, check_scores, rank_among
 from harness.protocol.recommendations import top_items
 from harness.protocol.split import DomainTraining, HeldOut, Histories

@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.evaluation.ann_index import ItemIndex
-from harness.evaluation.rank import rank_and_recommend, rank_candidates, rank_full, rank_retrieved, validation_ndcg
+from harness.evaluation.rank_scorer import (
+    rank_and_recommend,
+    rank_candidates,
+    rank_full,
+    rank_retrieved,
+    validation_ndcg,
+)
 from harness.methods.api import DotProduct, gather_candidates
 from harness.protocol.metrics import per_user
 from harness.protocol.ranks import MISSED, InvalidScoresError, rank_among
@@ -92,7 +98,7 @@ def test_blocks_of_users_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     rng = np.random.default_rng(1)
     held_out, scorer = random_held_out(rng), vectors(rng, 20, 30)
     whole = rank_full(scorer, held_out, 30)
-    monkeypatch.setattr("harness.evaluation.rank._BLOCK_SCORES", 70)
+    monkeypatch.setattr("harness.evaluation.rank_scorer._BLOCK_SCORES", 70)
     np.testing.assert_array_equal(rank_full(scorer, held_out, 30).above, whole.above)
     np.testing.assert_array_equal(
         rank_retrieved(scorer, held_out, 21)[0].above,

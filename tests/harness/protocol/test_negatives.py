@@ -5,13 +5,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from harness.errors import HarnessError
-from harness.protocol.candidates import (
-    candidate_count,
-    candidates_digest,
-    draw_some,
-    find_candidate_set,
-    sample_candidates,
-)
+from harness.protocol.candidate_names import candidate_count, find_candidate_set
+from harness.protocol.negatives import candidates_digest, draw_some, sample_candidates
 from tests.conftest import domain_of
 
 
