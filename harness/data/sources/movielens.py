@@ -12,6 +12,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from harness.data import parse_columns
 from harness.data.readers import Chunk, Reader, TextFormat, read_text, select_rows
 from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from harness.data import parse_columns
 from harness.data.readers import LineParser, Reader, parse_json, parse_literal, read_records
 from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source, omitted_if

@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from harness.data import parse_columns
 from harness.data.readers import Chunk, Reader, TextFormat, is_parquet, read_parquet, read_text, select_rows
 from harness.data.records import Findings, RawDomain, ReadProgress, no_read_progress
 from harness.data.sources.source import Source, omitted_if

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.data import download
 from harness.data.download import DownloadPolicy, RemoteFile, check_address
 from harness.data.fetch import RECORD, fetch, verify
 from harness.errors import HarnessError
