@@ -1,16 +1,15 @@
-"""The softmax over a catalogue, from the items that a step encodes.
+"""The softmax over a catalogue, computed from the items that a step encodes.
 
-What a history holds is no candidate when a method is evaluated, so it is none here: a prefix's earlier items are left
-out, and only the item that follows stays if it is one of them. With one encoder for items and histories, a history is
-nearest to its own items; kept as negatives, they would be most of what training works against.
+A prefix's earlier items are masked, as the evaluation takes them out of the candidates; the target always stays. Items
+and histories share one encoder, so a history is nearest to its own items; as negatives they would dominate the loss.
 
-While the catalogue fits into a step, it is the softmax itself. Above, a step encodes the items of its users and some
-drawn uniformly. An item that is there with probability q stands for 1 / q of its kind, so log q is taken off its score:
-the sum over the sample then estimates the sum over the catalogue without bias (Horvitz and Thompson, 1952; Bengio and
-Senecal, 2008, for the softmax). The estimate is made for each prefix, given that its own user is in the step: the
-items of that user are there for certain.
+If the catalogue fits into a step, the softmax is exact. If not, a step encodes the items of its users and some uniform
+draws. An item that is encoded with probability q stands for 1 / q items, so log q is subtracted from its score: the sum
+over the sample is then an unbiased estimate of the sum over the catalogue (Horvitz and Thompson, 1952; Bengio and
+Senecal, 2008, for the softmax). The probability is conditional on the prefix's own user being in the step, so that
+user's items are certain.
 
-No vector stands in the softmax as it was some steps ago. With old vectors for all that a step does not encode, training
+All vectors are those of the current weights. With older vectors for the items that a step does not encode, training
 teaches the model to tell new vectors from old ones, and it forgets what it knew.
 """
 
@@ -26,11 +25,11 @@ from harness.methods.api import Floats32
 from weaverec.retriever.encoding import HistoryEncoder, Prefixes
 
 
-def user_shares(reading: HistoryEncoder, sequences: Sequences, users: Ints) -> Floats32:
-    """For each item, the share of some users who bring it into a step: float32 [n_items]."""
-    counts = np.zeros(len(reading))
+def user_shares(encoder: HistoryEncoder, sequences: Sequences, users: Ints) -> Floats32:
+    """For each item, the share of the users for whom a step has to encode it: float32 [n_items]."""
+    counts = np.zeros(len(encoder))
     for user in users:
-        counts[reading.required_items(sequences.select(np.array([user])))] += 1
+        counts[encoder.required_items(sequences.select(np.array([user])))] += 1
     return (counts / max(1, len(users))).astype(np.float32)
 
 
@@ -40,104 +39,104 @@ class StepItems:
 
     Attributes:
         items: int64 [n], rising.
-        log_chance: float32 [n], the log of the chance that an item is among them for another reason than that the
-            user of a prefix has it; 0 if the whole catalogue is there.
+        log_probability: float32 [n], log of the probability that an item is encoded without the user of a prefix; 0 if
+            the whole catalogue is encoded.
     """
 
     items: Ints
-    log_chance: Floats32
+    log_probability: Floats32
 
 
-def step_items(touched: Ints, shares: Floats32, n_users: int, size: int, rng: np.random.Generator) -> StepItems:
-    """The items of a step's users, and uniform draws that fill them up.
+def step_items(required: Ints, shares: Floats32, n_users: int, size: int, rng: np.random.Generator) -> StepItems:
+    """The items that a step's users require, and uniform draws up to a number of items.
 
     Args:
-        touched: int64 [n], what the users bring, rising.
-        shares: float32 [n_items], the share of all training users who would bring each item.
-        n_users: how many users the step has.
-        size: how many items to encode; the touched ones are taken even if they are more.
+        required: int64 [n], rising.
+        shares: float32 [n_items], the share of all training users who require each item.
+        n_users: users in the step.
+        size: items to encode; all required ones are encoded even if they are more.
         rng: for the draws.
     """
     n_items = len(shares)
-    others = np.setdiff1d(np.arange(n_items), touched)
-    drawn = min(max(0, size - len(touched)), len(others))
-    items: Ints = np.union1d(touched, rng.choice(others, drawn, replace=False))
+    others = np.setdiff1d(np.arange(n_items), required)
+    n_drawn = min(max(0, size - len(required)), len(others))
+    items: Ints = np.union1d(required, rng.choice(others, n_drawn, replace=False))
     if len(items) == n_items:
         return StepItems(items, np.zeros(n_items, dtype=np.float32))
-    # By one of the other users, or else by a draw.
-    brought = 1 - (1 - shares[items]) ** (n_users - 1)
-    chance = brought + (1 - brought) * (len(items) - len(touched)) / (n_items - len(touched))
-    # What nobody else would bring and no draw would find is its user's own, and not corrected.
-    return StepItems(items, np.log(np.maximum(chance, np.finfo(np.float32).tiny)).astype(np.float32))
+    # Required by one of the other users, or else drawn.
+    by_others = 1 - (1 - shares[items]) ** (n_users - 1)
+    probability = by_others + (1 - by_others) * (len(items) - len(required)) / (n_items - len(required))
+    # An item with probability 0 is required by the prefix's own user, and is not corrected.
+    return StepItems(items, np.log(np.maximum(probability, np.finfo(np.float32).tiny)).astype(np.float32))
 
 
 def scattered(vectors: torch.Tensor, items: Ints, n_items: int) -> torch.Tensor:
     """Vectors of some items in a table of the whole catalogue, 0 elsewhere: float32 [n_items, d], differentiable."""
-    places = torch.from_numpy(items).to(vectors.device)
-    return vectors.new_zeros(n_items, vectors.shape[1]).index_copy(0, places, vectors)
+    index = torch.from_numpy(items).to(vectors.device)
+    return vectors.new_zeros(n_items, vectors.shape[1]).index_copy(0, index, vectors)
 
 
 def softmax_loss(
-    prefixes: Prefixes, own: Sequences, step: StepItems, vectors: torch.Tensor, temperature: float
+    prefixes: Prefixes, sequences: Sequences, step: StepItems, vectors: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """Cross-entropy of the items that follow, among all but the earlier ones, mean over prefixes: float32 [].
+    """Cross-entropy of the target of each prefix among all items but the prefix's earlier ones, mean: float32 [].
 
     Args:
-        prefixes: of the step's users, with the items that follow among the step's.
-        own: the sequences of these users.
-        step: what was encoded.
+        prefixes: of the step's users; their targets are among the step's items.
+        sequences: of these users.
+        step: the encoded items.
         vectors: float32 [n, d], of the step's items.
         temperature: divisor of the dot products.
     """
-    users = own.users[prefixes.events]
-    targets = np.searchsorted(step.items, own.items[prefixes.events])
-    first = _first_events(own, step)
+    users = sequences.users[prefixes.events]
+    targets = np.searchsorted(step.items, sequences.items[prefixes.events])
+    first = _first_events(sequences, step)
     earlier = first[users] < prefixes.events[:, None]
     earlier[np.arange(len(targets)), targets] = False
     scores = prefixes.vectors.float() @ vectors.T / temperature
-    scores = _corrected(scores, _log_chances(first, own, step)[users], earlier)
+    scores = _corrected(scores, _log_probabilities(first, sequences, step)[users], earlier)
     return F.cross_entropy(scores, torch.from_numpy(targets).to(vectors.device))
 
 
 def softmax_entropy(
-    histories: torch.Tensor, own: Sequences, step: StepItems, vectors: torch.Tensor, temperature: float
+    histories: torch.Tensor, sequences: Sequences, step: StepItems, vectors: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """The entropy of the softmax over the catalogue less each history's items, in nats, mean over users: float32 [].
+    """Entropy of the softmax over the catalogue without each history's items, in nats, mean over users: float32 [].
 
-    The entropy is log Z less the mean score, and both are sums over the catalogue, estimated as in `softmax_loss`. That
-    of a user who has all of the step's items is 0: there is one way to recommend nothing.
+    The entropy is log Z minus the mean score; both are sums over the catalogue, estimated as in `softmax_loss`. It is 0
+    for a user who has all of the step's items.
 
     Args:
-        histories: float32 [n_users, d], what the step's users are served by.
-        own: their sequences.
-        step: what was encoded.
+        histories: float32 [n_users, d], vectors of the histories of the step's users.
+        sequences: of these users.
+        step: the encoded items.
         vectors: float32 [n, d], of the step's items.
         temperature: divisor of the dot products.
     """
-    first = _first_events(own, step)
-    known = first < len(own.items)
-    some = np.flatnonzero(~known.all(axis=1))
-    scores = histories.float()[torch.from_numpy(some)] @ vectors.T / temperature
-    weighed = _corrected(scores, _log_chances(first, own, step)[some], known[some])
-    entropies = torch.logsumexp(weighed, dim=1) - (torch.softmax(weighed, dim=1) * scores).sum(1)
-    return entropies.sum() / len(own)
+    first = _first_events(sequences, step)
+    seen = first < len(sequences.items)
+    rows = np.flatnonzero(~seen.all(axis=1))
+    scores = histories.float()[torch.from_numpy(rows)] @ vectors.T / temperature
+    corrected = _corrected(scores, _log_probabilities(first, sequences, step)[rows], seen[rows])
+    entropies = torch.logsumexp(corrected, dim=1) - (torch.softmax(corrected, dim=1) * scores).sum(1)
+    return entropies.sum() / len(sequences)
 
 
-def _first_events(own: Sequences, step: StepItems) -> Ints:
-    """First event of each user with each of the step's items, `len(own.items)` if none: int64 [n_users, n]."""
-    columns = np.searchsorted(step.items, own.items).clip(max=len(step.items) - 1)
-    there = np.flatnonzero(step.items[columns] == own.items)  # a decoder-only model need not encode a first item
-    first: Ints = np.full((len(own), len(step.items)), len(own.items), dtype=np.int64)
-    np.minimum.at(first, (own.users[there], columns[there]), there)
+def _first_events(sequences: Sequences, step: StepItems) -> Ints:
+    """First event of each user with each of the step's items, `len(sequences.items)` if none: int64 [n_users, n]."""
+    columns = np.searchsorted(step.items, sequences.items).clip(max=len(step.items) - 1)
+    events = np.flatnonzero(step.items[columns] == sequences.items)  # a decoder-only model need not encode a first item
+    first: Ints = np.full((len(sequences), len(step.items)), len(sequences.items), dtype=np.int64)
+    np.minimum.at(first, (sequences.users[events], columns[events]), events)
     return first
 
 
-def _log_chances(first: Ints, own: Sequences, step: StepItems) -> Floats32:
-    """The log of the chance of each of the step's items to be there, for each user: float32 [n_users, n]."""
-    return np.where(first < len(own.items), np.float32(0), step.log_chance)
+def _log_probabilities(first: Ints, sequences: Sequences, step: StepItems) -> Floats32:
+    """Log of the probability that each of the step's items is encoded, given each user: float32 [n_users, n]."""
+    return np.where(first < len(sequences.items), np.float32(0), step.log_probability)
 
 
-def _corrected(scores: torch.Tensor, log_chances: Floats32, barred: NDArray[np.bool_]) -> torch.Tensor:
-    """Scores [n, n_items] less the log of their chances, and -inf where barred."""
-    corrected = scores - torch.from_numpy(log_chances).to(scores.device)
-    return corrected.masked_fill(torch.from_numpy(barred).to(scores.device), -torch.inf)
+def _corrected(scores: torch.Tensor, log_probabilities: Floats32, masked: NDArray[np.bool_]) -> torch.Tensor:
+    """Scores [n, n_items] minus the log probabilities, and -inf where masked."""
+    corrected = scores - torch.from_numpy(log_probabilities).to(scores.device)
+    return corrected.masked_fill(torch.from_numpy(masked).to(scores.device), -torch.inf)

@@ -27,16 +27,16 @@ from weaverec.lm.tokens import BATCH_TOKENS
 from weaverec.retriever.encoding import HistoryEncoder, RetrieverSettings, history_encoder, retriever
 from weaverec.retriever.sampled_softmax import StepItems, scattered, softmax_loss, step_items, user_shares
 
-#: Item vectors with a mean cosine above this have collapsed; and how many are compared before and after a training.
+#: Item vectors with a mean cosine above this have collapsed; number of vectors that are compared.
 _COLLAPSED, _COMPARED = 0.99, 512
 
 
 @dataclass(frozen=True)
 class ComponentSettings(LoraSettings):
-    """How every component of the retriever is trained, whatever its mix: only the mix differs between components.
+    """Training settings of all components of the retriever; only the mix of domains differs between components.
 
-    A training ends when validation no longer gains, so the rate stays constant, and what is kept is a moving average of
-    the weights: it comes to what a falling rate would, without knowing beforehand when to fall.
+    Early stopping ends a training, so the learning rate is constant, and a moving average of the weights is kept: a
+    decay would have to know its length in advance.
 
     Attributes:
         backbone: `minilm`, a folder, or a model in the Hugging Face cache.
@@ -142,7 +142,7 @@ def _train_component(
     folder: Path,
     context: MakeContext,
 ) -> TrainingRecord:
-    device = context.device
+    device, processes = context.device, context.processes
     torch.manual_seed(seed)
     check_selectable(domains)
     base, tokenizer = load(backbone)
@@ -150,9 +150,7 @@ def _train_component(
     parts = [
         _Part(
             domain,
-            history_encoder(
-                backbone, domain.catalogue, tokenizer, settings.retriever, context.processes, settings.accumulate
-            ),
+            history_encoder(backbone, domain.catalogue, tokenizer, settings.retriever, processes, settings.accumulate),
             settings,
             seed,
         )
@@ -163,60 +161,65 @@ def _train_component(
     cap = min(caps, key=lambda name: caps[name])
     name = _label([domain.name for domain in domains], seed)
     plan = TrainingPlan(name, caps[cap], settings.validate_every * len(parts), budget.patience)
+    batches = partial(_step_batches, parts, settings, seed)
 
-    def schedule() -> Iterator[tuple[int, Ints]]:
-        return _schedule(parts, settings, np.random.default_rng(seed))
-
-    def batches() -> Iterator[tuple[_Part, Ints, np.random.Generator]]:
-        for number, (which, users) in enumerate(schedule()):
-            # A step's draws are its own, so that a training that goes on draws as one that was never cut off.
-            yield parts[which], users, np.random.default_rng((seed, number))
-
-    def gradients(batch: tuple[_Part, Ints, np.random.Generator]) -> float:
-        part, users, rng = batch
-        # Every process has the whole loss, and the gradients of what it computed itself.
-        loss = _loss(model, part, users, settings, rng, device)
+    def gradients(batch: _Batch) -> float:
+        # Every process computes the whole loss, and the gradients of its own share of the texts.
+        loss = _loss(model, *batch, settings, device)
         if loss.requires_grad:
             loss.backward()
-        return float(loss.detach()) / context.processes.count
+        return float(loss.detach()) / processes.count
 
     def validate() -> float:
         with autocast_bf16(device):
-            scores = [part.validated(model) for part in parts]
-        # The mean over the mix: a hybrid serves each of its domains in turn, so none may choose for it.
-        found = float(np.mean([score for score in scores if score is not None]))
-        # The processes read the same vectors; that they stop at one step must not hang on the last bits.
-        return context.processes.total(found) / context.processes.count
+            scores = [part.validate(model) for part in parts]
+        # The mean over the mix: a hybrid serves each of its domains, so none of them selects it alone.
+        score = float(np.mean([score for score in scores if score is not None]))
+        # Averaged, so that the processes stop at one step even if their last bits differ.
+        return processes.total(score) / processes.count
 
     with torch.no_grad():
-        before = [part.cosine(model) for part in parts]
-        part, users, rng = next(batches())
-        start = {
-            "loss": float(_loss(model, part, users, settings, rng, device)),
-            "log_items": math.log(len(part.reading)),
-        }
+        cosines = [part.mean_cosine(model) for part in parts]
+        loss = float(_loss(model, *next(batches()), settings, device))
     record = train_adapter(model, settings, plan, batches(), gradients, validate, folder, context)
-    with torch.no_grad():
-        after = [part.cosine(model) for part in parts]
-    for part, old, new in zip(parts, before, after, strict=True):
-        if new > _COLLAPSED >= old:
-            items = f"the items of {part.domain.name}"
-            raise diverged(name, f"{items} have vectors with a mean cosine of {new:.3f}, {old:.3f} before it", settings)
-    prefixes, tokens = dict.fromkeys([domain.name for domain in domains], 0), 0
-    for part, users, rng in islice(batches(), record.steps):
-        prefixes[part.domain.name] += int((part.domain.train.lengths[users] - 1).sum())
-        own, step = _drawn(part, users, settings, rng)
-        tokens += part.reading.tokens(step.items, own)
     notes = {
         **record.notes,
-        "prefixes": prefixes,
-        "tokens": tokens,
-        "start": start,
-        "mean_cosine": {part.domain.name: pair for part, *pair in zip(parts, before, after, strict=True)},
+        **_presentations(parts, islice(batches(), record.steps), settings),
+        "start": {"loss": loss, "log_items": math.log(len(next(batches())[0].encoder))},
+        "mean_cosine": _mean_cosines(name, parts, model, cosines, settings),
     }
     if notes["stopped_by"] != "patience":
         notes["stopped_by"] = cap
     return replace(record, notes=notes)
+
+
+def _mean_cosines(
+    name: str, parts: "list[_Part]", model: nn.Module, before: list[float], settings: ComponentSettings
+) -> dict[str, list[float]]:
+    """Mean cosines of the domains' item vectors before and after training.
+
+    Raises:
+        DivergedError: the vectors of a domain have collapsed.
+    """
+    with torch.no_grad():
+        after = [part.mean_cosine(model) for part in parts]
+    for part, old, new in zip(parts, before, after, strict=True):
+        if new > _COLLAPSED >= old:
+            reason = (
+                f"the item vectors of {part.domain.name} have a mean cosine of {new:.3f}, {old:.3f} before training"
+            )
+            raise diverged(name, reason, settings)
+    return {part.domain.name: [old, new] for part, old, new in zip(parts, before, after, strict=True)}
+
+
+def _presentations(parts: "list[_Part]", batches: "Iterator[_Batch]", settings: ComponentSettings) -> dict[str, Any]:
+    """What a training saw: prefixes of each domain, and tokens."""
+    prefixes, tokens = dict.fromkeys([part.domain.name for part in parts], 0), 0
+    for part, users, rng in batches:
+        prefixes[part.domain.name] += int((part.domain.train.lengths[users] - 1).sum())
+        sequences, step = _step(part, users, settings, rng)
+        tokens += part.encoder.tokens(step.items, sequences)
+    return {"prefixes": prefixes, "tokens": tokens}
 
 
 class _Part:
@@ -224,62 +227,73 @@ class _Part:
 
     Attributes:
         domain: the domain.
-        reading: how its texts are read.
+        encoder: of its items and histories.
         users: int64, the users whose prefixes are trained on.
-        shares: float32 [n_items], the share of these users who bring an item into a step.
+        shares: float32 [n_items], the share of these users for whom a step has to encode an item.
     """
 
-    def __init__(self, domain: DomainTraining, reading: HistoryEncoder, settings: ComponentSettings, seed: int) -> None:
-        self.domain, self.reading = domain, reading
+    def __init__(self, domain: DomainTraining, encoder: HistoryEncoder, settings: ComponentSettings, seed: int) -> None:
+        self.domain, self.encoder = domain, encoder
         self.users = _users(domain.train, settings.cap, seed)
-        self.shares = user_shares(reading, domain.train, self.users)
+        self.shares = user_shares(encoder, domain.train, self.users)
 
-    def validated(self, model: nn.Module) -> float | None:
-        """Validation NDCG@10; None where a split by time left nothing to validate on."""
+    def validate(self, model: nn.Module) -> float | None:
+        """Validation NDCG@10; None if a temporal split leaves no validation event."""
         if not len(self.domain.validation.targets):
             return None
-        return validation_ndcg(retriever(model, self.reading), self.domain)
+        return validation_ndcg(retriever(model, self.encoder), self.domain)
 
-    def cosine(self, model: nn.Module) -> float:
-        """The mean cosine of some of its items' vectors."""
-        items = np.random.default_rng(0).permutation(len(self.reading))[:_COMPARED]
+    def mean_cosine(self, model: nn.Module) -> float:
+        """The mean cosine of the vectors of some items."""
+        items = np.random.default_rng(0).permutation(len(self.encoder))[:_COMPARED]
         with autocast_bf16(next(model.parameters()).device.type):
-            return mean_cosine(self.reading.items(model, items).float().cpu().numpy())
+            return mean_cosine(self.encoder.items(model, items).float().cpu().numpy())
 
 
 def mean_cosine(vectors: Floats32) -> float:
-    """The mean cosine of all pairs of n vectors of unit length, float32 [n, d]: 1 where they all are one."""
+    """The mean cosine of all pairs of n vectors of unit length, float32 [n, d]."""
     n = len(vectors)
     total = np.linalg.norm(vectors.sum(axis=0, dtype=np.float64)) ** 2
     return float((total - n) / max(1, n * (n - 1)))
 
 
-def _drawn(
+#: A domain of the mix, int64 users of one step, and the step's generator.
+_Batch = tuple[_Part, Ints, np.random.Generator]
+
+
+def _step_batches(parts: list[_Part], settings: ComponentSettings, seed: int) -> Iterator[_Batch]:
+    """The batch of each step, without end. Each step has its own generator, so a resumed training draws the same."""
+    for number, (index, users) in enumerate(_schedule(parts, settings, np.random.default_rng(seed))):
+        yield parts[index], users, np.random.default_rng((seed, number))
+
+
+def _step(
     part: _Part, users: Ints, settings: ComponentSettings, rng: np.random.Generator
 ) -> tuple[Sequences, StepItems]:
     """The sequences of a step's users, and the items that it encodes."""
-    own = part.domain.train.select(users)
-    return own, step_items(part.reading.required_items(own), part.shares, len(users), settings.items, rng)
+    sequences = part.domain.train.select(users)
+    required = part.encoder.required_items(sequences)
+    return sequences, step_items(required, part.shares, len(users), settings.items, rng)
 
 
 def _loss(
-    model: nn.Module, part: _Part, users: Ints, settings: ComponentSettings, rng: np.random.Generator, device: str
+    model: nn.Module, part: _Part, users: Ints, rng: np.random.Generator, settings: ComponentSettings, device: str
 ) -> torch.Tensor:
     """Softmax cross-entropy of all prefixes of some users, mean."""
-    own, step = _drawn(part, users, settings, rng)
+    sequences, step = _step(part, users, settings, rng)
     with autocast_bf16(device):
-        fresh = part.reading.items(model, step.items).float()
-        prefixes = part.reading.prefixes(model, own, scattered(fresh, step.items, len(part.reading)))
-    return softmax_loss(prefixes, own, step, fresh, settings.temperature)
+        vectors = part.encoder.items(model, step.items).float()
+        prefixes = part.encoder.prefixes(model, sequences, scattered(vectors, step.items, len(part.encoder)))
+    return softmax_loss(prefixes, sequences, step, vectors, settings.temperature)
 
 
 def _users(sequences: Sequences, cap: int, seed: int) -> Ints:
-    """Users with something to predict, drawn at random while their prefixes are at most `cap`: int64, rising."""
+    """Random users with at least one prefix, as many as have at most `cap` prefixes together: int64, rising."""
     prefixes = np.maximum(sequences.lengths - 1, 0)
     users = np.flatnonzero(prefixes)
-    drawn = np.random.default_rng(seed).permutation(users)
-    kept = drawn[np.cumsum(prefixes[drawn]) <= cap]
-    return np.sort(kept if len(kept) else drawn[:1])
+    order = np.random.default_rng(seed).permutation(users)
+    selected = order[np.cumsum(prefixes[order]) <= cap]
+    return np.sort(selected if len(selected) else order[:1])
 
 
 def _batches(part: _Part, settings: ComponentSettings, rng: np.random.Generator) -> list[Ints]:
@@ -290,13 +304,13 @@ def _batches(part: _Part, settings: ComponentSettings, rng: np.random.Generator)
     items: set[int] = set()
     prefixes = 0
     for user in rng.permutation(part.users):
-        more = set(sequences[user].tolist())
+        added = set(sequences[user].tolist())
         count = int(sequences.offsets[user + 1] - sequences.offsets[user]) - 1
-        if open_users and (prefixes + count > settings.batch or len(items | more) > settings.fresh):
+        if open_users and (prefixes + count > settings.batch or len(items | added) > settings.fresh):
             batches.append(np.array(open_users))
             open_users, items, prefixes = [], set(), 0
         open_users.append(int(user))
-        items |= more
+        items |= added
         prefixes += count
     return [*batches, np.array(open_users)]
 
@@ -305,12 +319,12 @@ def _schedule(parts: list[_Part], settings: ComponentSettings, rng: np.random.Ge
     """Batches without end: (index of the part, its users).
 
     In each epoch every part's users are shuffled and cut into batches, and the batches of all parts are shuffled
-    together, so that domains take part in proportion to their size.
+    together, so that each domain has as many steps as its size demands.
     """
     while True:
-        epoch = [(which, users) for which, part in enumerate(parts) for users in _batches(part, settings, rng)]
-        for place in rng.permutation(len(epoch)):
-            yield epoch[place]
+        epoch = [(index, users) for index, part in enumerate(parts) for users in _batches(part, settings, rng)]
+        for number in rng.permutation(len(epoch)):
+            yield epoch[number]
 
 
 def training_losses(
@@ -327,5 +341,5 @@ def training_losses(
         _Part(domain, history_encoder(backbone, domain.catalogue, tokenizer, settings.retriever), settings, seed)
         for domain in domains
     ]
-    for number, (which, users) in enumerate(_schedule(parts, settings, np.random.default_rng(seed))):
-        yield _loss(model, parts[which], users, settings, np.random.default_rng((seed, number)), device)
+    for batch in _step_batches(parts, settings, seed):
+        yield _loss(model, *batch, settings, device)

@@ -139,7 +139,7 @@ def test_it_does_so_on_the_batches_of_amazon_beauty() -> None:
     ratios = []
     for users in [batch for _ in range(3) for batch in _batches(part, settings, rng)]:
         own = domain.train.select(users)
-        step = step_items(part.reading.required_items(own), part.shares, len(users), settings.items, rng)
+        step = step_items(part.encoder.required_items(own), part.shares, len(users), settings.items, rng)
         for event in rng.choice(followers(own), 8):
             state = torch.from_numpy(np.append(rng.normal(size=8) / 4, 0.5).astype(np.float32))
             scores = vectors @ state
