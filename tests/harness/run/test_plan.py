@@ -222,3 +222,17 @@ def test_a_method_that_refuses_the_data_is_skipped(toy) -> None:
     plan = plan_first_scenario(toy, ("popularity", "fussy"))
     assert [run.method for run in plan.missing] == ["popularity"]
     assert [(run.method, run.reason) for run in plan.skipped] == [("fussy", "left is not to my taste. Choose another.")]
+
+
+def test_a_retired_suite_is_not_run(toy) -> None:
+    toy.suite = replace(toy.suite, retired="its loss was another.")
+    with pytest.raises(
+        HarnessError, match=r"^toy/v1 is retired: its loss was another\. Run: harness run --suite toy\.$"
+    ):
+        toy.run("popularity", dry_run=True)
+
+
+def test_further_methods_run_on_request(toy) -> None:
+    toy.suite = replace(toy.suite, methods=("popularity",), more_methods=("markov",))
+    assert {run.method for run in toy.run(dry_run=True).plan.runs} == {"popularity"}
+    assert {run.method for run in toy.run(dry_run=True, all_methods=True).plan.runs} == {"popularity", "markov"}
