@@ -29,9 +29,9 @@ written beside the suite's file, one file for each method and the domains it lea
 
 Examples:
 
-- `harness tune --suite cdsr-amazon/v1` tunes all methods that are not tuned yet
+- `harness tune --suite my-suite.yaml` tunes all methods that are not tuned yet
 
-- `harness tune --suite cdsr-amazon/v1 --method sasrec --scenario beauty-from-sports` tunes a part
+- `harness tune --suite my-suite.yaml --method sasrec --scenario books-from-films` tunes a part
 
 - `harness tune --suite my-suite.yaml --method markov --again` tunes it again
 """
