@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from harness.protocol.metrics import Floats
-from harness.protocol.significance import MeanInterval, holm, mean_interval, paired_randomisation_p
+from harness.protocol.significance import MeanInterval, holm, mean_interval, paired_randomisation_p_values
 from harness.report.collect import Entry
 from harness.report.markdown import escaped
 
@@ -41,7 +43,8 @@ def ordered_rows(entries: tuple[Entry, ...]) -> list[Row]:
 def not_worse(rows: list[Row]) -> list[bool]:
     """For each of some ordered rows, whether the test finds no difference from the first; False for the first."""
     best = rows[0].values.mean(axis=0)
-    p_values = holm([paired_randomisation_p(best, row.values.mean(axis=0)) for row in rows[1:]])
+    others = np.array([row.values.mean(axis=0) for row in rows[1:]]).reshape(-1, len(best))
+    p_values = holm(paired_randomisation_p_values(best, others).tolist())
     return [False, *(p >= _SIGNIFICANCE_LEVEL for p in p_values)]
 
 

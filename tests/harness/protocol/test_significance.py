@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
-from harness.protocol.significance import holm, mean_interval, paired_randomisation_p
+from harness.protocol.significance import (
+    holm,
+    mean_interval,
+    paired_randomisation_p,
+    paired_randomisation_p_values,
+)
 
 
 def test_one_seed_gives_the_t_interval_over_users() -> None:
@@ -81,3 +86,16 @@ def test_two_methods_that_differ_for_one_or_two_users(differing: list[float], p:
     other = base.copy()
     other[: len(differing)] -= differing
     assert paired_randomisation_p(base, other) == pytest.approx(p)
+
+
+def test_p_values_agree_with_scipy() -> None:
+    rng = np.random.default_rng(5)
+    reference = rng.random(300)
+    others = reference + rng.normal(0, 0.2, (6, 300)) + np.linspace(0, 0.03, 6)[:, None]
+    p_values = paired_randomisation_p_values(reference, others, seed=1)
+    for p, other in zip(p_values, others, strict=True):
+        test = stats.permutation_test(
+            (reference - other,), np.mean, permutation_type="samples", n_resamples=9999, vectorized=True,
+            random_state=np.random.default_rng(2),
+        )  # fmt: skip
+        assert p == pytest.approx(test.pvalue, abs=0.02)
