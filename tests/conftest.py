@@ -1,6 +1,7 @@
 """Toy data and toy methods, so that most tests need neither real data nor a trained model."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ import harness.methods.registry
 from harness.data.domain import Catalogue, Domain, Sequences
 from harness.data.records import RawDomain, no_read_progress
 from harness.data.sources import Source
+from harness.methods import method_file
 from harness.protocol.scenario import DomainSpec, Scenario
 from harness.protocol.suite import Budget, Suite
 from harness.run.suite import SuiteRun, run_suite
@@ -68,6 +70,18 @@ def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Do
         tuple(f"u{u}" for u in range(len(sequences))),
         Sequences(offsets, flat, np.arange(len(flat))),
     )
+
+
+@pytest.fixture(autouse=True)
+def no_imported_files(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Forget, after each test, what it imported from temporary folders: the next may have modules of the same names."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(method_file, "_imported", {})
+    yield
+    temporary = str(tmp_path_factory.getbasetemp())
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None) or "").startswith(temporary):
+            del sys.modules[name]
 
 
 @pytest.fixture

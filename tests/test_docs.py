@@ -7,9 +7,8 @@ committed results of one scenario.
 import re
 import shlex
 import shutil
-import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,6 @@ import weaverec
 from harness.cli.app import app
 from harness.data.sources import source_class, source_names
 from harness.data.sources.table import Table
-from harness.methods import method_file
 from harness.results import record
 from harness.suites import load
 from harness.suites.methods import MethodEntry
@@ -91,8 +89,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A page's working directory; modules from it are forgotten afterwards."""
+def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A page's working directory."""
     for seed, name in enumerate(("books", "films")):
         events, items = _shop(name, seed)
         events.to_csv(tmp_path / f"{name}.csv", index=False)
@@ -102,13 +100,9 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setenv("HARNESS_CACHE", str(cache))
-    monkeypatch.setattr(method_file, "_imported", {})
     for variable in ("CDSR_DATA", "HARNESS_OUTPUT"):
         monkeypatch.delenv(variable, raising=False)
-    yield tmp_path
-    for name, module in list(sys.modules.items()):
-        if str(getattr(module, "__file__", None) or "").startswith(str(tmp_path)):
-            del sys.modules[name]
+    return tmp_path
 
 
 def _shop(name: str, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -31,7 +31,6 @@ def test_a_variant_is_one_line_and_one_row(tmp_path: Path, monkeypatch, capsys) 
     (tmp_path / "suites" / "code").mkdir(parents=True)
     (tmp_path / "suites" / "code" / "my_method.py").write_text(MY_METHOD)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
 
     def run(text: str, *arguments: str) -> dict[str, object]:
         (tmp_path / "suites" / "mine.yaml").write_text(text)

@@ -26,7 +26,6 @@ class BadMethod:
 
 def harness(monkeypatch, capsys, *arguments: str) -> tuple[int, str, str]:
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    monkeypatch.setattr(sys, "path", list(sys.path))
     with pytest.raises(SystemExit) as stop:
         main()
     captured = capsys.readouterr()

@@ -20,7 +20,7 @@ from harness.protocol.negatives import candidates_digest, sample_candidates
 from harness.protocol.split import LeaveOneOut
 from harness.storage.store import Store
 from tests.conftest import domain_of
-from tests.harness.evaluation.test_rank import Table, vectors
+from tests.harness.evaluation.test_rank_scorer import Table, vectors
 
 RNG = np.random.default_rng(0)
 DOMAIN = domain_of([RNG.permutation(30)[: RNG.integers(4, 9)].tolist() for _ in range(20)], 30)

@@ -1,13 +1,11 @@
 """Methods from files: what they are called, what goes wrong, and that their code is part of a result's identity."""
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError, UnavailableError
-from harness.methods import method_file
 from harness.methods.error_origin import plugin_behind
 from harness.methods.method_file import MethodFile, is_file_reference
 from harness.methods.registry import factory_of, make_method, packages_of
@@ -31,22 +29,16 @@ class Mine:
 
 
 @pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
-    """Write a file into the working directory. Its module is forgotten after the test."""
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Write a file into the working directory."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(method_file, "_imported", {})
-    before = set(sys.modules)
 
     def write_file(source: str = SOURCE, path: str = "my_method.py") -> Path:
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text(source)
         return tmp_path / path
 
-    yield write_file
-    for name in set(sys.modules) - before:
-        if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
-            del sys.modules[name]
+    return write_file
 
 
 def test_a_method_is_named_by_its_file_and_its_class(write) -> None:
