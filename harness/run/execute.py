@@ -14,7 +14,7 @@ from harness.methods.api import TrainsArtefacts
 from harness.methods.artefact import Artefact
 from harness.run.artefact import artefact_key, train, train_along
 from harness.run.methods import method_for
-from harness.run.plan import Plan, Run, Training
+from harness.run.plan import Plan, Run, Training, run_key
 from harness.run.progress import Progress
 from harness.run.scenario_data import open_training
 from harness.run.score import score
@@ -206,13 +206,24 @@ def _artefact(training: Training, workspace: Workspace) -> Artefact:
     if not isinstance(method, TrainsArtefacts):
         raise TypeError(f"method {run.method} no longer names its artefacts")
     artefacts = {artefact_key(a): a for a in method.artefacts(data, workspace.suite.budget, run.seed)}
+    if training.key not in artefacts:
+        raise _code_changed()
     return artefacts[training.key]
 
 
 def _score(run: Run, workspace: Workspace, failed: Mapping[str, str], keep_lists: bool) -> None:
     with workspace.store.locked("run", run.key, f"scoring {run.label}"):
-        if not workspace.store.has("run", run.key):
-            score(workspace, run, report_step, failed, keep_lists)
+        if workspace.store.has("run", run.key):
+            return
+        # A worker imports the code as it is now: its result must not be stored under the key of other code.
+        method, tuning = method_for(workspace.suite, run.scenario, run.method)
+        if run_key(workspace, run.scenario, run.method, method, tuning, run.seed) != run.key:
+            raise _code_changed()
+        score(workspace, run, report_step, failed, keep_lists)
+
+
+def _code_changed() -> HarnessError:
+    return HarnessError("The code has changed since the run was planned.", "Run the command again.")
 
 
 def _tune(task: TuningTask, workspace: Workspace) -> None:

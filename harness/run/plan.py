@@ -157,7 +157,7 @@ def make_plan(
     reasons = {pair: reason for pair in pairs if (reason := missing_parts[pair[1]])}
     configured = {pair: method_for(suite, *pair) for pair in pairs if pair not in reasons}
     runs = [
-        Run(scenario, name, seed, _run_key(workspace, scenario, name, *configured[scenario, name], seed))
+        Run(scenario, name, seed, run_key(workspace, scenario, name, *configured[scenario, name], seed))
         for scenario, name, seed in requested
         if (scenario, name) in configured
     ]
@@ -270,9 +270,19 @@ def _check_beside(path: Path, result: RunResult, expected: Mapping[str, object],
             )
 
 
-def _run_key(
+def run_key(
     workspace: Workspace, scenario: Scenario, name: str, method: Method, tuning: Tuning | None, seed: int
 ) -> str:
+    """The key of a run's result in the store: a digest of all that decides it, the code included.
+
+    Args:
+        workspace: the suite and its data.
+        scenario: one of the suite's.
+        name: of the method.
+        method: the method as the scenario runs it.
+        tuning: where its settings come from; None for the suite's.
+        seed: of the run.
+    """
     suite = workspace.suite
     return digest(
         {

@@ -2,17 +2,23 @@
 
 import os
 import time
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from harness.run.execute import _gpus, _workers, default_jobs
+from harness.errors import HarnessError
+from harness.methods.api import NoSettings
+from harness.methods.artefact import Artefact
+from harness.run.execute import _artefact, _gpus, _workers, default_jobs, execute
+from harness.run.plan import make_plan
 from harness.run.progress import Lines
 from harness.run.workers import Task
 from harness.run.workspace import Workspace
 from harness.storage.store import Store
+from tests.harness.report.test_leaderboard import Fixed
 
 
 def write_visible_gpus(folder: Path, output: Path) -> None:
@@ -40,3 +46,27 @@ def test_cuda_workers_see_one_gpu_each(
         ]
         assert workers.carry_out(tasks, Lines(Console(quiet=True))) == {}
     assert {path.read_text() for path in tmp_path.glob("gpus *")} == expected
+
+
+@dataclass(frozen=True)
+class Trained(Fixed):
+    """A method with one artefact."""
+
+    factor: float = 1.0
+    settings: NoSettings = field(default_factory=NoSettings)
+
+    def artefacts(self, data, budget, seed):
+        return [Artefact("toy", f"toy {self.factor}", {"factor": self.factor}, lambda *_: pytest.fail("trained"))]
+
+
+def test_code_that_has_changed_since_a_run_was_planned_is_refused(toy) -> None:
+    toy.add("changing", Trained)
+    workspace = toy.workspace()
+    plan = make_plan(workspace, toy.suite.scenarios[:1], ("changing",), (0,))
+    toy.add("changing", partial(Trained, factor=2.0))
+    message = "The code has changed since the run was planned. Run the command again."
+    with pytest.raises(HarnessError, match=message):
+        _artefact(plan.trainings[0], workspace)
+    (failed,) = execute(plan, workspace, 0, Lines(Console(quiet=True)))
+    assert failed.failure.cause == message
+    assert not workspace.store.has("run", plan.runs[0].key)
