@@ -96,6 +96,8 @@ class RankerHead:
                 f"{settings.prompt.answers}.",
                 "Set `answer: list`, or `prompt.answers: 1`, or leave by_list out.",
             )
+        # The ranker has its own cap on epochs beside the budget's.
+        settings = replace(settings, epochs=times * settings.epochs)
         return ranker_component(data, mix, *extended(settings, budget, times), seed, self.folder)
 
     def load(self, export: bool = False) -> tuple[nn.Module, Any]:  # noqa: ARG002 - served and exported alike

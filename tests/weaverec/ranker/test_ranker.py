@@ -32,7 +32,7 @@ from tests.weaverec.decoders import decoder
 from weaverec.lm.backbone import load, packaged_minilm
 from weaverec.merging.method import MergedModel
 from weaverec.merging.search import TRIES
-from weaverec.ranker.method import by_name
+from weaverec.ranker.method import RankerHead, by_name
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
 from weaverec.ranker.scorer import FAULTS, Ranker, _EnoughLines, likelihoods, read_list
 from weaverec.ranker.train import Example, RankerSettings, answer_loss, examples, ranker_component
@@ -318,6 +318,13 @@ def test_nobody_trains_on_the_test_events(loaded) -> None:
 def quick_ranker(loaded, method: str = "weaverec", **more: Any) -> MergedModel:
     steps = {"steps": 2, "batch": 4, "cap": 10, "prompt.candidates": 4, "weights": "float32"}
     return by_name(method).tuned({"backbone": str(loaded[0].folder), **steps, **more})
+
+
+def test_a_longer_training_reads_more_tokens(loaded) -> None:
+    settings = {"backbone": str(loaded[0].folder), "batch": 4, "cap": 10, "prompt.candidates": 4}
+    head = RankerHead().with_settings(settings)
+    short, long = (head.component(toy_data(), ("a",), Budget(1, 50, 1), 0, times).estimate() for times in (1, 3))
+    assert long.tokens > 2 * short.tokens
 
 
 def test_a_ranker_is_trained_merged_and_scored(loaded, tmp_path: Path) -> None:
