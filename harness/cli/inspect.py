@@ -102,10 +102,10 @@ def _open(
 ) -> "tuple[Workspace, Scenario, str]":
     from harness.run.methods import select_methods
     from harness.run.workspace import open_workspace
-    from harness.suites import load_suite, pick_scenarios
+    from harness.suites import current_suite, pick_scenarios
     from harness.training.device import pick_device
 
-    loaded, (name,) = select_methods(load_suite(suite), [method])
+    loaded, (name,) = select_methods(current_suite(suite), [method])
     (chosen,) = pick_scenarios(loaded, [scenario])
     workspace = open_workspace(
         loaded,

@@ -142,11 +142,11 @@ def plan(
     from harness.run.plan import check_plan, make_plan
     from harness.run.progress import make_console, show_progress
     from harness.run.workspace import open_workspace
-    from harness.suites import load_suite, pick_scenarios
+    from harness.suites import current_suite, pick_scenarios
     from harness.training.device import flops_per_second, pick_device
 
     console = make_console(stderr=as_json)
-    loaded, methods = select_methods(load_suite(suite), method)
+    loaded, methods = select_methods(current_suite(suite), method)
     device = pick_device(device)
     scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
     with show_progress(console) as progress:

@@ -19,7 +19,7 @@ from harness.run.tune import TuningTask, check_tuning, tuning_tasks
 from harness.run.workers import Failure
 from harness.run.workspace import open_workspace, remove_unfinished
 from harness.storage.files import check_writable, write_atomically
-from harness.suites import load_suite, pick_scenarios
+from harness.suites import current_suite, pick_scenarios
 from harness.training.device import pick_device
 from harness.training.distributed import process_group
 from harness.tuning.record import Tuning, read_tuning
@@ -90,7 +90,7 @@ def run_suite(
     Raises:
         HarnessError: wrong input, found before anything is trained; or, with `stop_on_error`, a failed run.
     """
-    suite = _current(suite)
+    suite = current_suite(suite)
     suite, names = select_methods(suite, methods or suite.methods + suite.more_methods * all_methods)
     chosen = pick_scenarios(suite, scenarios) if scenarios else suite.scenarios
     console = console or make_console(stderr=True)
@@ -170,7 +170,7 @@ def tune_suite(
     Raises:
         HarnessError: wrong input; a suite whose budget has one trial; or, with `stop_on_error`, a failed tuning.
     """
-    suite, names = select_methods(_current(suite), methods)
+    suite, names = select_methods(current_suite(suite), methods)
     console = console or make_console(stderr=True)
     if suite.budget.trials == 1:
         raise HarnessError(
@@ -202,18 +202,6 @@ def tune_suite(
         ready = [task for task in missing if task not in unsuited]
         failures = tune(ready, workspace, default_jobs(device) if jobs is None else jobs, progress, stop_on_error)
     return replace(done, failures=failures)
-
-
-def _current(suite: Suite | str) -> Suite:
-    """A suite, or the one of that name, unless it is retired.
-
-    Raises:
-        HarnessError: no such suite, or a retired one.
-    """
-    suite = load_suite(suite) if isinstance(suite, str) else suite
-    if suite.retired:
-        raise HarnessError(f"{suite.id} is retired: {suite.retired}", f"Run: harness run --suite {suite.name}.")
-    return suite
 
 
 def board_path(output_dir: Path, suite: str, version: int) -> Path:

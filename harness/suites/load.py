@@ -180,6 +180,18 @@ def load_suite(name_or_path: str) -> Suite:
     return _load(_FOLDER / name / f"{version or f'v{suite_versions(name)[-1]}'}.yaml")
 
 
+def current_suite(suite: Suite | str) -> Suite:
+    """A suite, or the one of that name or path, unless it is retired.
+
+    Raises:
+        HarnessError: no such suite, one whose file is not valid, or a retired one.
+    """
+    suite = load_suite(suite) if isinstance(suite, str) else suite
+    if suite.retired:
+        raise HarnessError(f"{suite.id} is retired: {suite.retired}", f"Run: harness run --suite {suite.name}.")
+    return suite
+
+
 def _load(path: Path) -> Suite:
     shipped = path.parent.parent == _FOLDER
     try:

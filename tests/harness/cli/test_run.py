@@ -316,3 +316,12 @@ def test_a_backbone_without_weights_is_planned_but_refused_before_a_run(workdir:
     assert "tiny.yaml: settings.ranker.target-only: The backbone qwen in qwen has no weights" in err
     assert not list((workdir / "leaderboards").rglob("*.json"))
     assert not (workdir / ".harness" / "store" / "run").exists()
+
+
+@pytest.mark.parametrize("command", [["plan"], ["diagnose"], ["export", "model"]], ids=lambda command: command[0])
+def test_a_retired_suite_is_refused(workdir: Path, monkeypatch, capsys, command: list[str]) -> None:
+    (workdir / "tiny.yaml").write_text(f"{SUITE}retired: another version is better.\n")
+    scenario = [] if command == ["plan"] else ["--scenario", "action-from-comedy", "--method", "popularity"]
+    code, _, err = harness(monkeypatch, capsys, *command, "--suite", "tiny.yaml", *scenario)
+    assert code == 2
+    assert err.startswith("harness: tiny/v1 is retired: another version is better. ")
