@@ -188,7 +188,9 @@ def current_suite(suite: Suite | str) -> Suite:
     """
     suite = load_suite(suite) if isinstance(suite, str) else suite
     if suite.retired:
-        raise HarnessError(f"{suite.id} is retired: {suite.retired}", f"Run: harness run --suite {suite.name}.")
+        newest = f"Run: harness run --suite {suite.name}."
+        hint = newest if suite.name in suite_names() else "Give a suite of your own another version."
+        raise HarnessError(f"{suite.id} is retired: {suite.retired}", hint)
     return suite
 
 

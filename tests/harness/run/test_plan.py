@@ -224,11 +224,13 @@ def test_a_method_that_refuses_the_data_is_skipped(toy) -> None:
     assert [(run.method, run.reason) for run in plan.skipped] == [("fussy", "left is not to my taste. Choose another.")]
 
 
-def test_a_retired_suite_is_not_run(toy) -> None:
-    toy.suite = replace(toy.suite, retired="its loss was another.")
-    with pytest.raises(
-        HarnessError, match=r"^toy/v1 is retired: its loss was another\. Run: harness run --suite toy\.$"
-    ):
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("toy", "Give a suite of your own another version."), ("cdsr", "Run: harness run --suite cdsr.")],
+)
+def test_a_retired_suite_is_not_run(toy, name: str, hint: str) -> None:
+    toy.suite = replace(toy.suite, name=name, retired="its loss was another.")
+    with pytest.raises(HarnessError, match=f"^{name}/v1 is retired: its loss was another. {hint}$"):
         toy.run("popularity", dry_run=True)
 
 

@@ -54,6 +54,11 @@ def test_experiments_have_the_conditions_of_their_suites() -> None:
         assert json.loads(json.dumps(suite.conditions(scenario, fingerprints))) == result.conditions, path
 
 
+@pytest.mark.parametrize("name", ["cdsr-steps", "amazon-steps"])
+def test_experiments_on_trainings_of_retired_suites_are_retired(name: str) -> None:
+    assert load_suite(f"leaderboards/experiments/{name}.yaml").retired == load_suite("cdsr/v1").retired
+
+
 @pytest.mark.parametrize(
     "name",
     ["cdsr", "cdsr-amazon/v1", "cdsr-amazon", "cdsr-cross-platform/v1", "cdsr-cross-platform", "cdsr-planted"],
