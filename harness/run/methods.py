@@ -101,8 +101,8 @@ def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tun
     A variant uses only its own tuning, never that of its base method.
 
     Raises:
-        HarnessError: no such method; or the tuned settings were found with another budget than the suite's, or do not
-            fit the method.
+        HarnessError: no such method; or the tuned settings were found with another budget than the suite's, do not fit
+            the method, or replace a setting that the variant fixes.
         UnavailableError: this machine lacks what the method needs.
     """
     method = suite_method(suite, name)
@@ -115,9 +115,15 @@ def method_for(suite: Suite, scenario: Scenario, name: str) -> tuple[Method, Tun
     if tuning.budget != asdict(suite.budget):
         raise HarnessError(f"{path}: found with another budget than that of {suite.id}.", tune_again(suite, name))
     try:
-        return configured(method, tuning.chosen, f"{path}: chosen"), tuning
+        tuned = configured(method, tuning.chosen, f"{path}: chosen")
     except HarnessError as error:
         raise HarnessError(f"{error.what} {error.hint}", tune_again(suite, name)) from error
+    if extra := sorted(set(tuning.chosen) - set(space_of(suite, name, method).root)):
+        raise HarnessError(
+            f"{path}: chosen: {', '.join(extra)}: not in the search space of {name} in {suite.id}.",
+            tune_again(suite, name),
+        )
+    return tuned, tuning
 
 
 def space_of(suite: Suite, name: str, method: Tunable) -> Space:

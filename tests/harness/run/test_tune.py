@@ -10,7 +10,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.evaluation.rank_scorer import validation_ndcg
 from harness.methods.api import FitContext, gather_candidates
-from harness.protocol.suite import Budget
+from harness.protocol.suite import Budget, Variant
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
 from harness.run.scenario_data import open_training
@@ -147,6 +147,15 @@ def test_unknown_tuned_settings_are_refused(tunable_toy) -> None:
     write_tuning(tuning.model_copy(update={"chosen": {"noise": 1}}), path)
     with pytest.raises(HarnessError, match=r"left\.yaml: chosen\.noise: there is no such setting"):
         run(tunable_toy)
+
+
+def test_tuned_settings_that_a_variant_fixes_are_refused(tunable_toy) -> None:
+    tuning, path = tune(tunable_toy)
+    fixed = {"half": Variant("blend", {"share": 0.5})}
+    tunable_toy.suite = tunable_toy.replace(tunable_toy.suite, variants=fixed)
+    write_tuning(tuning, path.parents[1] / "half" / path.name)
+    with pytest.raises(HarnessError, match=r"half/left\.yaml: chosen: share: not in the search space of half in toy/v1"):
+        run(tunable_toy, methods=("half",))
 
 
 @pytest.mark.parametrize("text", ["trials: [", "method: blend"])
