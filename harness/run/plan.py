@@ -289,6 +289,9 @@ def run_key(
             "suite": suite.id,
             "scenario": [scenario.name, scenario.target, list(scenario.sources)],
             "conditions": suite.conditions(scenario, workspace.fingerprints),
+            # Results record both, and other packages' candidate sets may use them.
+            "candidate_seed": suite.candidate_seed,
+            "least_recall": suite.least_recall,
             "method": name,
             "settings": settings_of(method),
             # Values that the method holds besides its settings, such as the parameters of a merging rule.

@@ -59,6 +59,13 @@ def test_conditions_of_results_change_the_keys(toy, change: dict[str, Any]) -> N
     assert not set(before.values()) & set(after.values())
 
 
+@pytest.mark.parametrize("change", [{"candidate_seed": 8}, {"least_recall": 0.5}], ids=str)
+def test_what_results_record_of_candidate_sets_changes_the_keys(toy, change: dict[str, Any]) -> None:
+    toy.suite = replace(toy.suite, candidates=("full",))  # which uses neither
+    before, after = keys(toy), keys(toy, replace(toy.suite, **change))
+    assert not set(before.values()) & set(after.values())
+
+
 def test_changed_data_change_the_keys(toy) -> None:
     left, right = toy.suite.domains
     before = keys(toy)
