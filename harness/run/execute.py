@@ -71,7 +71,7 @@ def execute(
         jobs: worker processes; 0: work in this process.
         progress: told of phases and tasks.
         stop_on_error: stop all runs at the first failure instead of going on with the others.
-        keep_lists: keep each user's top-k list beside the ranks.
+        keep_lists: keep each user's top-k list beside the ranks; as the plan was made for.
 
     Returns:
         The runs that failed.
@@ -217,7 +217,7 @@ def _score(run: Run, workspace: Workspace, failed: Mapping[str, str], keep_lists
             return
         # A worker imports the code as it is now: its result must not be stored under the key of other code.
         method, tuning = method_for(workspace.suite, run.scenario, run.method)
-        if run_key(workspace, run.scenario, run.method, method, tuning, run.seed) != run.key:
+        if run_key(workspace, run.scenario, run.method, method, tuning, run.seed, keep_lists) != run.key:
             raise _code_changed()
         score(workspace, run, report_step, failed, keep_lists)
 

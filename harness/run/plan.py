@@ -130,6 +130,7 @@ def make_plan(
     methods: Sequence[str],
     seeds: Sequence[int],
     existing: Collection[Path] = (),
+    keep_lists: bool = True,
 ) -> Plan:
     """Plan a part of a suite.
 
@@ -139,6 +140,7 @@ def make_plan(
         methods: names of methods.
         seeds: seeds of each method.
         existing: paths of results to leave out of the plan, relative to the results folder.
+        keep_lists: whether results keep each user's top-k list.
 
     Raises:
         HarnessError: an unknown method or one with wrong settings; a scenario whose data cannot be split as it says, or
@@ -157,7 +159,7 @@ def make_plan(
     reasons = {pair: reason for pair in pairs if (reason := missing_parts[pair[1]])}
     configured = {pair: method_for(suite, *pair) for pair in pairs if pair not in reasons}
     runs = [
-        Run(scenario, name, seed, run_key(workspace, scenario, name, *configured[scenario, name], seed))
+        Run(scenario, name, seed, run_key(workspace, scenario, name, *configured[scenario, name], seed, keep_lists))
         for scenario, name, seed in requested
         if (scenario, name) in configured
     ]
@@ -271,7 +273,13 @@ def _check_beside(path: Path, result: RunResult, expected: Mapping[str, object],
 
 
 def run_key(
-    workspace: Workspace, scenario: Scenario, name: str, method: Method, tuning: Tuning | None, seed: int
+    workspace: Workspace,
+    scenario: Scenario,
+    name: str,
+    method: Method,
+    tuning: Tuning | None,
+    seed: int,
+    keep_lists: bool,
 ) -> str:
     """The key of a run's result in the store: a digest of all that decides it, the code included.
 
@@ -282,6 +290,7 @@ def run_key(
         method: the method as the scenario runs it.
         tuning: where its settings come from; None for the suite's.
         seed: of the run.
+        keep_lists: whether the result keeps each user's top-k list.
     """
     suite = workspace.suite
     return digest(
@@ -305,5 +314,6 @@ def run_key(
             "candidate_sets": candidate_sets_code(suite.candidates),
             "slices": installed_slices_code(),
             "packages": package_versions(),
+            **({} if keep_lists else {"lists": False}),
         }
     )

@@ -106,7 +106,7 @@ def run_suite(
         with processes.main_first(), show_progress(console) as progress:
             workspace = open_workspace(suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
         existing = results_in(results) if missing else ()
-        plan = make_plan(workspace, chosen, names, seeds or suite.seeds, existing)
+        plan = make_plan(workspace, chosen, names, seeds or suite.seeds, existing, keep_lists)
         check_results(plan, workspace, results)
         for line in (f"{suite.id}: {suite.title}", *plan.lines()):
             console.print(one_line(line))

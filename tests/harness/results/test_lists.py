@@ -87,6 +87,12 @@ def test_results_without_lists_have_dashes_or_no_section_on_the_board(toy) -> No
     assert "–" not in rows["other"]
 
 
+def test_runs_with_and_without_lists_are_kept_apart(toy) -> None:
+    for keep_lists in (False, True, False):
+        results = toy.run("popularity", seeds=(0,), keep_lists=keep_lists).results
+        assert len(list(results.rglob("*.lists.parquet"))) == 2 * keep_lists
+
+
 def test_result_path_of_parquet_files() -> None:
     folder = Path("toy", "v1", "a-from-b")
     for name in ("my.method-seed0.parquet", "my.method-seed0.lists.parquet"):
