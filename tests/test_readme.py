@@ -54,8 +54,8 @@ def table(heading: str) -> dict[str, list[str]]:
 def test_the_rows_are_those_of_the_board() -> None:
     board = (ROOT / "leaderboards" / "cdsr-v1.md").read_text(encoding="utf-8")
     overview = board.partition("## Overview")[2].partition("\n\n")[2].partition("\n\n")[0].strip()
-    assert with_overviews(ROOT / "README.md", lambda suite: overview if suite == "cdsr" else None) == README
-    shown = README.partition("<!-- leaderboard: cdsr")[2].partition("<!-- end -->")[0]
+    assert with_overviews(ROOT / "README.md", lambda suite: overview if suite == "cdsr/v1" else None) == README
+    shown = README.partition("<!-- leaderboard: cdsr/v1")[2].partition("<!-- end -->")[0]
     assert len(re.findall(r"^\| (?!method|:-)", shown, re.MULTILINE)) == 5
     # Rows are not wider than the table of all methods.
     assert set(shown.splitlines()[1:]) <= set(overview.splitlines())

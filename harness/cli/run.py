@@ -194,8 +194,9 @@ def leaderboard(
     readme: Annotated[
         Path | None,
         typer.Option(
-            help="Also write the overviews between `<!-- leaderboard: SUITE -->` and `<!-- end -->` in this file. "
-            "Default: README.md beside the output folder, if it has any."
+            help="Also write the overviews between `<!-- leaderboard: SUITE -->` and `<!-- end -->` in this file; "
+            "SUITE is a name, or one with a version: `cdsr/v1`. Default: README.md beside the output folder, if it has "
+            "any."
         ),
     ] = None,
 ) -> None:
@@ -224,7 +225,7 @@ def leaderboard(
     for name, version in boards:  # in ascending order, so the newest version's overview is kept
         board = collect(results, name, version)
         texts[board_path(output_dir, name, version)] = render(board)
-        overviews[name] = overview(board)
+        overviews[name] = overviews[f"{name}/v{version}"] = overview(board)
     if has_overviews:
         texts[readme_path] = with_overviews(readme_path, overviews.get)
     outdated = []

@@ -1,6 +1,8 @@
-"""Overviews of boards inside a README, between `<!-- leaderboard: cdsr -->` and `<!-- end -->`.
+"""Overviews of boards inside a README, between `<!-- leaderboard: cdsr/v1 -->` and `<!-- end -->`.
 
-`<!-- leaderboard: cdsr: best, sasrec, weaverec -->` shows some rows only: the best one, and those of the named methods.
+`<!-- leaderboard: cdsr -->`, without a version, shows the newest version with results.
+`<!-- leaderboard: cdsr/v1: best, sasrec, weaverec -->` shows some rows only: the best one, and those of the named
+methods.
 """
 
 import re
@@ -18,7 +20,7 @@ _BEST = "best"
 
 
 def suites_shown(text: str) -> list[str]:
-    """Names of the suites with an overview in a text."""
+    """The suites with an overview in a text, as its markers name them: `cdsr` or `cdsr/v1`."""
     return [match["suite"] for match in _TABLE.finditer(text)]
 
 
@@ -27,7 +29,7 @@ def with_overviews(path: Path, overview: Callable[[str], str | None]) -> str:
 
     Args:
         path: the README.
-        overview: returns the table of a suite by name, or None to keep the table in the file.
+        overview: returns the table of a suite as a marker names it, or None to keep the table in the file.
 
     Raises:
         HarnessError: the file cannot be read, a marker has no end, or it names a method without results.

@@ -75,7 +75,7 @@ def test_leaderboard_command_updates_and_checks_the_readme(toy, tmp_path: Path, 
     run_all(toy, methods=("popularity",), seeds=(0,))
     toy.suite = toy.replace(toy.suite, version=2)
     results = run_all(toy, methods=("popularity", "fixed"), seeds=(0,))
-    readme, elsewhere = tmp_path / "README.md", tmp_path / "elsewhere.md"
+    readme, elsewhere, earlier = (tmp_path / name for name in ("README.md", "elsewhere.md", "earlier.md"))
     for path in (readme, elsewhere):
         path.write_text("# Mine\n<!-- leaderboard: toy -->\n<!-- end -->\n")
     leaderboard(output_dir=toy.out)
@@ -86,6 +86,10 @@ def test_leaderboard_command_updates_and_checks_the_readme(toy, tmp_path: Path, 
     leaderboard(output_dir=toy.out, check=True)
     leaderboard(output_dir=toy.out, readme=elsewhere)
     assert elsewhere.read_text() == readme.read_text()
+    # A marker with a version has that version's overview.
+    earlier.write_text("<!-- leaderboard: toy/v1: best, popularity -->\n<!-- end -->\n")
+    leaderboard(output_dir=toy.out, readme=earlier)
+    assert earlier.read_text().partition("\n")[2] == f"{overview(collect(results, 'toy', 1))}\n<!-- end -->\n"
     readme.write_text(readme.read_text().replace("0.", "1.", 1))
     capsys.readouterr()
     with pytest.raises(typer.Exit):

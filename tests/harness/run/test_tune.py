@@ -154,7 +154,9 @@ def test_tuned_settings_that_a_variant_fixes_are_refused(tunable_toy) -> None:
     fixed = {"half": Variant("blend", {"share": 0.5})}
     tunable_toy.suite = tunable_toy.replace(tunable_toy.suite, variants=fixed)
     write_tuning(tuning, path.parents[1] / "half" / path.name)
-    with pytest.raises(HarnessError, match=r"half/left\.yaml: chosen: share: not in the search space of half in toy/v1"):
+    with pytest.raises(
+        HarnessError, match=r"half/left\.yaml: chosen: share: not in the search space of half in toy/v1"
+    ):
         run(tunable_toy, methods=("half",))
 
 
