@@ -226,8 +226,8 @@ def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
 
     Raises:
         HarnessError: results of a scenario were made with other data, another split or overlap, other candidates,
-            other slices of users or another budget; or those of a method with other settings or files; or one cannot
-            be read.
+            other slices of users or another budget; or those of a method with other settings or files, another
+            reference or other domains learnt from; or one cannot be read.
     """
     suite = workspace.suite
     overwritten = {
@@ -240,6 +240,8 @@ def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
             method_conditions[run.scenario, run.method] = {
                 "settings": settings_of(method),
                 "content": content_of(method),
+                "reference": reference_of(method),
+                "domains learnt from": learns_from(method, run.scenario.target, run.scenario.sources),
             }
     for scenario in dict.fromkeys(run.scenario for run in plan.runs):
         folder = results / suite.name / f"v{suite.version}" / scenario.name
@@ -258,7 +260,14 @@ def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
 
 
 def _check_beside(path: Path, result: RunResult, expected: Mapping[str, object], suite: Suite) -> None:
-    actual = {**result.conditions, "slices": result.slices, "settings": result.settings, "content": result.content}
+    actual = {
+        **result.conditions,
+        "slices": result.slices,
+        "settings": result.settings,
+        "content": result.content,
+        "reference": result.reference,
+        "domains learnt from": list(result.learns_from),
+    }
     planned: dict[str, Any] = json.loads(canonical_json(expected))  # tuples become lists
     # A slice may be newer than the result.
     planned["slices"] = {name: users for name, users in planned["slices"].items() if name in result.slices}

@@ -80,10 +80,14 @@ class Parametric(Fixed):
     mix: Callable[[float], float] = abs
     content_digest: str = "1"
     reference: str | None = None
+    sources_too: bool = True
     settings: NoSettings = field(default_factory=NoSettings)
 
     def content(self) -> dict[str, str]:
         return {"weights": self.content_digest}
+
+    def learns_from(self, target: str, sources: tuple[str, ...]) -> tuple[str, ...]:
+        return (target, *sources) if self.sources_too else (target,)
 
 
 def multiplier(factor: float) -> Callable[[float], float]:
@@ -173,12 +177,23 @@ def test_results_with_other_data_are_refused_before_the_run(toy) -> None:
         check_results(plan, toy.workspace(suite), results)
 
 
-def test_results_with_other_method_files_are_refused_before_the_run(toy) -> None:
-    toy.add("files", Parametric)
-    results = run_all(toy, methods=("files",), seeds=(0,))
-    toy.add("files", lambda: Parametric(content_digest="2"))
-    plan = plan_of(toy, methods=("files",), seeds=(1,))
-    with pytest.raises(HarnessError, match=r"files-seed0\.json was made with other content .*weights: 1 instead of 2"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"content_digest": "2"}, "other content .*weights: 1 instead of 2"),
+        ({"reference": "popularity"}, "other reference .*None instead of popularity"),
+        ({"sources_too": False}, "other domains learnt from .*right instead of nothing"),
+    ],
+    ids=["files", "reference", "domains"],
+)
+def test_results_of_a_method_that_has_changed_are_refused_before_the_run(
+    toy, change: dict[str, Any], message: str
+) -> None:
+    toy.add("changed", Parametric)
+    results = run_all(toy, methods=("changed",), seeds=(0,))
+    toy.add("changed", lambda: Parametric(**change))
+    plan = plan_of(toy, methods=("changed",), seeds=(1,))
+    with pytest.raises(HarnessError, match=rf"changed-seed0\.json was made with {message}"):
         check_results(plan, toy.workspace(), results)
     check_results(plan_of(toy, methods=("popularity",)), toy.workspace(), results)
 
