@@ -59,12 +59,15 @@ def _missing_runs(board: Board) -> list[str]:
 
 
 def _absent_from_suite(board: Board) -> list[str]:
-    """Methods and scenarios of a built-in suite without results; empty for user suites."""
+    """Methods and scenarios of a built-in suite without results; empty for user suites.
+
+    Not its `more_methods`, which run on request only.
+    """
     suite = shipped_suite(board.suite, board.version)
     if suite is None:
         return []
     methods = {entry.method for entry in board.entries}
-    names = [*suite.methods, *suite.more_methods, *(scenario.name for scenario in suite.scenarios)]
+    names = [*suite.methods, *(scenario.name for scenario in suite.scenarios)]
     return [name for name in names if name not in methods | board.scenarios.keys()]
 
 
