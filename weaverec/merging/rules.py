@@ -100,17 +100,18 @@ class RandomMerge:
 
     Attributes:
         rank: of the random LoRAs.
-        seed: of the draws.
+        seed: of the draws, beside the run's.
     """
 
     rank: Annotated[int, Ge(1)] = 16
     seed: Annotated[int, Ge(0)] = 0
     name = "random merge"
 
-    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:
         """(dW_T + sum_i R_i) / n with |R_i| = |dW_i| in each layer."""
         target, *others = _vectors(components)
-        noise = [_random_like(vector, (self.seed, number), self.rank) for number, vector in enumerate(others)]
+        seeds = [(context.seed, self.seed, number) for number in range(len(others))]
+        noise = [_random_like(vector, seed, self.rank) for vector, seed in zip(others, seeds, strict=True)]
         return weighted_sum([target, *noise], [1 / len(components)] * len(components))
 
 
@@ -141,7 +142,7 @@ class Dare:
     Attributes:
         density: share of the entries that is kept.
         scale: factor of the result.
-        seed: of the draws.
+        seed: of the draws, beside the run's.
     """
 
     density: Annotated[float, Gt(0), Le(1)] = 0.1
@@ -149,13 +150,13 @@ class Dare:
     seed: Annotated[int, Ge(0)] = 0
     name = "DARE"
 
-    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
+    def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:
         """The mean of the rescaled task vectors, times `scale`."""
         layers = _by_peft("dare_linear", components, self.density, self.scale / len(components))
         # Draws follow the order of the layers, so all layers are merged here. A large model needs as much memory as
         # its adapted layers have in float32.
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(_torch_seed((context.seed, self.seed)))
             return {layer: merge() for layer, merge in layers.items()}
 
 
@@ -181,12 +182,16 @@ def _vectors(components: Sequence[Component]) -> list[TaskVector]:
     return [component.task_vector for component in components]
 
 
+def _torch_seed(seeds: tuple[int, ...]) -> int:
+    return int(np.random.default_rng(seeds).integers(2**63))
+
+
 def _random_like(vector: TaskVector, seed: tuple[int, ...], rank: int) -> TaskVector:
     """A product B A of normal draws, with each layer's shape and norm."""
 
     def draw(number: int, layer: str) -> torch.Tensor:
         weight = vector[layer].float()
-        generator = torch.Generator().manual_seed(int(np.random.default_rng((*seed, number)).integers(2**63)))
+        generator = torch.Generator().manual_seed(_torch_seed((*seed, number)))
         b = torch.randn(weight.shape[0], rank, generator=generator)
         a = torch.randn(rank, weight.shape[1], generator=generator)
         product = b @ a

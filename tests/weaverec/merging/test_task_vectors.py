@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -187,9 +188,10 @@ def test_a_model_has_its_weights_back_after_a_temporary_fold(components: list[Pa
     assert torch.equal(outputs(model), before)
 
 
-def merged(rule: MergeRule, folders: list[Path]) -> TaskVector:
-    """What a rule that needs no context makes of some components."""
-    return rule.merge([Component(("any",), folder) for folder in folders], None)  # type: ignore[arg-type]
+def merged(rule: MergeRule, folders: list[Path], seed: int = 0) -> TaskVector:
+    """What a rule that needs no context but the run's seed makes of some components."""
+    context = SimpleNamespace(seed=seed)
+    return rule.merge([Component(("any",), folder) for folder in folders], context)  # type: ignore[arg-type]
 
 
 def entries(vector: TaskVector) -> torch.Tensor:
@@ -232,6 +234,7 @@ def test_dare_is_unbiased_and_draws_the_same_again(components: list[Path]) -> No
     first, again = (entries(merged(Dare(density=0.5), components)) for _ in range(2))
     assert torch.equal(first, again)
     assert not torch.equal(first, entries(merged(Dare(density=0.5, seed=1), components)))
+    assert not torch.equal(first, entries(merged(Dare(density=0.5), components, seed=1)))
     mean = entries(weighted_sum([task_vector(f) for f in components], [1 / 3] * 3))
     assert float((first * mean).sum() / (mean * mean).sum()) == pytest.approx(1, abs=0.05)
     assert float((first == 0).float().mean()) == pytest.approx(0.125, abs=0.02)
@@ -248,6 +251,7 @@ def test_random_merge_keeps_the_norms_of_the_other_components_only(components: l
     result = entries(merged(RandomMerge(rank=2), components))
     assert torch.equal(result, entries(merged(RandomMerge(rank=2), components)))
     assert not torch.equal(result, entries(merged(RandomMerge(rank=2, seed=1), components)))
+    assert not torch.equal(result, entries(merged(RandomMerge(rank=2), components, seed=1)))
     pair = merged(RandomMerge(rank=2), components[:2])
     for layer, change in vectors[1].items():
         noise = 2 * pair[layer] - vectors[0][layer]
