@@ -146,6 +146,7 @@ def _search(
     context = detached(context, make_context.device)
     scores = []
     for number, choice in enumerate(choices, start=1):
+        vars(context).pop("rng", None)  # cached: each try draws from the seed, as the merge that is served does
         scores.append(context.validate(with_settings(rule, choice).merge(components, context)))
         make_context.report(number, len(choices))
     best = scores.index(max(scores))

@@ -107,6 +107,32 @@ def test_a_search_has_one_to_six_choices_of_declared_parameters(tmp_path: Path) 
             GridSearch(Ties(), [choice]).merge(one, context(tmp_path))
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """A rule that notes a draw."""
+
+    draws: list[float]
+    name = "drawing"
+    scale: float = 1.0
+
+    def merge(self, components, context):
+        self.draws.append(float(context.rng.random()))
+        return {}
+
+
+def test_a_try_of_a_search_does_not_depend_on_the_tries_before(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(MergeContext, "validate", lambda *_: 0.0)
+    rule = Drawing([])
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    components = [Component(("a",), tmp_path)]
+    search = GridSearch(rule, [{"scale": scale} for scale in (1.0, 2.0, 3.0)])
+    given = context(tmp_path / "store")
+    search.artefact(components, given).make(tmp_path, make_context(tmp_path))
+    search.rule.merge(components, given)
+    assert len(rule.draws) == 4
+    assert len(set(rule.draws)) == 1
+
+
 def test_a_component_of_unknown_origin_is_known_by_its_files(tmp_path: Path) -> None:
     search, keys = GridSearch(Ties(), [{"density": 0.1}, {"density": 0.2}]), set()
     for content in (b"one", b"two", b"two"):
