@@ -1,11 +1,14 @@
 """A metric of ranks and one of lists, each from a package outside the repository, on the board of older results."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from harness.errors import HarnessError
+from harness.protocol.recommendations import Recommendations
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
 from tests.extending.package import install, lines_of
@@ -28,7 +31,8 @@ from harness.report.columns import Column
 
 def rare(recommendations, k):
     """Share of recommended items with at most three training interactions. Abdollahpouri et al., RecSys 2017."""
-    return (recommendations.popularity[recommendations.top(k)] <= 3).mean(axis=1)
+    items = recommendations.top(k)
+    return (recommendations.popularity[items[items >= 0]] <= 3).mean()
 
 COLUMN = Column("Rare@3", "full", "rare@3")
 '''
@@ -74,6 +78,14 @@ def test_a_metric_of_lists(toy, tmp_path, monkeypatch: pytest.MonkeyPatch) -> No
             lists = [row[:3] for seed in entry.recommendations for row in seed.items.tolist()]
             rare = [np.mean([counts[item] <= 3 for item in row]) for row in lists]
             assert cell(text, scenario, entry.method, "Rare@3") == f"{np.mean(rare):.4f}"
+
+
+def test_the_example_in_the_docs_does_not_count_what_follows_a_short_list() -> None:
+    page = Path("docs/extending.md").read_text(encoding="utf-8")
+    example: dict[str, Any] = {}
+    exec(page.partition("# my_metrics.py\n")[2].partition("```")[0], example)
+    lists = Recommendations(np.array([[0, 1], [1, -1]]), np.array([1, 9, 2]), ("a", "b"))
+    assert example["rare"](lists, 2) == pytest.approx(1 / 3)
 
 
 def test_a_name_that_two_packages_offer_is_refused(toy, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
