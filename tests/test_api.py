@@ -1,7 +1,10 @@
 """The package's public names, used as a notebook would."""
 
+import re
 import subprocess
 import sys
+from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,6 +43,11 @@ def test_a_scorer_is_evaluated_as_a_run_would(toy) -> None:
     constant = harness.evaluate(scorer, "left-from-right", toy.suite, **folders)
     ranks = constant.table.ranks["full"]
     assert constant.metrics["full"]["all"]["hr@10"] == pytest.approx(np.mean(10 / ranks.candidates))
+
+
+def test_every_argument_of_run_suite_is_in_the_docs() -> None:
+    text = Path("docs/python.md").read_text(encoding="utf-8").partition("It takes ")[2].partition("returns")[0]
+    assert re.findall(r"`(\w+)`", text) == list(signature(harness.run_suite).parameters)[1:]
 
 
 def test_public_names_are_listed_and_lazy() -> None:

@@ -52,6 +52,7 @@ Methods = Annotated[
         autocompletion=complete_methods,
     ),
 ]
+AllMethods = Annotated[bool, typer.Option("--all", help="Also the suite's `more_methods`.")]
 Scenarios = Annotated[list[str] | None, typer.Option(help="Only this scenario (may be repeated).")]
 Seeds = Annotated[list[int] | None, typer.Option(help="Only this seed (may be repeated).", min=0)]
 Jobs = Annotated[

@@ -14,6 +14,7 @@ from harness.cli.options import (
     CACHE,
     DATA,
     OUTPUT,
+    AllMethods,
     CacheDir,
     DataDir,
     Device,
@@ -61,7 +62,7 @@ Examples:
 def run(
     suite: SuiteName,
     method: Methods = None,
-    all_methods: Annotated[bool, typer.Option("--all", help="Also the suite's `more_methods`.")] = False,
+    all_methods: AllMethods = False,
     scenario: Scenarios = None,
     seed: Seeds = None,
     output_dir: OutputDir = OUTPUT,
@@ -125,6 +126,7 @@ def run(
 def plan(
     suite: SuiteName,
     method: Methods = None,
+    all_methods: AllMethods = False,
     scenario: Scenarios = None,
     seed: Seeds = None,
     cache_dir: CacheDir = CACHE,
@@ -146,7 +148,7 @@ def plan(
     from harness.training.device import flops_per_second, pick_device
 
     console = make_console(stderr=as_json)
-    loaded, methods = select_methods(current_suite(suite), method)
+    loaded, methods = select_methods(current_suite(suite), method, all_methods)
     device = pick_device(device)
     scenarios = pick_scenarios(loaded, scenario) if scenario else loaded.scenarios
     with show_progress(console) as progress:

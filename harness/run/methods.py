@@ -22,13 +22,16 @@ from harness.tuning.space import Space
 from harness.tuning.tunable import Tunable, configured
 
 
-def select_methods(suite: Suite, names: Sequence[str] | None) -> tuple[Suite, tuple[str, ...]]:
+def select_methods(
+    suite: Suite, names: Sequence[str] | None, all_methods: bool = False
+) -> tuple[Suite, tuple[str, ...]]:
     """Choose methods by name, or from files, which are added to the suite.
 
     Args:
         suite: the suite.
         names: installed methods, the suite's own variants, and files, such as `./my_method.py:Markov`, whose relative
             paths start from the working directory; None or empty for the suite's methods.
+        all_methods: add the suite's `more_methods`.
 
     Returns:
         The suite, with the methods from files among its variants; and the methods' names, each once.
@@ -38,7 +41,7 @@ def select_methods(suite: Suite, names: Sequence[str] | None) -> tuple[Suite, tu
     """
     variants = dict(suite.variants)
     selected = []
-    for name in names or suite.methods:
+    for name in (*(names or suite.methods), *(suite.more_methods if all_methods else ())):
         if is_file_reference(name):
             file = MethodFile.parse(name, Path.cwd())
             known = variants.get(file.name, Variant(file.reference))

@@ -71,6 +71,7 @@ def run_suite(
     Args:
         suite: a suite, its name (`cdsr`, `cdsr/v1`), or the path of a .yaml file.
         methods: names of methods, or files such as `./my_method.py:Markov`. None: the methods of the suite.
+        all_methods: add the suite's `more_methods`.
         scenarios: names of scenarios. None: all.
         seeds: seeds of each method. None: those of the suite.
         output_dir: folder of results and leaderboards.
@@ -91,7 +92,7 @@ def run_suite(
         HarnessError: wrong input, found before anything is trained; or, with `stop_on_error`, a failed run.
     """
     suite = current_suite(suite)
-    suite, names = select_methods(suite, methods or suite.methods + suite.more_methods * all_methods)
+    suite, names = select_methods(suite, methods, all_methods)
     chosen = pick_scenarios(suite, scenarios) if scenarios else suite.scenarios
     console = console or make_console(stderr=True)
     device = pick_device(device)

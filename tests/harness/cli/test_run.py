@@ -301,6 +301,14 @@ def test_plan_estimates_trainings_without_starting_them(workdir: Path, monkeypat
     assert not (workdir / ".harness" / "store" / "lora").exists()
 
 
+def test_plan_adds_further_methods_on_request(workdir: Path, monkeypatch, capsys) -> None:
+    (workdir / "tiny.yaml").write_text(f"{SUITE}more_methods: [markov]\n")
+    arguments = ["plan", "--suite", "tiny.yaml", "--seed", "0", "--json"]
+    for options, methods in (([], ["popularity"]), (["--all"], ["popularity", "markov"])):
+        _, out, _ = harness(monkeypatch, capsys, *arguments, *options)
+        assert json.loads(out)["missing"] == [f"action-from-comedy/{method}-seed0" for method in methods]
+
+
 def test_a_backbone_without_weights_is_planned_but_refused_before_a_run(workdir: Path, monkeypatch, capsys) -> None:
     for weights in decoder("qwen2", workdir / "qwen").folder.glob("*.safetensors"):
         weights.unlink()

@@ -260,3 +260,5 @@ def test_further_methods_run_on_request(toy) -> None:
     toy.suite = replace(toy.suite, methods=("popularity",), more_methods=("markov",))
     assert {run.method for run in toy.run(dry_run=True).plan.runs} == {"popularity"}
     assert {run.method for run in toy.run(dry_run=True, all_methods=True).plan.runs} == {"popularity", "markov"}
+    plan = toy.run("item-knn", dry_run=True, all_methods=True).plan
+    assert {run.method for run in plan.runs} == {"item-knn", "markov"}
