@@ -1,6 +1,7 @@
 """Suites: published versions stay unchanged, and suite files are read as written."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def test_experiments_have_the_conditions_of_their_suites() -> None:
         scenario = next(s for s in suite.scenarios if s.name == result.scenario.name)
         fingerprints = {name: record.fingerprint for name, record in result.data.items()}
         assert json.loads(json.dumps(suite.conditions(scenario, fingerprints))) == result.conditions, path
+
+
+def test_files_of_code_that_suites_name_exist() -> None:
+    paths = {
+        name
+        for suite in Path("harness/suites").glob("*/*.yaml")
+        for name in re.findall(r"\w+(?:/\w+)+\.py", suite.read_text(encoding="utf-8"))
+    }
+    assert paths
+    assert all(Path(path).is_file() for path in paths), paths
 
 
 @pytest.mark.parametrize("name", ["cdsr-steps", "amazon-steps"])
