@@ -161,11 +161,6 @@ def transition_matrix(part: str) -> Floats:
     return probabilities
 
 
-def uniform_transitions() -> Floats:
-    """Transition probabilities without any knowledge: float64 [TOPICS, TOPICS]."""
-    return np.full((TOPICS, TOPICS), 1 / TOPICS)
-
-
 def known_ndcg(histories: list[Ints], assumed: Floats, k: int = 10) -> Floats:
     """Expected NDCG@k of the next item of target users, for a ranking by assumed transition probabilities.
 

@@ -165,14 +165,14 @@ class TieAudit:
         if self.within is not None and self.within.furthest_from_chance[1].is_significant:
             return [
                 f"within ties, {_rise(self.within)}: the order of ties is the file's, and decides the test event of "
-                f"{_percent(self.test_tied)} of users. Say ties: hashed, unless the lines are in true order."
+                f"{percent(self.test_tied)} of users. Say ties: hashed, unless the lines are in true order."
             ]
         file_within = self.file_within
         if self.within is not None and file_within is not None and file_within.furthest_from_chance[1].is_significant:
             rising = self.within.of(self.id_kind)
             return [
                 f"within ties of the file, {_rise(file_within)}: its lines are in no random order there. Here "
-                f"ties are {self.order}: {_percent(rising.share if rising else None)}."
+                f"ties are {self.order}: {percent(rising.share if rising else None)}."
             ]
         return []
 
@@ -185,8 +185,8 @@ class TieAudit:
             error = (chance * (1 - chance) / max(self.users, 1)) ** 0.5
             if last and (_is_far(last.largest, chance, error) or _is_far(last.smallest, chance, error)):
                 lines.append(
-                    f"the test item has the largest id of its user for {_percent(last.largest)} of users and the "
-                    f"smallest for {_percent(last.smallest)} (as {kind}; {_percent(chance)} by chance). Sequences that "
+                    f"the test item has the largest id of its user for {percent(last.largest)} of users and the "
+                    f"smallest for {percent(last.smallest)} (as {kind}; {percent(chance)} by chance). Sequences that "
                     "were sorted by item within a day look so; so do ids that rise with time."
                 )
         return lines
@@ -194,7 +194,7 @@ class TieAudit:
 
 def _rise(neighbours: Neighbours) -> str:
     kind, rising = neighbours.furthest_from_chance
-    return f"item ids rise in {_percent(rising.share)} of {rising.pairs:,} neighbours (as {kind}; 50 % by chance)"
+    return f"item ids rise in {percent(rising.share)} of {rising.pairs:,} neighbours (as {kind}; 50 % by chance)"
 
 
 def tie_audit(domain: Domain, ties: TieOrder = HASHED) -> TieAudit:
@@ -359,5 +359,6 @@ def _is_far(share: float, chance: float, standard_error: float) -> bool:
     return abs(share - chance) > max(_MIN_DIFFERENCE, _STANDARD_ERRORS * standard_error)
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """A share in percent; a dash if there is none."""
     return "–" if share is None else f"{share:.1%}"

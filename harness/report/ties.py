@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from harness.data.ties import Neighbours, TieAudit
+from harness.data.ties import Neighbours, TieAudit, percent
 from harness.report.collect import Board
 from harness.report.markdown import table
 
@@ -38,26 +38,22 @@ def _row(name: str, audit: TieAudit) -> dict[str, str]:
     return {
         "domain": name,
         "ties": audit.order or "no timestamps",
-        "events tied": _percent(audit.tied),
-        "tied with the one before": _percent(audit.tied_with_previous),
-        "validation in a tie": _percent(audit.validation_tied),
-        "test in a tie": _percent(audit.test_tied),
+        "events tied": percent(audit.tied),
+        "tied with the one before": percent(audit.tied_with_previous),
+        "validation in a tie": percent(audit.validation_tied),
+        "test in a tie": percent(audit.test_tied),
         "ids compared as": audit.id_kind,
         "ids rise within ties, in the file": _rising(audit.file_within, audit.id_kind),
         "within ties, here": _rising(audit.within, audit.id_kind),
         "outside ties": _rising(audit.outside, audit.id_kind),
         "lines rise within ties": _rising(audit.within, "places"),
         "lines rise outside ties": _rising(audit.outside, "places"),
-        "test item has the largest id": _percent(last.largest if last else None),
-        "the smallest": _percent(last.smallest if last else None),
-        "either by chance": _percent(audit.last_chance),
+        "test item has the largest id": percent(last.largest if last else None),
+        "the smallest": percent(last.smallest if last else None),
+        "either by chance": percent(audit.last_chance),
     }
 
 
 def _rising(neighbours: Neighbours | None, kind: str) -> str:
     rising = neighbours.of(kind) if neighbours else None
-    return _percent(rising.share if rising else None)
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.1%}"
+    return percent(rising.share if rising else None)

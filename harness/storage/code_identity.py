@@ -41,12 +41,6 @@ def code_digest(*roots: object) -> str:
     return _digest(tuple(sorted(set(_root_names(roots)))))
 
 
-def code_reached(*roots: object) -> list[str]:
-    """What `code_digest` hashes, as `module:name`; statements without a name as `module:*`."""
-    closure = CodeClosure(sorted(set(_root_names(roots))))
-    return sorted({f"{m.name}:{','.join(s.binds) or '*'}" for m, s in closure.statements()})
-
-
 @cache
 def source_digest(*packages: str) -> str:
     """SHA-256 (hex) of all code of some modules and packages, hashed as in `code_digest`.

@@ -17,7 +17,6 @@ from harness.data.synthetic import (
     known_ndcg,
     planted_tables,
     transition_matrix,
-    uniform_transitions,
 )
 from harness.errors import HarnessError
 from harness.evaluation.rank_scorer import rank_full
@@ -80,6 +79,11 @@ def test_both_splits_have_test_events(domains: dict[str, Domain], split: str) ->
     assert len(chosen.test(domains["target"]).targets) > 40
     assert len(chosen.training(domains["target"]).validation.targets) > 40
     assert all(chosen.training(d).train.lengths.max() > 1 for d in domains.values())
+
+
+def uniform_transitions() -> np.ndarray:
+    """Transition probabilities without any knowledge: float64 [TOPICS, TOPICS]."""
+    return np.full((TOPICS, TOPICS), 1 / TOPICS)
 
 
 @pytest.mark.parametrize("ranked_by", ["target", "harmful", "nothing"])

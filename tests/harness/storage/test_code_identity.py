@@ -13,7 +13,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.storage import code_identity, code_modules, code_parse
-from harness.storage.code_identity import bound_values, code_digest, code_reached, source_digest
+from harness.storage.code_identity import bound_values, code_digest, source_digest
+from tests.code_reached import code_reached
 
 ROOT = Path(__file__).parents[3]
 

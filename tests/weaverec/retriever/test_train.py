@@ -18,8 +18,8 @@ from harness.protocol.split import HeldOut, LeaveOneOut, TrainingData
 from harness.protocol.suite import Budget
 from harness.run.artefact import RunArtefacts, artefact_key, train
 from harness.run.provenance import TRAINING_CODE
-from harness.storage.code_identity import code_reached
 from harness.storage.store import Store
+from tests.code_reached import code_reached
 from tests.conftest import toy_raw
 from tests.contexts import make_context
 from weaverec.lm.backbone import load, packaged_minilm, sizes_of
