@@ -118,6 +118,8 @@ def adapted(base: nn.Module, backbone: Backbone, settings: LoraSettings) -> nn.M
     from peft import LoraConfig, get_peft_model
     from transformers.pytorch_utils import Conv1D
 
+    from weaverec.lm.fused_lora import FusedLora
+
     if any(isinstance(module, Conv1D) for module in base.modules()):
         raise HarnessError(
             f"The backbone {backbone.name} has transposed weights, as GPT-2 does, which merging does not support.",
@@ -126,6 +128,7 @@ def adapted(base: nn.Module, backbone: Backbone, settings: LoraSettings) -> nn.M
     config = LoraConfig(
         r=settings.rank, lora_alpha=settings.alpha, lora_dropout=settings.dropout, target_modules="all-linear"
     )
+    config._register_custom_module({nn.Linear: FusedLora})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of PEFT about transformers
         adapter: Any = get_peft_model(base, config)

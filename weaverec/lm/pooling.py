@@ -6,12 +6,13 @@ defaults: an encoder's states are averaged, a decoder-only model's last one is t
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 
 from harness.errors import HarnessError
 
@@ -135,6 +136,22 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 def _unreadable(path: Path, error: Exception) -> HarnessError:
     return HarnessError(f"{path} cannot be read: {type(error).__name__}: {error}.", "Fetch the model again.")
+
+
+def pool_packed(states: torch.Tensor, lengths: Sequence[int], mode: Mode) -> torch.Tensor:
+    """The vectors of texts that were read as one row: float [n, d].
+
+    Args:
+        states: float [total, d], the last hidden states of all tokens.
+        lengths: tokens of each of the n texts.
+        mode: of the pooling.
+    """
+    ends = torch.tensor(lengths, device=states.device).cumsum(0)
+    starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+    if mode == "mean":
+        rows = torch.arange(len(states), device=states.device)
+        return F.embedding_bag(rows, states.float(), starts, mode="mean")
+    return states[starts if mode == "cls" else ends - 1]
 
 
 def pool(mode: Mode) -> Pool:

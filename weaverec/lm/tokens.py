@@ -34,6 +34,10 @@ class ItemTokens:
 
     A text's vector differs in the last bits between batches of different widths. If items of one text were encoded
     separately, their scores would no longer tie.
+
+    Attributes:
+        text_of: int64 [n_items], the distinct text of each item.
+        pad: the padding token.
     """
 
     def __init__(
@@ -59,7 +63,7 @@ class ItemTokens:
         distinct = list(dict.fromkeys(texts))
         index = {text: row for row, text in enumerate(distinct)}
         self.text_of = np.array([index[text] for text in texts], dtype=np.int64)
-        self._pad = int(tokenizer.pad_token_id)
+        self.pad = int(tokenizer.pad_token_id)
         if separator is None:
             # Special tokens stand around prefix and text alike.
             room = len(tokenizer(prefix, add_special_tokens=False)["input_ids"]) if prefix else 0
@@ -92,12 +96,9 @@ class ItemTokens:
         texts = self.texts(items)
         return int(self._lengths[texts].sum()) + len(self._start) * len(texts)
 
-    def batches(self, texts: Ints) -> list[tuple[Ints, torch.Tensor, torch.Tensor]]:
-        """Texts in batches of like length: which of `texts` (int64 [n]), their tokens and mask (int64 [n, width])."""
-        return [
-            (rows, *padded([np.concatenate([self._start, self._rows[text]]) for text in texts[rows]], self._pad))
-            for rows in token_batches(self._lengths[texts], BATCH_TOKENS)
-        ]
+    def rows(self, texts: Ints) -> list[Ints]:
+        """The tokens of some texts (int64 [n]), as they are read alone: n rows of int64."""
+        return [np.concatenate([self._start, self._rows[text]]) for text in texts]
 
     def joined(self, sequences: Sequences) -> tuple[list[Ints], list[Ints]]:
         """The tokens of each sequence's joined texts, and the position in them of each item's last token."""
@@ -112,5 +113,5 @@ class ItemTokens:
         """Joined sequences in batches of like length, as `batches` gives texts."""
         lengths = np.array([len(row) for row in rows], dtype=np.int64)
         return [
-            (which, *padded([rows[row] for row in which], self._pad)) for which in token_batches(lengths, BATCH_TOKENS)
+            (which, *padded([rows[row] for row in which], self.pad)) for which in token_batches(lengths, BATCH_TOKENS)
         ]

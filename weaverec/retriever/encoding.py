@@ -12,7 +12,9 @@ the vector of the history up to that item: as no token sees a later one, one pas
 all its prefixes. An item's vector is that of a history of this one item.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -28,8 +30,10 @@ from harness.protocol.split import Histories
 from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
 from harness.training.windows import windows_of
 from weaverec.lm.backbone import Backbone, autocast_bf16
-from weaverec.lm.pooling import Pool, pool
-from weaverec.lm.tokens import ItemTokens
+from weaverec.lm.batching import padded, token_batches
+from weaverec.lm.packing import packable, packed_states, packs
+from weaverec.lm.pooling import Mode, pool, pool_packed
+from weaverec.lm.tokens import BATCH_TOKENS, ItemTokens
 
 
 @dataclass(frozen=True)
@@ -118,12 +122,12 @@ def history_encoder(
             contrastive learning batch size under memory limited setup").
     """
     pooling = backbone.pooling
-    reader = _Reader(processes, accumulate, pooling.unit_length)
+    reader = _Reader(processes, accumulate, pooling.mode, pooling.unit_length)
     if backbone.decoder_only and pooling.mode == "last":
         tokens = ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, pooling.passage, pooling.query, "\n")
         return CausalEncoder(tokens, settings, reader)
     tokens = ItemTokens(catalogue.texts, tokenizer, settings.max_tokens, pooling.passage)
-    return PooledEncoder(tokens, settings, reader, pool(pooling.mode))
+    return PooledEncoder(tokens, settings, reader)
 
 
 @dataclass(frozen=True)
@@ -132,42 +136,48 @@ class _Reader:
 
     processes: ProcessGroup
     accumulate: bool
+    mode: Mode
     unit_length: bool
 
-    def states(self, model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, pooling: Pool) -> torch.Tensor:
+    def states(self, read: Callable[[], torch.Tensor]) -> torch.Tensor:
         """A batch's pooled hidden states, float32 [n, d]; differentiable in the model's weights."""
-
-        def read(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            return pooling(hidden_states(model, ids, mask), mask).float()
-
-        if self.accumulate and torch.is_grad_enabled():
-            pooled: torch.Tensor = checkpoint(read, ids, mask, use_reentrant=False)
-            return pooled
-        return read(ids, mask)
+        kept = not (self.accumulate and torch.is_grad_enabled())
+        pooled: torch.Tensor = read() if kept else checkpoint(read, use_reentrant=False)
+        return pooled
 
     def scaled(self, vectors: torch.Tensor) -> torch.Tensor:
         """Vectors [n, d] at unit length, where the model's are to have it."""
         return F.normalize(vectors, dim=-1) if self.unit_length else vectors
 
-    def texts(self, model: nn.Module, tokens: ItemTokens, which: Ints, pooling: Pool) -> torch.Tensor:
+    def texts(self, model: nn.Module, tokens: ItemTokens, which: Ints) -> torch.Tensor:
         """Vectors of some items' texts (int64 [n]), each text read once: float32 [n, d]."""
         texts = tokens.texts(which)
         share = self.processes.share(len(texts))
-        parts, rows = [], [np.arange(0)]
-        for batch, ids, mask in tokens.batches(texts[share]):
-            parts.append(self.states(model, ids, mask, pooling))
-            rows.append(share[batch])
-        pooled = self.processes.joined(torch.cat(parts or [_no_states(model)]), np.concatenate(rows), len(texts))
+        rows = tokens.rows(texts[share])
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        packed = packable(model)
+        parts, order = [], [np.arange(0)]
+        for batch in (packs if packed else token_batches)(lengths, BATCH_TOKENS):
+            parts.append(self.states(partial(self._read, model, [rows[row] for row in batch], tokens.pad, packed)))
+            order.append(share[batch])
+        pooled = self.processes.joined(torch.cat(parts or [_no_states(model)]), np.concatenate(order), len(texts))
         vectors = self.scaled(pooled)
         index = np.searchsorted(texts, tokens.text_of[which])
         return vectors[torch.from_numpy(index).to(vectors.device)]
+
+    def _read(self, model: nn.Module, rows: list[Ints], pad: int, packed: bool) -> torch.Tensor:
+        """The pooled states of some texts, float32 [n, d]."""
+        if packed:
+            return pool_packed(packed_states(model, rows), [len(row) for row in rows], self.mode).float()
+        ids, mask = padded(rows, pad)
+        return pool(self.mode)(hidden_states(model, ids, mask), mask).float()
 
 
 class PooledEncoder:
     """Reads every text by itself; histories are decaying sums of their items' vectors."""
 
-    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, reader: _Reader, pooling: Pool) -> None:
-        self._tokens, self._settings, self._reader, self._pooling = tokens, settings, reader, pooling
+    def __init__(self, tokens: ItemTokens, settings: RetrieverSettings, reader: _Reader) -> None:
+        self._tokens, self._settings, self._reader = tokens, settings, reader
 
     def __len__(self) -> int:
         """Number of items."""
@@ -175,7 +185,7 @@ class PooledEncoder:
 
     def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
         """Pooled last hidden states."""
-        return self._reader.texts(model, self._tokens, which, self._pooling)
+        return self._reader.texts(model, self._tokens, which)
 
     def required_items(self, sequences: Sequences) -> Ints:
         """All their items."""
@@ -196,12 +206,7 @@ class PooledEncoder:
         events = _followers(sequences)
         return Prefixes(contexts_before(sequences, events, self._settings).pooled(vectors), events)
 
-    def histories(
-        self,
-        model: nn.Module,  # noqa: ARG002 - as above
-        sequences: Sequences,
-        vectors: torch.Tensor,
-    ) -> torch.Tensor:
+    def histories(self, model: nn.Module, sequences: Sequences, vectors: torch.Tensor) -> torch.Tensor:  # noqa: ARG002
         """Each history's items, pooled."""
         return contexts_of(sequences, self._settings).pooled(vectors)
 
@@ -218,7 +223,7 @@ class CausalEncoder:
 
     def items(self, model: nn.Module, which: Ints) -> torch.Tensor:
         """The states at the last token of each text."""
-        return self._reader.texts(model, self._tokens, which, pool("last"))
+        return self._reader.texts(model, self._tokens, which)
 
     def required_items(self, sequences: Sequences) -> Ints:
         """Only what is predicted: histories are read from their tokens."""
@@ -272,7 +277,7 @@ class CausalEncoder:
             which = share[batch]
             columns = [ends[row][items[row]] for row in which]
             lines = np.repeat(np.arange(len(which)), [len(each) for each in columns])
-            parts.append(self._reader.states(model, ids, mask, _states_at(lines, np.concatenate(columns))))
+            parts.append(self._reader.states(partial(_states_at, model, ids, mask, lines, np.concatenate(columns))))
             order.append(np.concatenate([np.arange(first[row], first[row + 1]) for row in which]))
         states = processes.joined(torch.cat(parts or [_no_states(model)]), np.concatenate(order), int(first[-1]))
         return self._reader.scaled(states)
@@ -302,11 +307,9 @@ def _no_states(model: nn.Module) -> torch.Tensor:
     return torch.zeros(0, network.config.hidden_size, device=next(model.parameters()).device)
 
 
-def _states_at(rows: Ints, columns: Ints) -> Pool:
-    def pooling(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:  # noqa: ARG001 - the columns are known
-        return states[torch.from_numpy(rows), torch.from_numpy(columns)]
-
-    return pooling
+def _states_at(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor, rows: Ints, columns: Ints) -> torch.Tensor:
+    """The states of a batch at some places: float32 [n, d]."""
+    return hidden_states(model, ids, mask)[torch.from_numpy(rows), torch.from_numpy(columns)].float()
 
 
 @dataclass(frozen=True)
