@@ -48,11 +48,14 @@ class ComponentSettings(LoraSettings):
         temperature: divisor of the dot products in the softmax.
         accumulate: keep the activations of one batch of texts at a time, and compute each twice, for steps that do not
             fit the memory.
+        validate_every: steps between validations, for each domain of the mix. At least as many as encode a catalogue
+            once, so that validation takes a third of the time at most.
     """
 
     warm_up: Annotated[float, Ge(0), Le(1)] = 0.02
     schedule: Literal["cosine", "constant"] = "constant"
     averaging: Annotated[float, Ge(0), Lt(1)] = 0.9
+    validate_every: Annotated[int, Ge(1)] = 10
     steps: Annotated[int, Ge(1)] = 1000
     backbone: Annotated[str, MinLen(1)] = PACKAGED
     retriever: RetrieverSettings = field(default_factory=RetrieverSettings)
@@ -127,7 +130,7 @@ def _estimate(
     # A decoder-only model reads the histories too.
     factor = 2 if backbone.decoder_only else 1
     asked = sum(len(domain.validation.targets) for domain in domains) * per_user if backbone.decoder_only else 0
-    validations = math.ceil(steps / (settings.validate_every * len(domains)))
+    validations = math.ceil(steps / _validate_every([len(domain.catalogue) for domain in domains], settings))
     read = validations * (items.sum() + asked) * a_text
     at_once = min(factor * encoded * a_text, BATCH_TOKENS) if settings.accumulate else factor * encoded * a_text
     return estimate(backbone, settings, factor * steps * encoded * a_text, read, at_once, recompute=settings.accumulate)
@@ -160,7 +163,8 @@ def _train_component(
     caps = {"cap on steps": settings.steps * len(parts), "cap on epochs": budget.epochs * per_epoch}
     cap = min(caps, key=lambda name: caps[name])
     name = _label([domain.name for domain in domains], seed)
-    plan = TrainingPlan(name, caps[cap], settings.validate_every * len(parts), budget.patience)
+    validate_every = _validate_every([len(domain.catalogue) for domain in domains], settings)
+    plan = TrainingPlan(name, caps[cap], validate_every, budget.patience)
     batches = partial(_step_batches, parts, settings, seed)
 
     def gradients(batch: _Batch) -> float:
@@ -191,6 +195,11 @@ def _train_component(
     if notes["stopped_by"] != "patience":
         notes["stopped_by"] = cap
     return replace(record, notes=notes)
+
+
+def _validate_every(catalogues: Sequence[int], settings: ComponentSettings) -> int:
+    """Steps between validations of a mix, from the number of items of each domain."""
+    return sum(max(settings.validate_every, math.ceil(n_items / settings.items)) for n_items in catalogues)
 
 
 def _mean_cosines(

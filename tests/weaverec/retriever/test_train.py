@@ -33,7 +33,16 @@ from weaverec.merging.task_vectors import task_vector
 from weaverec.retriever.encoding import history_encoder
 from weaverec.retriever.method import RetrieverHead
 from weaverec.retriever.sampled_softmax import softmax_loss
-from weaverec.retriever.train import ComponentSettings, _batches, _Part, _schedule, _users, component, mean_cosine
+from weaverec.retriever.train import (
+    ComponentSettings,
+    _batches,
+    _Part,
+    _schedule,
+    _users,
+    _validate_every,
+    component,
+    mean_cosine,
+)
 from weaverec.weaverec import weaverec, weaverec_adaptive, weaverec_chosen
 
 BUDGET = Budget(trials=1, epochs=5, patience=5)
@@ -273,9 +282,16 @@ class _Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("at", [1, 3, 4, 6])
+def test_a_validation_reads_no_more_texts_than_the_steps_before_it() -> None:
+    settings = ComponentSettings(validate_every=10, items=512)
+    assert _validate_every([329], settings) == 10
+    assert _validate_every([329, 380], settings) == 20
+    assert _validate_every([12_101, 329], settings) == 24 + 10
+
+
+@pytest.mark.parametrize("at", [1, 4, 5, 6])
 def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(tmp_path: Path, at: int) -> None:
-    """Killed before its first validation, in the step after one, between two, and when all is done but the saving."""
+    """Killed at its start, just before a validation, just after it, and when all is done but the saving."""
     torch.set_num_threads(1)
     # Negatives and dropout's masks are drawn too.
     settings = replace(QUICK, validate_every=1, fresh=8, items=10, dropout=0.1, averaging=0.5)
@@ -298,7 +314,7 @@ def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(tmp_path:
     asked.clear()
     survives = True
     assert artefact.make(cut, make_context(cut, killed)) == record
-    assert asked == list(range(1 + (at - 1) // 2 * 2, 7))  # what came after the latest of the validations 2, 4, 6
+    assert asked == list(range(1 + (at - 1) // 4 * 4, 7))  # what came after the latest of the validations 4, 6
     for file in ("adapter_model.safetensors", "adapter_config.json"):
         assert (whole / file).read_bytes() == (cut / file).read_bytes()
     # Once more, as if it had been killed while it saved: nothing is left to do but that.
