@@ -72,7 +72,12 @@ def train_model(
     assert stopping.state is not None  # noqa: S101 - the first epoch validates
     save_file(stopping.state, folder / _WEIGHTS)
     parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    notes = {"training_path": str(path), "products": str(products).removeprefix("torch.")}
+    notes = {
+        "training_path": str(path),
+        "products": str(products).removeprefix("torch."),
+        "prefixes": {p.domain.name: len(stopping.curve) * _prefixes(p) for p in corpus.parts},
+        "stopped_by": "patience" if stopping.exhausted else "cap on epochs",
+    }
     return stopping.record(n_steps, parameters, notes)
 
 
@@ -115,6 +120,11 @@ def _scorers(built: Built, corpus: Corpus, settings: RecBoleSettings, path: Trai
     # Under a split by time, a source may have no validation events.
     parts = [part for part in corpus.parts if len(part.domain.validation.targets)]
     return [RecBoleScorer(built, part, settings.max_length, path) for part in parts]
+
+
+def _prefixes(part: Part) -> int:
+    """Training prefixes of a domain: events with an earlier one of the same user."""
+    return int(np.maximum(part.domain.train.lengths - 1, 0).sum())
 
 
 def _weights(built: Built) -> dict[str, torch.Tensor]:

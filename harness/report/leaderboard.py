@@ -3,6 +3,7 @@
 import numpy as np
 
 from harness.report.collect import Board
+from harness.report.cost import cost
 from harness.report.failures import failed_methods, failed_scenarios
 from harness.report.markdown import bold, escaped, table
 from harness.report.merging import merging
@@ -31,6 +32,7 @@ def leaderboard(board: Board) -> str:
         recommended(board, rows),
         beside_published(board),
         training(board),
+        cost(board),
         merging(board),
         provenance(board, columns_as_full(board, as_full)),
     ]

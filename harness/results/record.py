@@ -96,6 +96,8 @@ class ArtefactCost(_Record):
     label: str
     key: str
     wall_s: float
+    cpu_s: float | None = Field(default=None, exclude_if=lambda seconds: seconds is None)
+    """Seconds of CPU, of all threads; None in older results."""
     peak_memory_mb: float
     peak_gpu_memory_mb: float | None = None
 

@@ -57,7 +57,7 @@ def _train(
             record = dataclasses.replace(record, notes={**record.notes, "processes": processes.count})
         notes |= {
             "record": dataclasses.asdict(record),
-            "wall_s": checkpoint.spent,
+            **checkpoint.spent,
             "peak_memory_mb": peak.megabytes(),
             "peak_gpu_memory_mb": peak.gpu_megabytes(),
         }
@@ -107,6 +107,6 @@ class RunArtefacts:
         identity = {"label": artefact.label, "key": key}
         record = {"kind": artefact.kind, **identity, **stored.notes["record"]}
         self.records.append(ArtefactRecord.model_validate(record))
-        cost = {name: stored.notes.get(name) for name in ("wall_s", "peak_memory_mb", "peak_gpu_memory_mb")}
+        cost = {name: stored.notes.get(name) for name in ("wall_s", "cpu_s", "peak_memory_mb", "peak_gpu_memory_mb")}
         self.costs.append(ArtefactCost.model_validate({**identity, **cost}))
         return stored.folder

@@ -20,8 +20,12 @@ from harness.training.early_stopping import EarlyStopping
 if TYPE_CHECKING:
     import torch
 
-#: Key of the training time so far, in seconds, among a checkpoint's notes.
-_SPENT = "spent_s"
+#: Keys of the training time so far, in seconds of wall clock and of CPU, among a checkpoint's notes.
+_WALL, _CPU = "wall_s", "cpu_s"
+
+
+def _now() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 @dataclass(frozen=True)
@@ -33,24 +37,28 @@ class Checkpoint:
 
     Attributes:
         path: of the file, which exists if a training was interrupted.
-        since: start of this process's work, by `time.perf_counter`.
+        since: start of this process's work, by `time.perf_counter` and `time.process_time`.
         tell: called with a line if the file is corrupt and the training starts from scratch.
     """
 
     path: Path
-    since: float = field(default_factory=time.perf_counter, compare=False)
+    since: tuple[float, float] = field(default_factory=_now, compare=False)
     tell: Tell = field(default=tell_stderr, compare=False)
 
     @cached_property
-    def spent_before(self) -> float:
-        """Seconds of training in earlier processes; must be read before this process first writes."""
+    def spent_before(self) -> tuple[float, float]:
+        """Seconds of training in earlier processes, of wall clock and of CPU; read before this process first writes."""
         content = self.read()
-        return float(content[1].get(_SPENT, 0.0)) if content else 0.0
+        return (float(content[1][_WALL]), float(content[1][_CPU])) if content else (0.0, 0.0)
 
     @property
-    def spent(self) -> float:
-        """Seconds of training in this process and, as far as their work was saved, in earlier ones."""
-        return self.spent_before + time.perf_counter() - self.since
+    def spent(self) -> dict[str, float]:
+        """Seconds of training in this process and, as far as their work was saved, in earlier ones.
+
+        `wall_s` by the clock, `cpu_s` of all threads of the process.
+        """
+        (wall, cpu), (wall_before, cpu_before), since = _now(), self.spent_before, self.since
+        return {_WALL: wall_before + wall - since[0], _CPU: cpu_before + cpu - since[1]}
 
     def read(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]] | None":
         """Read tensors and notes; None if there is no file, or if it is corrupt, which is reported."""
@@ -74,7 +82,7 @@ class Checkpoint:
         """Replace the file."""
         from safetensors.torch import save
 
-        notes = {**notes, _SPENT: self.spent}
+        notes = {**notes, **self.spent}
         cpu_tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
         content = canonical_json(notes).encode() + b"\n" + save(cpu_tensors)
         write_atomically(self.path, hashlib.sha256(content).hexdigest().encode() + b"\n" + content)

@@ -16,9 +16,10 @@ from harness.training.early_stopping import EarlyStopping
 def test_time_spent_before_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("time.process_time", lambda: 2 * now[0])
 
     def new_process() -> Checkpoint:
-        return Checkpoint(tmp_path / "checkpoint", since=now[0])
+        return Checkpoint(tmp_path / "checkpoint")
 
     first = new_process()
     assert first.read() is None
@@ -30,12 +31,12 @@ def test_time_spent_before_is_counted(tmp_path: Path, monkeypatch: pytest.Monkey
     second = new_process()
     assert second.read()[1]["epoch"] == 2
     now[0] = 905.0
-    assert second.spent == pytest.approx(45)
+    assert second.spent == pytest.approx({"wall_s": 45, "cpu_s": 90})
     second.write({"weights": torch.ones(2)}, {"epoch": 3})
     now[0] = 910.0
-    assert second.spent == pytest.approx(50)
+    assert second.spent == pytest.approx({"wall_s": 50, "cpu_s": 100})
     now[0] = 2000.0
-    assert new_process().spent == pytest.approx(45)
+    assert new_process().spent == pytest.approx({"wall_s": 45, "cpu_s": 90})
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -59,7 +60,7 @@ def test_a_flipped_byte_is_reported_and_the_training_starts_from_scratch(where: 
         checkpoint = Checkpoint(path, tell=messages.append)
         assert checkpoint.read() is None
         assert messages == [f"Corrupt checkpoint {path} (it has changed): the training starts from scratch."]
-        assert checkpoint.spent_before == 0
+        assert checkpoint.spent_before == (0, 0)
         assert len(messages) == 1
 
 
