@@ -1,8 +1,9 @@
 """Carries out a plan in local worker processes. A failure costs the runs that need it, and no others."""
 
 import gc
+import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +22,7 @@ from harness.run.score import score
 from harness.run.tune import TuningTask, tune_method
 from harness.run.workers import (
     Failure,
+    Finished,
     InProcess,
     Task,
     Workers,
@@ -62,8 +64,9 @@ def execute(
     progress: Progress,
     stop_on_error: bool = False,
     keep_lists: bool = True,
+    finished: Callable[[], None] = lambda: None,
 ) -> list[FailedRun]:
-    """Train what the plan lacks, then make the missing runs. What is finished is kept.
+    """Train what the plan lacks, and make each missing run as soon as it can be. What is finished is kept.
 
     Args:
         plan: what to do.
@@ -72,6 +75,7 @@ def execute(
         progress: told of phases and tasks.
         stop_on_error: stop all runs at the first failure instead of going on with the others.
         keep_lists: keep each user's top-k list beside the ranks; as the plan was made for.
+        finished: called after each run.
 
     Returns:
         The runs that failed.
@@ -83,17 +87,45 @@ def execute(
     if not plan.missing:
         return []
     # Several processes may have trained some of them together before.
-    trainings = [t for t in plan.trainings if not workspace.store.has(t.kind, t.key)]
-    with _workers(min(jobs, max(len(trainings), len(plan.missing))), workspace) as workers:
-        tasks = [Task(t.label, partial(_train, t, workspace.telling(say)), t.run.method) for t in trainings]
-        failures = _phase("Training", tasks, workers, progress, stop_on_error)
-        failed = {trainings[index].key: failure.cause for index, failure in failures.items()}
-        tasks = [
-            Task(run.label, partial(_score, run, workspace.telling(say), failed, keep_lists), run.method)
-            for run in plan.missing
-        ]
-        failures = _phase("Scoring", tasks, workers, progress, stop_on_error)
-    return [FailedRun(plan.missing[index], failure) for index, failure in sorted(failures.items())]
+    trainings = [t for t in _longest_first(plan) if not workspace.store.has(t.kind, t.key)]
+    # Runs stand before trainings: one whose trainings are over goes first.
+    training_of = {training.key: len(plan.missing) + number for number, training in enumerate(trainings)}
+    failed: dict[str, str] = {}
+    told = workspace.telling(say)
+    tasks = [
+        Task(
+            f"scoring {run.label}",
+            partial(_score, run, told, failed, keep_lists),
+            run.method,
+            frozenset(training_of[key] for key in plan.needs[run.id] if key in training_of),
+        )
+        for run in plan.missing
+    ]
+    tasks += [Task(f"training {t.label}", partial(_train, t, told), t.run.method) for t in trainings]
+
+    def over(index: int, failure: Failure | None) -> None:
+        if index < len(plan.missing):
+            finished()
+        elif failure is not None:
+            failed[trainings[index - len(plan.missing)].key] = failure.cause  # for the runs that need it
+
+    with _workers(min(jobs, len(tasks)), workspace) as workers:
+        failures = _carry_out("Done", tasks, workers, progress, stop_on_error, over)
+    return [
+        FailedRun(plan.missing[index], failure)
+        for index, failure in sorted(failures.items())
+        if index < len(plan.missing)
+    ]
+
+
+def _longest_first(plan: Plan) -> list[Training]:
+    """Trainings in the order to make them.
+
+    Those without an estimate, which are of small models, come first: their rows soon stand on the board. Of the others
+    the longest comes first, so that no worker is left alone with it at the end.
+    """
+    costs = {key: estimate().flops for key, estimate in plan.estimates.items()}
+    return sorted(plan.trainings, key=lambda training: -costs.get(training.key, math.inf))
 
 
 def train_together(plan: Plan, workspace: Workspace, processes: ProcessGroup, progress: Progress) -> None:
@@ -151,7 +183,7 @@ def tune(
         return {}
     work = [Task(task.label, partial(_tune, task, workspace.telling(say)), task.method) for task in tasks]
     with _workers(min(jobs, len(work)), workspace) as workers:
-        failures = _phase("Tuning", work, workers, progress, stop_on_error)
+        failures = _carry_out("Tuning", work, workers, progress, stop_on_error)
     return {tasks[index].label: failure for index, failure in failures.items()}
 
 
@@ -178,14 +210,20 @@ def _workers(count: int, workspace: Workspace) -> Iterator[Workers | InProcess]:
         raise
 
 
-def _phase(
-    title: str, tasks: Sequence[Task], workers: Workers | InProcess, progress: Progress, stop_on_error: bool
+def _carry_out(
+    title: str,
+    tasks: Sequence[Task],
+    workers: Workers | InProcess,
+    progress: Progress,
+    stop_on_error: bool,
+    finished: Finished = lambda index, failure: None,  # noqa: ARG005
 ) -> dict[int, Failure]:
     progress.phase(title, len(tasks))
-    failures = workers.carry_out(tasks, progress, stop_on_error)
+    failures = workers.carry_out(tasks, progress, stop_on_error, finished)
     if stop_on_error:
         for index, failure in failures.items():
-            raise _stopped(tasks[index].label, failure)
+            label = tasks[index].label
+            raise _stopped(label[0].upper() + label[1:], failure)
     return failures
 
 

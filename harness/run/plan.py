@@ -9,7 +9,7 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.evaluation.candidate_sets import candidate_sets_code
 from harness.methods.api import Method, TrainsArtefacts, content_of, learns_from, reference_of, settings_of
-from harness.methods.artefact import TrainingEstimate
+from harness.methods.artefact import Artefact, TrainingEstimate
 from harness.methods.error_origin import method_errors
 from harness.protocol.scenario import Scenario
 from harness.protocol.slices import installed_slices_code, slices_of
@@ -86,6 +86,7 @@ class Plan:
         reused: artefacts that the missing runs need and the store has.
         estimates: by a training's key, a function that estimates its cost, where there is one.
         skipped: requested runs that cannot be made: a method needs what this machine or the scenario's data lack.
+        needs: by a missing run's id, the keys of all artefacts that it needs.
     """
 
     runs: tuple[Run, ...]
@@ -94,6 +95,7 @@ class Plan:
     reused: tuple[Training, ...]
     estimates: Mapping[str, Callable[[], TrainingEstimate]] = field(default_factory=dict)
     skipped: tuple[SkippedRun, ...] = ()
+    needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The plan for people: counts, trainings, and a line for all skipped runs with one reason."""
@@ -179,33 +181,32 @@ def make_plan(
             "Ask for other methods or scenarios.",
         )
     missing = [run for run in missing if run in runs]
-    needed, estimates = _trainings(workspace, missing, configured, data)
-    trainings = tuple(training for training in needed if not store.has(training.kind, training.key))
-    reused = tuple(training for training in needed if training not in trainings)
-    return Plan(tuple(runs), tuple(missing), trainings, reused, estimates, skipped)
-
-
-def _trainings(
-    workspace: Workspace,
-    runs: Sequence[Run],
-    configured: Mapping[tuple[Scenario, str], _Configured],
-    data: Mapping[Scenario, TrainingData],
-) -> tuple[list[Training], dict[str, Callable[[], TrainingEstimate]]]:
-    """The artefacts that some runs need, each once, and the estimates of their cost."""
-    trainings: dict[str, Training] = {}
+    artefacts = {run.id: _artefacts(workspace, run, configured, data) for run in missing}
+    needs = {run.id: tuple(artefact_key(artefact) for artefact in artefacts[run.id]) for run in missing}
+    needed: dict[str, Training] = {}
     estimates: dict[str, Callable[[], TrainingEstimate]] = {}
-    for run in runs:
-        method, _ = configured[run.scenario, run.method]
-        if not isinstance(method, TrainsArtefacts):
-            continue
-        with method_errors(run.method):
-            artefacts = method.artefacts(data[run.scenario], workspace.suite.budget, run.seed)
-        for artefact in artefacts:
-            key = artefact_key(artefact)
-            trainings.setdefault(key, Training(key, artefact.kind, artefact.label, run, artefact.shared))
+    for run in missing:
+        for key, artefact in zip(needs[run.id], artefacts[run.id], strict=True):
+            needed.setdefault(key, Training(key, artefact.kind, artefact.label, run, artefact.shared))
             if artefact.estimate:
                 estimates.setdefault(key, artefact.estimate)
-    return list(trainings.values()), estimates
+    trainings = tuple(training for training in needed.values() if not store.has(training.kind, training.key))
+    reused = tuple(training for training in needed.values() if training not in trainings)
+    return Plan(tuple(runs), tuple(missing), trainings, reused, estimates, skipped, needs)
+
+
+def _artefacts(
+    workspace: Workspace,
+    run: Run,
+    configured: Mapping[tuple[Scenario, str], _Configured],
+    data: Mapping[Scenario, TrainingData],
+) -> Sequence[Artefact]:
+    """The artefacts that a run needs."""
+    method, _ = configured[run.scenario, run.method]
+    if not isinstance(method, TrainsArtefacts):
+        return ()
+    with method_errors(run.method):
+        return list(method.artefacts(data[run.scenario], workspace.suite.budget, run.seed))
 
 
 def check_plan(plan: Plan, suite: Suite) -> None:

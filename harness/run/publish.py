@@ -21,7 +21,7 @@ def publishing(output: Path, tell: Tell) -> AbstractContextManager[None]:
 
 
 def publish(workspace: Workspace, plan: Plan, results: Path, failed: Sequence[FailedRun] = ()) -> None:
-    """Write every planned run's result, ranks and lists below `results`, unless the same is there already.
+    """Write the result, ranks and lists of every planned run that is done, unless the same are there already.
 
     For a run that failed or was skipped, write the reason in its place; the next success removes it.
 
@@ -34,8 +34,7 @@ def publish(workspace: Workspace, plan: Plan, results: Path, failed: Sequence[Fa
     Raises:
         HarnessError: a stored result is corrupt, or the folder cannot be written to.
     """
-    failed_runs = {each.run for each in failed}
-    for run in (run for run in plan.runs if run not in failed_runs):
+    for run in (run for run in plan.runs if workspace.store.has("run", run.key)):
         result = publish_result(workspace.store.read("run", run.key).folder, results)
         failure_path(results / result.path).unlink(missing_ok=True)
     for each in failed:

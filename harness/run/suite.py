@@ -1,6 +1,8 @@
 """Runs or tunes a suite. `run_suite`: prepare, plan, train, score, publish, and write the leaderboard."""
 
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,12 +19,16 @@ from harness.run.progress import make_console, show_progress
 from harness.run.publish import publish, publishing
 from harness.run.tune import TuningTask, check_tuning, tuning_tasks
 from harness.run.workers import Failure
-from harness.run.workspace import open_workspace, remove_unfinished
+from harness.run.workspace import Workspace, open_workspace, remove_unfinished
 from harness.storage.files import check_writable, write_atomically
+from harness.storage.locks import tell_stderr
 from harness.suites import current_suite, pick_scenarios
 from harness.training.device import pick_device
 from harness.training.distributed import process_group
 from harness.tuning.record import Tuning, read_tuning
+
+#: Seconds before the first board of a run, and at least between two.
+_FIRST_BOARD_S = 30.0
 
 OUTPUT, CACHE, DATA = Path("leaderboards"), Path(".harness"), Path("data")
 
@@ -118,14 +124,37 @@ def run_suite(
     done = SuiteRun(suite, plan, results / suite.id)
     if dry_run or not processes.main:
         return done
+    growing = _GrowingBoard(workspace, plan, output_dir)
     with show_progress(console) as progress:
-        failed = execute(
-            plan, workspace, default_jobs(device) if jobs is None else jobs, progress, stop_on_error, keep_lists
-        )
+        jobs = default_jobs(device) if jobs is None else jobs
+        failed = execute(plan, workspace, jobs, progress, stop_on_error, keep_lists, growing.update)
     with publishing(output_dir, console.print):
         publish(workspace, plan, results, failed)
         board, path = _write_board(output_dir, suite, bool(failed))
     return replace(done, failed=tuple(failed), board=board, board_path=path)
+
+
+class _GrowingBoard:
+    """Publishes results and rewrites the board while a suite runs, so that there is something to see early.
+
+    Writing takes at most a twentieth of the time.
+    """
+
+    def __init__(self, workspace: Workspace, plan: Plan, output_dir: Path) -> None:
+        self._workspace, self._plan, self._output_dir = workspace, plan, output_dir
+        self._next = time.monotonic() + _FIRST_BOARD_S
+
+    def update(self) -> None:
+        """Publish what is done, unless the last time is too short ago."""
+        start = time.monotonic()
+        if start < self._next:
+            return
+        with publishing(self._output_dir, tell_stderr), suppress(HarnessError):
+            # Results that the plan will overwrite may not suit the new ones yet; the last board has them all.
+            publish(self._workspace, self._plan, self._output_dir / "results")
+            _write_board(self._output_dir, self._workspace.suite, failures=False)
+        now = time.monotonic()
+        self._next = now + max(_FIRST_BOARD_S, 20 * (now - start))
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,13 @@ class Task:
         label: for people.
         work: called in the worker; a module-level function, or a partial of one.
         method: name of the method that the work is for, used to attribute errors.
+        needs: indices of the tasks that must be over, done or failed, before this one starts.
     """
 
     label: str
     work: Callable[[], None]
     method: str = ""
+    needs: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,52 @@ class Failure:
     details: str = ""
 
 
+#: Called with the index of a task that is over, and its failure if it failed.
+Finished = Callable[[int, Failure | None], None]
+
+
 @dataclass
 class _Worker:
     process: BaseProcess
     pipe: Connection
     gpu: str | None
     task: int | None = None
+
+
+def _do_nothing(index: int, failure: Failure | None) -> None:
+    pass
+
+
+class _Waiting:
+    """Tasks that wait for their turn.
+
+    Attributes:
+        over: indices of the tasks that are over.
+    """
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks, self._waiting = tasks, list(range(len(tasks)))
+        self.over: set[int] = set()
+
+    def __bool__(self) -> bool:
+        """Whether any task waits."""
+        return bool(self._waiting)
+
+    @property
+    def ready(self) -> int | None:
+        """The first task that needs no unfinished one."""
+        return next((index for index in self._waiting if self._tasks[index].needs <= self.over), None)
+
+    def pop(self) -> int:
+        """Take the first task that is ready.
+
+        Raises:
+            ValueError: none is.
+        """
+        if (index := self.ready) is None:
+            raise ValueError("every waiting task needs another one that is not over")
+        self._waiting.remove(index)
+        return index
 
 
 class Workers:
@@ -85,21 +127,28 @@ class Workers:
             worker.pipe.close()
         self._stop(patience_s=10 if error is None else 0)
 
-    def carry_out(self, tasks: Sequence[Task], progress: Progress, stop_on_error: bool = False) -> dict[int, Failure]:
-        """Carry out tasks, in order as workers become free.
+    def carry_out(
+        self,
+        tasks: Sequence[Task],
+        progress: Progress,
+        stop_on_error: bool = False,
+        finished: Finished = _do_nothing,
+    ) -> dict[int, Failure]:
+        """Carry out tasks as workers become free: always the first task that needs no unfinished one.
 
         Args:
             tasks: the tasks.
             progress: told of each task.
             stop_on_error: after the first failure, start no more tasks and kill the running ones.
+            finished: called after each task, before the next one starts.
 
         Returns:
             Failures by the task's index.
         """
-        waiting = list(reversed(range(len(tasks))))
+        waiting = _Waiting(tasks)
         failures: dict[int, Failure] = {}
         while waiting or any(worker.task is not None for worker in self._workers):
-            while waiting and (worker := self._idle()):
+            while waiting.ready is not None and (worker := self._idle()):
                 worker.task = waiting.pop()
                 progress.start(tasks[worker.task].label)
                 try:
@@ -114,6 +163,8 @@ class Workers:
                 if index is None or not over:
                     continue
                 progress.finish(tasks[index].label, failed=failure is not None)
+                waiting.over.add(index)
+                finished(index, failure)
                 if failure is not None:
                     failures[index] = failure
                     if stop_on_error:
@@ -177,11 +228,20 @@ class Workers:
 class InProcess:
     """Carries out tasks in this process, one after the other: for notebooks, debuggers and tests."""
 
-    def carry_out(self, tasks: Sequence[Task], progress: Progress, stop_on_error: bool = False) -> dict[int, Failure]:
+    def carry_out(
+        self,
+        tasks: Sequence[Task],
+        progress: Progress,
+        stop_on_error: bool = False,
+        finished: Finished = _do_nothing,
+    ) -> dict[int, Failure]:
         """As of `Workers`."""
         compute_with_one_thread()
+        waiting = _Waiting(tasks)
         failures: dict[int, Failure] = {}
-        for index, task in enumerate(tasks):
+        while waiting:
+            index = waiting.pop()
+            task = tasks[index]
             progress.start(task.label)
             failure = None
             try:
@@ -189,6 +249,8 @@ class InProcess:
             except Exception as error:
                 failure = failures[index] = Failure(cause_of(error, task.method), traceback.format_exc())
             progress.finish(task.label, failed=failure is not None)
+            waiting.over.add(index)
+            finished(index, failure)
             if failure and stop_on_error:
                 break
         return failures

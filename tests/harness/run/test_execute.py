@@ -5,19 +5,21 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from rich.console import Console
 
 from harness.errors import HarnessError
 from harness.methods.api import NoSettings
-from harness.methods.artefact import Artefact
+from harness.methods.artefact import Artefact, TrainingEstimate
 from harness.run.execute import _artefact, _gpus, _workers, default_jobs, execute
 from harness.run.plan import make_plan
 from harness.run.progress import Lines
 from harness.run.workers import Task
 from harness.run.workspace import Workspace
 from harness.storage.store import Store
+from harness.training.record import TrainingRecord
 from tests.harness.report.test_leaderboard import Fixed
 
 
@@ -70,3 +72,58 @@ def test_code_that_has_changed_since_a_run_was_planned_is_refused(toy) -> None:
     (failed,) = execute(plan, workspace, 0, Lines(Console(quiet=True)))
     assert failed.failure.cause == message
     assert not workspace.store.has("run", plan.runs[0].key)
+
+
+@dataclass(frozen=True)
+class Costly(Fixed):
+    """A method with one artefact of a known cost, which notes what happens."""
+
+    name: str
+    flops: float | None
+    settings: NoSettings = field(default_factory=NoSettings)
+    journal: ClassVar[list[str]] = []
+
+    def artefacts(self, data, budget, seed):
+        estimate = None if self.flops is None else lambda: TrainingEstimate(1, self.flops, 1)
+        return [Artefact("toy", self.name, {"name": self.name}, self._train, estimate)]
+
+    def _train(self, folder, context):
+        self.journal.append(f"train {self.name}")
+        return TrainingRecord((0.1,), 1, 1, 1, {})
+
+    def fit(self, data, context):
+        self.journal.append(f"score {self.name}")
+        return super().fit(data, context)
+
+
+def test_runs_are_made_as_soon_as_they_can_be_small_models_first_then_the_longest(toy) -> None:
+    journal = Costly.journal
+    journal.clear()
+    for name, flops in (("short", 1.0), ("long", 9.0), ("small", None)):
+        toy.add(name, partial(Costly, name, flops))
+    workspace = toy.workspace()
+    plan = make_plan(workspace, toy.suite.scenarios[:1], ("short", "long", "small"), (0,))
+    assert execute(plan, workspace, 0, Lines(Console(quiet=True)), finished=lambda: journal.append("finished")) == []
+    assert journal == [
+        f"{what} {name}" if name else what
+        for name in ("small", "long", "short")
+        for what, name in (("train", name), ("score", name), ("finished", ""))
+    ]
+
+
+def test_the_board_grows_while_a_suite_runs(toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    boards: list[str] = []
+
+    class Watching(Fixed):
+        def fit(self, data, context):
+            path = toy.out / "toy-v1.md"
+            boards.append(path.read_text() if path.exists() else "")
+            return super().fit(data, context)
+
+    toy.add("watching", Watching)
+    toy.run("watching", seeds=(0,))
+    assert boards == ["", ""]  # too early
+    monkeypatch.setattr("harness.run.suite._FIRST_BOARD_S", -1e9)
+    toy.run("popularity", "watching", seeds=(1,))
+    assert "| popularity" in boards[-1]
+    assert "| popularity" in (toy.out / "toy-v1.md").read_text()

@@ -46,8 +46,9 @@ def test_failures_are_reported_and_retried_and_other_runs_are_published(tmp_path
     assert "- raises, seed 0, failed: ValueError: bad \\| luck \\[bold\\] (in the plug-in" in board
     assert "- doomed, seed 0, failed: The training of doomed on left, seed 0 failed: FloatingPointError: the" in board
     # One line per finished step.
-    assert sum(line.startswith("Training ") for line in result.stdout.splitlines()) == 4
-    assert sum(line.startswith("Scoring ") for line in result.stdout.splitlines()) == 10
+    lines = [line for line in result.stdout.splitlines() if line.startswith("Done ")]
+    assert sum(": training " in line for line in lines) == 4
+    assert sum(": scoring " in line for line in lines) == 10
 
     check = harness(shop, "leaderboard", "--check")
     assert (check.returncode, "as its results give" in check.stdout) == (0, True)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from rich.console import Console
 
 from harness.errors import HarnessError
 from harness.run.progress import Lines, duration, show_progress
-from harness.run.workers import Task, Workers, report_step, say
+from harness.run.workers import Failure, InProcess, Task, Workers, report_step, say
 
 
 def succeed(path: Path) -> None:
@@ -86,6 +87,31 @@ def test_stop_on_error_starts_no_task_after_the_first_failure(tmp_path: Path) ->
         assert list(workers.carry_out(tasks, recorded_lines()[0], stop_on_error=True)) == [1]
     assert time.monotonic() - started < 50
     assert not (tmp_path / "written").exists()
+
+
+def note(path: Path, name: str) -> None:
+    with path.open("a") as file:
+        file.write(f"{name}\n")
+
+
+@pytest.mark.parametrize("workers", [lambda: nullcontext(InProcess()), partial(Workers, 1), partial(Workers, 3)])
+def test_a_task_waits_for_those_that_it_needs_and_overtakes_others(tmp_path: Path, workers) -> None:
+    path = tmp_path / "journal"
+    tasks = [
+        Task("last", partial(note, path, "last"), needs=frozenset({2, 3})),
+        Task("second", partial(note, path, "second"), needs=frozenset({2})),
+        Task("first", partial(note, path, "first")),
+        Task("third", raise_value_error, needs=frozenset({1})),
+    ]
+    over: list[tuple[int, bool]] = []
+
+    def finished(index: int, failure: Failure | None) -> None:
+        over.append((index, failure is not None))
+
+    with workers() as carrying:
+        assert list(carrying.carry_out(tasks, recorded_lines()[0], finished=finished)) == [3]
+    assert path.read_text().split() == ["first", "second", "last"]
+    assert over == [(2, False), (1, False), (3, True), (0, False)]
 
 
 PARENT = """
