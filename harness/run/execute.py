@@ -48,6 +48,10 @@ class FailedRun:
 _WORKER_GB = 4.5
 
 
+#: Operations a second of a core up to the cap of a training that stops at a third of it, and seconds of a small model.
+_FLOPS, _SMALL_MODEL_S = 3e11, 30.0
+
+
 def default_jobs(device: str) -> int:
     """One worker a core, but no more than fit into free memory; on GPUs, one for each."""
     if device != "cpu":
@@ -101,7 +105,10 @@ def execute(
         )
         for run in plan.missing
     ]
-    tasks += [Task(f"training {t.label}", partial(_train, t, told), t.run.method) for t in trainings]
+    tasks += [
+        Task(f"training {t.label}", partial(_train, t, told), t.run.method, seconds=_seconds(plan, t))
+        for t in trainings
+    ]
 
     def over(index: int, failure: Failure | None) -> None:
         if index < len(plan.missing):
@@ -128,6 +135,12 @@ def _longest_first(plan: Plan) -> list[Training]:
     return sorted(plan.trainings, key=lambda training: -costs.get(training.key, math.inf))
 
 
+def _seconds(plan: Plan, training: Training) -> float:
+    """A guess of a training's seconds on one core, for progress: most trainings stop long before their cap."""
+    estimate = plan.estimates.get(training.key)
+    return estimate().flops / _FLOPS if estimate else _SMALL_MODEL_S
+
+
 def train_together(plan: Plan, workspace: Workspace, processes: ProcessGroup, progress: Progress) -> None:
     """Train what several processes can train together, one after the other; every process calls this.
 
@@ -143,7 +156,7 @@ def train_together(plan: Plan, workspace: Workspace, processes: ProcessGroup, pr
             "The processes that were started together do not find the same trained artefacts.",
             "Give all of them one --cache-dir, which no other command writes to.",
         )
-    progress.phase("Training together", len(trainings))
+    progress.phase("Training together", {training.label: _seconds(plan, training) for training in trainings})
     for training in trainings:
         progress.start(training.label)
         try:
@@ -218,7 +231,7 @@ def _carry_out(
     stop_on_error: bool,
     finished: Finished = lambda index, failure: None,  # noqa: ARG005
 ) -> dict[int, Failure]:
-    progress.phase(title, len(tasks))
+    progress.phase(title, {task.label: task.seconds for task in tasks})
     failures = workers.carry_out(tasks, progress, stop_on_error, finished)
     if stop_on_error:
         for index, failure in failures.items():

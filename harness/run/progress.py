@@ -1,7 +1,7 @@
 """Progress of a command: bars with the time left on a terminal, a line for each finished task elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -15,8 +15,8 @@ from harness.storage.locks import tell_stderr
 class Progress(Protocol):
     """Callbacks of a command: phases, tasks in them, steps of a task, and lines for the user."""
 
-    def phase(self, title: str, total: int) -> None:
-        """Start a phase of `total` tasks."""
+    def phase(self, title: str, tasks: Mapping[str, float]) -> None:
+        """Start a phase; `tasks` has a guess of each one's seconds, which decides its share of the progress."""
         ...
 
     def start(self, task: str) -> None:
@@ -39,7 +39,7 @@ class Progress(Protocol):
 class _NoProgress:
     """Shows nothing but lines for the user, which go to the standard error."""
 
-    def phase(self, title: str, total: int) -> None:
+    def phase(self, title: str, tasks: Mapping[str, float]) -> None:
         """Do nothing."""
 
     def start(self, task: str) -> None:
@@ -59,19 +59,47 @@ class _NoProgress:
 NO_PROGRESS = _NoProgress()
 
 
+class _Done:
+    """What is done of a phase, in the guessed seconds of its tasks."""
+
+    def __init__(self, tasks: Mapping[str, float]) -> None:
+        self._tasks, self._shares = tasks, dict[str, float]()
+        self.finished = 0
+
+    def step(self, task: str, done: int, total: int | None) -> float:
+        """Note that a task is at step `done` of `total`; returns the share."""
+        self._shares[task] = done / max(total, 1) if total is not None else 0.0
+        return self._shares[task]
+
+    def finish(self, task: str) -> None:
+        """Note that a task is over."""
+        self._shares[task] = 1.0
+        self.finished += 1
+
+    @property
+    def seconds(self) -> float:
+        """Guessed seconds of all that is done."""
+        return sum(self._tasks.get(task, 1.0) * share for task, share in self._shares.items())
+
+    def left(self, elapsed: float) -> str:
+        """The time left in words, after `elapsed` seconds; empty if nothing is left or done."""
+        done, total = self.seconds, sum(self._tasks.values())
+        return f", about {duration(elapsed * (total - done) / done)} left" if 0 < done < total else ""
+
+
 class Bars:
     """One bar for a phase, and one below it for each running task."""
 
     def __init__(self, progress: rich.Progress) -> None:
         self._progress = progress
         self._phase = progress.add_task("", total=None)
-        self._tasks: dict[str, tuple[rich.TaskID, float]] = {}
-        self._finished = 0
+        self._bars: dict[str, rich.TaskID] = {}
+        self._done = _Done({})
 
-    def phase(self, title: str, total: int) -> None:
-        """Start a phase of `total` tasks."""
-        self._finished = 0
-        self._progress.reset(self._phase, description=title, total=total)
+    def phase(self, title: str, tasks: Mapping[str, float]) -> None:
+        """Start a phase."""
+        self._done = _Done(tasks)
+        self._progress.reset(self._phase, description=title, total=sum(tasks.values()))
 
     def start(self, task: str) -> None:
         """Add a bar for the task."""
@@ -79,44 +107,43 @@ class Bars:
 
     def step(self, task: str, done: int, total: int | None, what: str = "") -> None:
         """Move the task's bar; without a total it only shows that the task is running."""
-        share = done / max(total, 1) if total is not None else 0.0
-        if task not in self._tasks:
-            self._tasks[task] = (self._progress.add_task("", total=1.0), 0.0)
-        bar = self._tasks[task][0]
-        self._tasks[task] = (bar, share)
+        if task not in self._bars:
+            self._bars[task] = self._progress.add_task("", total=1.0)
+        share = self._done.step(task, done, total)
         description = f"  {one_line(task)}{': ' if what else ''}{one_line(what)}"
-        self._progress.update(bar, description=description, completed=share, total=1.0 if total is not None else None)
-        self._refresh()
+        shown_total = 1.0 if total is not None else None
+        self._progress.update(self._bars[task], description=description, completed=share, total=shown_total)
+        self._progress.update(self._phase, completed=self._done.seconds)
 
     def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:  # noqa: ARG002
         """Remove the task's bar."""
-        if task in self._tasks:
-            self._progress.remove_task(self._tasks.pop(task)[0])
+        if task in self._bars:
+            self._progress.remove_task(self._bars.pop(task))
         if failed:
             self.say(f"failed: {task}")
-        self._finished += 1
-        self._refresh()
+        self._done.finish(task)
+        self._progress.update(self._phase, completed=self._done.seconds)
 
     def say(self, line: str) -> None:
         """Print a line above the bars."""
         self._progress.console.print(one_line(line), markup=False)
 
-    def _refresh(self) -> None:
-        running = sum(share for _, share in self._tasks.values())
-        self._progress.update(self._phase, completed=self._finished + running)
+
+#: Seconds without a line after which a running task's step becomes one.
+_SILENCE_S = 60
 
 
 class Lines:
-    """A line for each finished task, with the time left of the phase."""
+    """A line for each finished task, and for the steps of long ones, with the time left of the phase."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self.phase("", 0)
+        self.phase("", {})
 
-    def phase(self, title: str, total: int) -> None:
-        """Start a phase of `total` tasks."""
-        self._title, self._total, self._finished = title, total, 0
-        self._phase_started = time.monotonic()
+    def phase(self, title: str, tasks: Mapping[str, float]) -> None:
+        """Start a phase."""
+        self._title, self._total, self._done = title, len(tasks), _Done(tasks)
+        self._phase_started = self._last_line = time.monotonic()
         self._started: dict[str, float] = {}
 
     def start(self, task: str) -> None:
@@ -124,17 +151,25 @@ class Lines:
         self._started[task] = time.monotonic()
 
     def step(self, task: str, done: int, total: int | None, what: str = "") -> None:
-        """Do nothing: a step is no line."""
+        """Print a line if there was none for a minute."""
+        self._done.step(task, done, total)
+        now = time.monotonic()
+        if now - self._last_line < _SILENCE_S:
+            return
+        steps = f"step {done:,}" + (f" of at most {total:,}" if total is not None else "")
+        self._print(f"{task}{', ' if what else ''}{what}: {steps}", now)
 
     def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:
         """Print a line about the task."""
-        self._finished += 1
+        self._done.finish(task)
         now = time.monotonic()
         took = duration(now - self._started.pop(task, self._phase_started) if seconds is None else seconds)
-        waiting = self._total - self._finished
-        left = f", about {duration((now - self._phase_started) / self._finished * waiting)} left" if waiting else ""
-        outcome = "failed after" if failed else "in"
-        self.say(f"{self._title} {self._finished}/{self._total}: {task} {outcome} {took}{left}")
+        self._print(f"{task} {'failed after' if failed else 'in'} {took}", now)
+
+    def _print(self, line: str, now: float) -> None:
+        self._last_line = now
+        left = self._done.left(now - self._phase_started)
+        self.say(f"{self._title} {self._done.finished}/{self._total}: {line}{left}")
 
     def say(self, line: str) -> None:
         """Print a line."""

@@ -33,12 +33,14 @@ class Task:
         work: called in the worker; a module-level function, or a partial of one.
         method: name of the method that the work is for, used to attribute errors.
         needs: indices of the tasks that must be over, done or failed, before this one starts.
+        seconds: a guess of how long it takes, for its share of the progress.
     """
 
     label: str
     work: Callable[[], None]
     method: str = ""
     needs: frozenset[int] = frozenset()
+    seconds: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def prepare_domains(
         HarnessError: a file is missing or broken, or the content is not what the suite pins.
     """
     prepared: dict[str, PreparedDomain] = {}
-    progress.phase("Preparing", len(specs))
+    progress.phase("Preparing", {spec.name: 1.0 for spec in specs})
     for spec in specs:
         started = time.monotonic()
         report = _step_of(spec.name, progress)

@@ -62,7 +62,7 @@ def test_a_failure_affects_only_its_own_task(tmp_path: Path) -> None:
     tasks = [Task(f"bad {number}", work) for number, work in enumerate(failing)]
     tasks += [Task(f"good {number}", partial(succeed, tmp_path / f"{number}")) for number in range(4)]
     progress, written = recorded_lines()
-    progress.phase("Working", len(tasks))
+    progress.phase("Working", {task.label: task.seconds for task in tasks})
     with Workers(2) as workers:
         failures = workers.carry_out(tasks, progress)
     assert {index: failure.cause for index, failure in failures.items()} == {
@@ -144,26 +144,32 @@ def test_labels_are_not_rendered_as_markup() -> None:
     written = io.StringIO()
     console = Console(file=written, force_terminal=True, width=100, highlight=False)
     with show_progress(console) as progress:
-        progress.phase("Scoring", 2)
+        progress.phase("Scoring", {"[/x] on a\nb": 1.0, "c": 1.0})
         progress.start("[/x] on a\nb")
         progress.finish("[/x] on a\nb", failed=True)
     assert "failed: [/x] on a b" in written.getvalue()
 
 
-def test_lines_show_each_finished_step_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_show_finished_tasks_long_steps_and_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     progress, written = recorded_lines()
-    progress.phase("Training", 4)
+    progress.phase("Training", {"LoRA on [comedy]\n": 100.0, "b": 200.0, "c": 100.0})
     progress.start("LoRA on [comedy]\n")
-    progress.step("LoRA on [comedy]\n", 1, 3)
+    now[0] = 50.0
+    progress.step("LoRA on [comedy]\n", 10, 30)
     now[0] = 90.0
+    progress.step("LoRA on [comedy]\n", 15, 30)
+    progress.step("LoRA on [comedy]\n", 16, 30)
     progress.finish("LoRA on [comedy]\n")
     progress.start("b")
     now[0] = 200.0
     progress.finish("b", failed=True)
+    progress.finish("c", seconds=1)
     assert written.getvalue().splitlines() == [
-        "Training 1/4: LoRA on [comedy]  in 90 s, about 4 min left",
-        "Training 2/4: b failed after 2 min, about 3 min left",
+        "Training 0/3: LoRA on [comedy] : step 15 of at most 30, about 10 min left",
+        "Training 1/3: LoRA on [comedy]  in 90 s, about 4 min left",
+        "Training 2/3: b failed after 2 min, about 67 s left",
+        "Training 3/3: c in 1 s",
     ]
     assert duration(3 * 3600 + 120) == "3 h 2 min"
