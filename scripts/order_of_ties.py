@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from harness.report.collect import Board, collect
+from harness.report.comparison import MAIN
 from harness.report.markdown import bold, table
-from harness.report.rows import MAIN
 
 RESULTS = Path(__file__).parents[1] / "leaderboards" / "experiments" / "results"
 

@@ -208,7 +208,7 @@ def leaderboard(
     """
     from harness.report.collect import boards_in, collect
     from harness.report.leaderboard import leaderboard as render
-    from harness.report.leaderboard import overview
+    from harness.report.overview import overview
     from harness.report.readme import suites_shown, with_overviews
     from harness.run.suite import board_path
     from harness.storage.files import write_atomically
@@ -227,7 +227,7 @@ def leaderboard(
     for name, version in boards:  # in ascending order, so the newest version's overview is kept
         board = collect(results, name, version)
         texts[board_path(output_dir, name, version)] = render(board)
-        overviews[name] = overviews[f"{name}/v{version}"] = overview(board)
+        overviews[name] = overviews[f"{name}/v{version}"] = overview(board).table
     if has_overviews:
         texts[readme_path] = with_overviews(readme_path, overviews.get)
     outdated = []

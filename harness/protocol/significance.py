@@ -1,17 +1,25 @@
-"""Confidence intervals of figures, and tests of whether two methods differ."""
+"""Confidence intervals of figures, and tests of which rows of a table differ.
+
+A figure has two sources of chance: the users, and the seeds of training. A table has many users and few seeds, so the
+spread between seeds is estimated from all rows of the table together, relative to what each row's own values give.
+"""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
-#: Random signs in memory at the same time: 64 MB of float64.
+#: Error that tests and groups control over a whole table, and 1 - coverage of intervals.
+LEVEL = 0.05
+
+#: Random signs in memory at the same time: 32 MB of float32.
 _BLOCK_SIGNS = 2**23
 
 
@@ -23,85 +31,209 @@ class MeanInterval:
     half_width: float
 
 
-def mean_interval(values: Floats, confidence: float = 0.95) -> MeanInterval:
-    """Mean and interval of a per-user metric over seeds and users, both taken as random.
+@dataclass(frozen=True)
+class SeedSpread:
+    """How far apart the means of seeds are in a table.
 
-    The squared standard error is that over users (of each user's mean over seeds) plus that over seeds (of each
-    seed's mean over users). Their sum counts the user-by-seed part twice, which makes the interval wider. The
-    quantile is Student's t with Welch and Satterthwaite's degrees of freedom.
+    Attributes:
+        ratio: variance between the means of seeds over what the user-by-seed variance gives it; 1 if seeds only
+            shuffle which users are served well. At least 1.
+        freedom: degrees of freedom of the ratio.
+    """
+
+    ratio: float = 1.0
+    freedom: float = math.inf
+
+
+def seed_spread(values: Floats) -> SeedSpread:
+    """The spread between seeds, pooled over the rows of a table.
+
+    The ratio of the mean squares "seed" and "user by seed" of a two-way analysis of variance, averaged over the rows
+    with a random part. Methods that share trained components have correlated residuals, so the degrees of freedom
+    are those of as many independent rows as have the same sum of squared correlations.
+
+    Args:
+        values: float64 [n_rows, n_seeds, n_users]; one seed has no spread.
+    """
+    _, n_seeds, n_users = values.shape
+    if min(n_seeds, n_users) < 2:
+        return SeedSpread()
+    residuals = _residuals(values)
+    squares = (residuals**2).sum(axis=(1, 2))
+    random = squares > 1e-12 * n_users
+    if not random.any():
+        return SeedSpread()
+    between = n_users * values[random].mean(axis=2).var(axis=1, ddof=1)
+    ratio = np.mean(between * (n_seeds - 1) * (n_users - 1) / squares[random])
+    unit = residuals[random].reshape(random.sum(), -1) / np.sqrt(squares[random])[:, None]
+    independent = random.sum() ** 2 / ((unit @ unit.T) ** 2).sum()
+    return SeedSpread(max(1.0, float(ratio)), float(independent * (n_seeds - 1)))
+
+
+def mean_interval(values: Floats, spread: SeedSpread | None = None, confidence: float = 1 - LEVEL) -> MeanInterval:
+    """Mean and interval of a per-user metric, or of a difference, over users and seeds, both taken as random.
+
+    The quantile is Student's t with Satterthwaite's degrees of freedom. With one seed the interval is over users only.
 
     Args:
         values: float64 [n_seeds, n_users]; with one user the interval is infinite.
+        spread: between the seeds of the table. None: estimated from these values.
         confidence: coverage of the interval.
     """
+    mean = float(values.mean())
     n_seeds, n_users = values.shape
     if n_users < 2:  # the variance over users is unknown
-        return MeanInterval(float(values.mean()), math.inf)
-    squares = [values.mean(axis=0).var(ddof=1) / n_users]
-    freedoms = [n_users - 1]
-    if n_seeds > 1:
-        squares.append(values.mean(axis=1).var(ddof=1) / n_seeds)
-        freedoms.append(n_seeds - 1)
-    total = sum(squares)
+        return MeanInterval(mean, math.inf)
+    spread = spread or seed_spread(values[None])
+    by_seed = float((_residuals(values[None]) ** 2).sum()) / max(1, n_seeds - 1) / (n_users - 1) / (n_seeds * n_users)
+    by_user = max(0.0, float(values.mean(axis=0).var(ddof=1)) / n_users - by_seed)
+    total = by_user + spread.ratio * by_seed
     if total == 0:
-        return MeanInterval(float(values.mean()), 0.0)
-    freedom = total**2 / sum(s**2 / f for s, f in zip(squares, freedoms, strict=True))
-    half = stats.t.ppf((1 + confidence) / 2, freedom) * np.sqrt(total)
-    return MeanInterval(float(values.mean()), float(half))
+        return MeanInterval(mean, 0.0)
+    freedom = 1 / (1 / (n_users - 1) + (spread.ratio * by_seed / total) ** 2 / spread.freedom)
+    return MeanInterval(mean, float(stats.t.ppf((1 + confidence) / 2, freedom) * math.sqrt(total)))
 
 
-def paired_randomisation_p(a: Floats, b: Floats, resamples: int = 9999, seed: int = 0) -> float:
-    """Two-sided p-value of the paired randomisation test that two methods have the same mean.
+def simultaneous_p_values(
+    values: Floats, contrasts: Floats, spread: SeedSpread | None = None, resamples: int = 9999, seed: int = 0
+) -> Floats:
+    """Two-sided p-values of contrasts between rows, adjusted so that the error over all of them is controlled.
 
-    Args:
-        a: float64 [n_users], first method, mean over seeds.
-        b: float64 [n_users], second method, the same users in the same order.
-        resamples: random sign patterns.
-        seed: seed of the draw.
-    """
-    return float(paired_randomisation_p_values(a, b[None], resamples, seed)[0])
-
-
-def paired_randomisation_p_values(reference: Floats, others: Floats, resamples: int = 9999, seed: int = 0) -> Floats:
-    """Two-sided p-values of the paired randomisation test that methods have the same mean as another.
-
-    Under the null hypothesis a user's two values could be swapped, so signs of the differences are drawn at random
-    (Smucker, Allan and Carterette, "A comparison of statistical significance tests for information retrieval
-    evaluation", CIKM 2007). All methods share the sign patterns, so that the sums are one matrix product. A method with
-    no more sign patterns than resamples gets the exact p-value from all of them.
+    Randomised Tukey HSD (Carterette, "Multiple testing in statistical analysis of systems-based information retrieval
+    experiments", TOIS 2012), studentised, for any family of contrasts. Under the null hypothesis the sign of a user's
+    differences is random: signs are drawn, one per user for all rows, which keeps the correlation of rows. The spread
+    between seeds enters as normal noise with the covariance of the residuals, and its estimate is drawn anew each
+    time. A p-value is the share of draws in which the largest studentised contrast of the family reaches the
+    observed one. If there are no more than `resamples` sign patterns, each is used once.
 
     Args:
-        reference: float64 [n_users], mean over seeds.
-        others: float64 [n_methods, n_users], the same users in the same order.
+        values: float64 [n_rows, n_seeds, n_users].
+        contrasts: float64 [n_contrasts, n_rows], each with sum 0.
+        spread: between the seeds of the table. None: estimated from these values.
         resamples: random sign patterns.
         seed: seed of the draw.
 
     Returns:
-        float64 [n_methods].
+        float64 [n_contrasts].
     """
-    differences = reference - others
-    observed = np.abs(differences.sum(axis=1))
-    # Sums that differ in the last bits are equal.
-    bounds = observed * (1 - 1e-9) - 1e-12
-    extreme, rng = np.zeros(len(others), dtype=np.int64), np.random.default_rng(seed)
-    n_users = len(reference)
-    block = max(1, _BLOCK_SIGNS // max(1, n_users))
-    for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        bits = np.unpackbits(np.frombuffer(rng.bytes(size * n_users // 8 + 1), dtype=np.uint8), count=size * n_users)
-        signs = bits.reshape(size, n_users).astype(np.float64) * 2 - 1
-        extreme += (np.abs(signs @ differences.T) >= bounds).sum(axis=0)
-    p_values: Floats = (extreme + 1) / (resamples + 1)
-    for method, row in enumerate(differences):
-        nonzero = row[row != 0]  # a zero has no sign to flip
-        if 2 ** len(nonzero) <= resamples:
-            patterns = np.array(list(product([1.0, -1.0], repeat=len(nonzero)))).reshape(
-                2 ** len(nonzero), len(nonzero)
-            )
-            p_values[method] = np.mean(np.abs(patterns @ nonzero) >= bounds[method])
+    if not len(contrasts):
+        return np.empty(0)
+    _, n_seeds, n_users = values.shape
+    spread = spread or seed_spread(values)
+    means = values.mean(axis=1)
+    means = means - means.mean(axis=0)
+    residuals = _residuals(values).reshape(len(values), -1)
+    covariance = residuals @ residuals.T / max(1, n_seeds - 1) / max(1, n_users - 1) / (n_seeds * n_users)
+    by_seed = _quadratic(contrasts, covariance)
+    # Second moments about 0, which no sign changes.
+    by_user = np.maximum(_quadratic(contrasts, means @ means.T) / n_users**2 - by_seed, 0)
+    noise = _root(covariance * (spread.ratio - 1))
+    means = means[:, np.abs(means).max(axis=0) > 1e-12].T  # equal values have no sign to flip
+
+    def studentised(sums: Floats, ratio: Floats | float) -> Floats:
+        variance = by_user + ratio * by_seed
+        return np.abs(sums @ contrasts.T) / np.sqrt(np.where(variance > 1e-18, variance, np.inf))
+
+    observed = studentised(means.sum(axis=0) / n_users, spread.ratio)
+    rng = np.random.default_rng(seed)
+    maxima = []
+    for signs in _sign_blocks(len(means), resamples, rng):
+        sums = (signs @ means.astype(np.float32)).astype(np.float64) / n_users
+        sums += rng.standard_normal(sums.shape) @ noise
+        ratio = spread.ratio * np.ones((len(sums), 1))
+        if math.isfinite(spread.freedom):
+            ratio *= rng.chisquare(spread.freedom, ratio.shape) / spread.freedom
+        maxima.append(studentised(sums, ratio).max(axis=1))
+    largest = np.sort(np.concatenate(maxima))
+    reached = len(largest) - np.searchsorted(largest, observed * (1 - 1e-4) - 1e-12)  # sums are in float32
+    own = int(len(largest) < 2 ** len(means))  # random patterns lack the one that was observed
+    return np.asarray((reached + own) / (len(largest) + own))
+
+
+def all_pairs(values: Floats, spread: SeedSpread | None = None, resamples: int = 9999) -> Floats:
+    """p-value of the difference of every two rows, adjusted for all pairs: float64 [n_rows, n_rows]; 1 on the diagonal.
+
+    Args:
+        values: float64 [n_rows, n_seeds, n_users].
+        spread: between the seeds of the table. None: estimated from these values.
+        resamples: random sign patterns.
+    """
+    n_rows = len(values)
+    left, right = np.triu_indices(n_rows, 1)
+    p_values = np.ones((n_rows, n_rows))
+    contrasts = np.eye(n_rows)[left] - np.eye(n_rows)[right]
+    p_values[left, right] = p_values[right, left] = simultaneous_p_values(values, contrasts, spread, resamples)
     return p_values
 
 
-def holm(p_values: list[float]) -> list[float]:
-    """Holm's step-down correction of a family of p-values (Scandinavian Journal of Statistics, 1979)."""
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if p_values else []
+def rank_intervals(means: Floats, differ: Bools) -> list[tuple[int, int]]:
+    """Ranks that each row can have: below the rows that are better beyond doubt, above those that are worse.
+
+    If no pair differs wrongly, every row's true rank is in its interval, so all intervals hold together with the
+    confidence of the pairs (Klein, Wright and Wieczorek, "A joint confidence region for an overall ranking of
+    populations", JRSS C 2020).
+
+    Args:
+        means: float64 [n_rows].
+        differ: whether two rows differ, bool [n_rows, n_rows].
+    """
+    higher = means[:, None] > means[None]
+    return [
+        (1 + int((differ[:, row] & higher[:, row]).sum()), len(means) - int((differ[row] & higher[row]).sum()))
+        for row in range(len(means))
+    ]
+
+
+def groups(differ: Bools) -> list[list[int]]:
+    """The largest sets of rows of which no two differ, for a compact letter display.
+
+    Insert and absorb (Piepho, "An algorithm for a letter-based representation of all-pairwise comparisons", Journal of
+    Computational and Graphical Statistics 2004).
+
+    Args:
+        differ: whether two rows differ, bool [n_rows, n_rows], symmetric.
+
+    Returns:
+        Rows of each group in ascending order; groups by their rows.
+    """
+    found = {frozenset(range(len(differ)))}
+    for pair in combinations(range(len(differ)), 2):
+        if differ[pair]:
+            split = {group - {row} for group in found if group.issuperset(pair) for row in pair}
+            found = {group for group in found if not group.issuperset(pair)} | split
+            found = {group for group in found if not any(group < other for other in found)}
+    return sorted(sorted(group) for group in found)
+
+
+def _residuals(values: Floats) -> Floats:
+    """What a user's value with one seed has beyond the means of user and seed: float64 [n_rows, n_seeds, n_users]."""
+    residuals: Floats = (
+        values
+        - values.mean(axis=1, keepdims=True)
+        - values.mean(axis=2, keepdims=True)
+        + values.mean(axis=(1, 2), keepdims=True)
+    )
+    return residuals
+
+
+def _quadratic(contrasts: Floats, matrix: Floats) -> Floats:
+    """c M c' of each contrast c: float64 [n_contrasts]."""
+    return np.asarray(((contrasts @ matrix) * contrasts).sum(axis=1))
+
+
+def _root(covariance: Floats) -> Floats:
+    """A matrix R with R' R = covariance, which may be singular."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
+
+
+def _sign_blocks(n_users: int, resamples: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:
+    """Sign patterns, float32 [n_patterns, n_users]: all if they are no more than `resamples`, else random ones."""
+    if 2**n_users <= resamples:
+        yield np.array(list(product([1, -1], repeat=n_users)), dtype=np.float32).reshape(2**n_users, n_users)
+        return
+    block = max(1, _BLOCK_SIGNS // n_users)
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        bits = np.unpackbits(np.frombuffer(rng.bytes(size * n_users // 8 + 1), dtype=np.uint8), count=size * n_users)
+        yield bits.reshape(size, n_users).astype(np.float32) * 2 - 1

@@ -20,9 +20,7 @@ def remarks(board: Board) -> list[str]:
         "Derived from the files in `results/` by `harness leaderboard`; do not edit.",
         "",
         "NDCG@10 over the **full** target catalogue less each user's history, unless a column says otherwise. "
-        "Figures are means over seeds and users ± the half-width of their 95 % confidence interval. "
-        "**Bold**: the best of its table. †: the paired randomisation test over users, Holm-corrected over the "
-        "table, cannot tell it from the best (p ≥ 0.05).",
+        "**Bold**: the best of its table. " + _intervals(max(counts)),
     ]
     if len(counts) > 1:
         lines += ["", f"**Incomplete:** entries have between {least} and {max(counts)} seeds."]
@@ -36,6 +34,20 @@ def remarks(board: Board) -> list[str]:
     if absent:
         lines += ["", f"**Incomplete:** nothing at all yet of what the suite has too: {', '.join(absent)}."]
     return lines
+
+
+def _intervals(most_seeds: int) -> str:
+    """What ± and † mean."""
+    if most_seeds == 1:
+        return (
+            "± is the half-width of a 95 % confidence interval over **users only**: with one seed nobody knows how much "
+            "another would change, so no row is marked."
+        )
+    return (
+        "Figures are means over seeds and users ± the half-width of their 95 % confidence interval. †: cannot be told "
+        "from the best by a randomised Tukey test over users and seeds, whose error over all pairs of rows of the "
+        "table is below 5 %."
+    )
 
 
 def _title(board: Board, least_seeds: int) -> str:

@@ -1,18 +1,11 @@
-"""The methods of a scenario in the order of the main metric, and which of them differ from the best."""
+"""The methods of a scenario in the order of the main metric."""
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from harness.protocol.metrics import Floats
-from harness.protocol.significance import MeanInterval, holm, mean_interval, paired_randomisation_p_values
+from harness.protocol.significance import MeanInterval, mean_interval
 from harness.report.collect import Entry
+from harness.report.comparison import MAIN, Comparison
 from harness.report.markdown import escaped
-
-#: Candidates and metric that methods are ordered and tested by.
-MAIN = ("full", "ndcg@10")
-
-_SIGNIFICANCE_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -21,31 +14,26 @@ class Row:
 
     Attributes:
         entry: its results.
-        values: main metric, float64 [n_seeds, n_users].
-        figure: its mean and confidence interval.
+        figure: mean and confidence interval of the main metric.
     """
 
     entry: Entry
-    values: Floats
     figure: MeanInterval
 
 
-def ordered_rows(entries: tuple[Entry, ...]) -> list[Row]:
-    """The rows of a scenario, the best first."""
+def ordered_rows(entries: tuple[Entry, ...], comparison: Comparison) -> list[Row]:
+    """The rows of a scenario, the best first.
+
+    Args:
+        entries: of the scenario.
+        comparison: of them.
+    """
     rows = []
     for entry in entries:
         values = entry.values(*MAIN)
         assert values is not None  # noqa: S101 - every suite has full candidates, and a result has users
-        rows.append(Row(entry, values, mean_interval(values)))
+        rows.append(Row(entry, mean_interval(values, comparison.spread)))
     return sorted(rows, key=lambda row: (-row.figure.mean, row.entry.method))
-
-
-def not_worse(rows: list[Row]) -> list[bool]:
-    """For each of some ordered rows, whether the test finds no difference from the first; False for the first."""
-    best = rows[0].values.mean(axis=0)
-    others = np.array([row.values.mean(axis=0) for row in rows[1:]]).reshape(-1, len(best))
-    p_values = holm(paired_randomisation_p_values(best, others).tolist())
-    return [False, *(p >= _SIGNIFICANCE_LEVEL for p in p_values)]
 
 
 def has_default_settings(entry: Entry) -> bool:

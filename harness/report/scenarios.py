@@ -7,9 +7,10 @@ from harness.protocol.candidate_names import candidate_count
 from harness.protocol.metrics import CUTOFFS, is_list_metric, ndcg
 from harness.report.collect import Board, Entry
 from harness.report.columns import Column, board_columns, cell
+from harness.report.comparison import Comparison
 from harness.report.failures import failed_methods, failure_lines
 from harness.report.markdown import bold, escaped, table
-from harness.report.rows import Row, not_worse, shown_name
+from harness.report.rows import Row, shown_name
 from harness.report.time_guard import time_guard
 from harness.results.record import RunResult
 
@@ -20,12 +21,15 @@ _AS_FULL = "as full"
 Cell = tuple[str, str, str]
 
 
-def scenario_sections(board: Board, rows: dict[str, list[Row]], as_full: frozenset[Cell]) -> list[str]:
+def scenario_sections(
+    board: Board, rows: dict[str, list[Row]], comparisons: dict[str, Comparison], as_full: frozenset[Cell]
+) -> list[str]:
     """A section for each scenario.
 
     Args:
         board: the results.
         rows: by scenario, the best first.
+        comparisons: of the rows of each scenario.
         as_full: see `cells_as_full`.
     """
     lines = []
@@ -39,7 +43,9 @@ def scenario_sections(board: Board, rows: dict[str, list[Row]], as_full: frozens
             "",
             time_guard(result),
             "",
-            _table(board, scenario, scenario_rows, as_full),
+            _seeds(board.scenarios[scenario], comparisons[scenario]),
+            "",
+            _table(board, scenario, scenario_rows, comparisons[scenario], as_full),
             *failure_lines(board, scenario),
         ]
     return lines
@@ -91,20 +97,37 @@ def _description(result: RunResult) -> str:
     )
 
 
+def _seeds(entries: tuple[Entry, ...], comparison: Comparison) -> str:
+    """The number of seeds, and rows that have no mark and an interval over users only."""
+    counts = sorted({len(entry.results) for entry in entries})
+    seeds = f"Seeds: {' to '.join(map(str, {counts[0]: None, counts[-1]: None}))}."
+    single = [entry.method for entry in entries if len(entry.results) == 1]
+    if not comparison.is_tested:
+        seeds += " **No row is marked**, for want of seeds that the rows share."
+    if single:
+        which = "all rows" if len(single) == len(entries) else ", ".join(map(escaped, single))
+        seeds += f" ± is over users only, and there is no mark, for {which}."
+    return seeds
+
+
 def _split(result: RunResult) -> str:
     name, *instants = result.scenario.split.split("/")
     days = [as_day(instant) for instant in instants]
     return f"{name} (validation from {days[0]}, test from {days[1]})" if days else name
 
 
-def _table(board: Board, scenario: str, rows: list[Row], as_full: frozenset[Cell]) -> str:
+def _table(
+    board: Board, scenario: str, rows: list[Row], comparison: Comparison, as_full: frozenset[Cell]
+) -> str:
+    best = rows[0].entry.method
+    marked = comparison.same_as(best) - {best}
     columns = [column for column in board_columns() if not is_list_metric(column.metric)]
     hidden = {"full", *columns_as_full(board, as_full)}
     others = [name for name in rows[0].entry.results[0].candidates if name not in hidden]
     body = [
         [
             bold(shown_name(row.entry), row is rows[0]),
-            bold(f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}", row is rows[0]) + ("†" if same else ""),
+            bold(f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}", row is rows[0]) + ("†" if row.entry.method in marked else ""),
             *(cell(row.entry, column) for column in columns),
             *(
                 _AS_FULL
@@ -113,7 +136,7 @@ def _table(board: Board, scenario: str, rows: list[Row], as_full: frozenset[Cell
                 for name in others
             ),
         ]
-        for row, same in zip(rows, not_worse(rows), strict=True)
+        for row in rows
     ]
     headings = ["method", "NDCG@10", *(column.heading for column in columns), *(f"NDCG@10, {n}" for n in others)]
     for method, status in failed_methods(board, scenario).items():

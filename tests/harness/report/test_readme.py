@@ -8,7 +8,7 @@ import typer
 from harness.cli.run import leaderboard
 from harness.errors import HarnessError
 from harness.report.collect import collect
-from harness.report.leaderboard import overview
+from harness.report.overview import overview
 from harness.report.readme import suites_shown, with_overviews
 from tests.harness.report.test_leaderboard import run_all
 
@@ -80,7 +80,7 @@ def test_leaderboard_command_updates_and_checks_the_readme(toy, tmp_path: Path, 
         path.write_text("# Mine\n<!-- leaderboard: toy -->\n<!-- end -->\n")
     leaderboard(output_dir=toy.out)
     # The README has the newest version's overview.
-    table = overview(collect(results, "toy", 2))
+    table = overview(collect(results, "toy", 2)).table
     assert "| fixed" in table
     assert readme.read_text() == f"# Mine\n<!-- leaderboard: toy -->\n{table}\n<!-- end -->\n"
     leaderboard(output_dir=toy.out, check=True)

@@ -1,0 +1,141 @@
+"""Which rows of a table differ, and which gains differ from zero, with the error controlled over the table."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.protocol.metrics import Floats
+from harness.protocol.significance import (
+    LEVEL,
+    MeanInterval,
+    SeedSpread,
+    all_pairs,
+    mean_interval,
+    seed_spread,
+    simultaneous_p_values,
+)
+from harness.report.collect import Board, Entry
+
+#: Candidates and metric that methods are ordered and tested by.
+MAIN = ("full", "ndcg@10")
+
+#: A method and its reference.
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What a method gains over its reference.
+
+    Attributes:
+        figure: mean and interval.
+        users: gain of each user, mean over seeds, float64 [n_users].
+        is_found: whether it differs from 0, with the error controlled over the gains of its table.
+    """
+
+    figure: MeanInterval
+    users: Floats
+    is_found: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Methods of a table on the seeds that they share.
+
+    Attributes:
+        methods: one per row of `values`.
+        values: a metric, float64 [n_methods, n_seeds, n_users].
+    """
+
+    methods: tuple[str, ...]
+    values: Floats
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether there are two rows to test, and the two seeds that a test needs."""
+        return len(self.methods) > 1 and self.values.shape[1] > 1
+
+    @cached_property
+    def spread(self) -> SeedSpread | None:
+        """The spread between seeds; None with one seed."""
+        return seed_spread(self.values) if self.values.shape[1] > 1 else None
+
+    @cached_property
+    def differ(self) -> NDArray[np.bool_]:
+        """Whether two methods differ, with the error controlled over all pairs: bool [n_methods, n_methods]."""
+        return np.asarray(all_pairs(self.values, self.spread) < LEVEL)
+
+    def same_as(self, method: str) -> set[str]:
+        """The methods that cannot be told from one of them, itself included; empty if it was not tested."""
+        if not self.is_tested or method not in self.methods:
+            return set()
+        row = self.differ[self.methods.index(method)]
+        return {other for other, differs in zip(self.methods, row, strict=True) if not differs}
+
+    def gains(self, pairs: Iterable[Pair]) -> dict[Pair, Gain]:
+        """The gains of those pairs of which both methods are in the table."""
+        known = [pair for pair in pairs if set(pair) <= set(self.methods)]
+        unit = np.eye(len(self.methods))
+        contrasts = np.array([unit[self.methods.index(a)] - unit[self.methods.index(b)] for a, b in known])
+        p_values = simultaneous_p_values(self.values, contrasts, self.spread) if self.is_tested else np.ones(len(known))
+        gains = {}
+        for (a, b), p_value in zip(known, p_values, strict=True):
+            difference = self.values[self.methods.index(a)] - self.values[self.methods.index(b)]
+            gains[a, b] = Gain(mean_interval(difference, self.spread), difference.mean(axis=0), bool(p_value < LEVEL))
+        return gains
+
+
+def compare(entries: Iterable[Entry], candidates: str = MAIN[0], metric: str = MAIN[1]) -> Comparison:
+    """The methods of one scenario; those with one seed are left out if others have more."""
+    by_seed = {}
+    for entry in entries:
+        values = entry.values(candidates, metric)
+        if values is not None:
+            by_seed[entry.method] = _by_seed(entry, values)
+    return _on_shared_seeds(by_seed)
+
+
+def compare_over_scenarios(board: Board, candidates: str = MAIN[0], metric: str = MAIN[1]) -> Comparison:
+    """The methods with results on all scenarios, by their mean over scenarios.
+
+    A user has one value: the mean over users of these values is the mean over scenarios of the scenarios' means. A
+    person who takes part in several scenarios, by the same id, counts as one.
+    """
+    ids = sorted({user for entries in board.scenarios.values() for user in entries[0].tables[0].users.user_ids})
+    column = {user: index for index, user in enumerate(ids)}
+    totals: dict[str, list[dict[int, Floats]]] = {}
+    for entries in board.scenarios.values():
+        users = np.array([column[user] for user in entries[0].tables[0].users.user_ids])
+        for entry in entries:
+            values = entry.values(candidates, metric)
+            if values is None:
+                continue
+            weighted = np.repeat(values.mean(axis=1, keepdims=True), len(ids), axis=1)
+            # Around the scenario's mean, so that it does not matter in how many scenarios a person is.
+            weighted[:, users] += (values - values.mean(axis=1, keepdims=True)) * len(ids) / len(users)
+            totals.setdefault(entry.method, []).append(_by_seed(entry, weighted))
+    by_seed = {
+        method: {
+            seed: np.mean([rows[seed] for rows in scenarios], axis=0)
+            for seed in set.intersection(*(set(rows) for rows in scenarios))
+        }
+        for method, scenarios in totals.items()
+        if len(scenarios) == len(board.scenarios)
+    }
+    return _on_shared_seeds(by_seed)
+
+
+def _by_seed(entry: Entry, values: Floats) -> dict[int, Floats]:
+    return dict(zip((result.seed for result in entry.results), values, strict=True))
+
+
+def _on_shared_seeds(by_seed: Mapping[str, Mapping[int, Floats]]) -> Comparison:
+    """Rows of values by method and seed, float64 [n_users], on the seeds that the rows with most seeds share."""
+    several = {method: rows for method, rows in by_seed.items() if len(rows) > 1} or by_seed
+    seeds = sorted(set.intersection(*map(set, several.values()))) if several else []
+    if not seeds:
+        return Comparison((), np.empty((0, 0, 0)))
+    return Comparison(tuple(several), np.array([[rows[seed] for seed in seeds] for rows in several.values()]))
