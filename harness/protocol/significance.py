@@ -5,7 +5,7 @@ spread between seeds is estimated from all rows of the table together, relative 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
@@ -131,8 +131,8 @@ def simultaneous_p_values(
     means = means[:, np.abs(means).max(axis=0) > 1e-12].T  # equal values have no sign to flip
 
     def studentised(sums: Floats, ratio: Floats | float) -> Floats:
-        variance = by_user + ratio * by_seed
-        return np.abs(sums @ contrasts.T) / np.sqrt(np.where(variance > 1e-18, variance, np.inf))
+        """Squares of the studentised contrasts; 0 for rows that are equal."""
+        return np.asarray((sums @ contrasts.T) ** 2 / (by_user + ratio * by_seed + 1e-18))
 
     observed = studentised(means.sum(axis=0) / n_users, spread.ratio)
     rng = np.random.default_rng(seed)
@@ -145,7 +145,7 @@ def simultaneous_p_values(
             ratio *= rng.chisquare(spread.freedom, ratio.shape) / spread.freedom
         maxima.append(studentised(sums, ratio).max(axis=1))
     largest = np.sort(np.concatenate(maxima))
-    reached = len(largest) - np.searchsorted(largest, observed * (1 - 1e-4) - 1e-12)  # sums are in float32
+    reached = len(largest) - np.searchsorted(largest, observed * (1 - 1e-4) - 1e-9)  # sums are in float32
     own = int(len(largest) < 2 ** len(means))  # random patterns lack the one that was observed
     return np.asarray((reached + own) / (len(largest) + own))
 
@@ -164,6 +164,28 @@ def all_pairs(values: Floats, spread: SeedSpread | None = None, resamples: int =
     contrasts = np.eye(n_rows)[left] - np.eye(n_rows)[right]
     p_values[left, right] = p_values[right, left] = simultaneous_p_values(values, contrasts, spread, resamples)
     return p_values
+
+
+def mean_over_tables(tables: Sequence[Floats], users: Sequence[NDArray[np.int64]]) -> Floats:
+    """One value per person, whose mean over persons is the mean of several tables' means over their users.
+
+    Users of several tables who are the same person have one value, so that they count as one in every test. A value is
+    taken around its table's mean, so that it does not depend on the number of tables that a person is in.
+
+    Args:
+        tables: float64 [n_rows, n_seeds, n_users of the table] each.
+        users: the person of each user of a table, int64 [n_users of the table] each, from 0 on; each at most once.
+
+    Returns:
+        float64 [n_rows, n_seeds, n_persons].
+    """
+    n_persons = int(max(own.max() for own in users)) + 1
+    total = np.zeros((*tables[0].shape[:2], n_persons))
+    for values, own in zip(tables, users, strict=True):
+        means = values.mean(axis=2, keepdims=True)
+        total += means
+        total[:, :, own] += (values - means) * (n_persons / len(own))
+    return total / len(tables)
 
 
 def rank_intervals(means: Floats, differ: Bools) -> list[tuple[int, int]]:

@@ -14,6 +14,7 @@ from harness.protocol.significance import (
     SeedSpread,
     all_pairs,
     mean_interval,
+    mean_over_tables,
     seed_spread,
     simultaneous_p_values,
 )
@@ -88,6 +89,9 @@ class Comparison:
         return gains
 
 
+_NOTHING = Comparison((), np.empty((0, 0, 0)))
+
+
 def compare(entries: Iterable[Entry], candidates: str = MAIN[0], metric: str = MAIN[1]) -> Comparison:
     """The methods of one scenario; those with one seed are left out if others have more."""
     by_seed = {}
@@ -95,47 +99,41 @@ def compare(entries: Iterable[Entry], candidates: str = MAIN[0], metric: str = M
         values = entry.values(candidates, metric)
         if values is not None:
             by_seed[entry.method] = _by_seed(entry, values)
-    return _on_shared_seeds(by_seed)
+    methods, seeds = _shared_seeds({method: set(rows) for method, rows in by_seed.items()})
+    if not methods:
+        return _NOTHING
+    return Comparison(methods, np.array([[by_seed[method][seed] for seed in seeds] for method in methods]))
 
 
 def compare_over_scenarios(board: Board, candidates: str = MAIN[0], metric: str = MAIN[1]) -> Comparison:
     """The methods with results on all scenarios, by their mean over scenarios.
 
-    A user has one value: the mean over users of these values is the mean over scenarios of the scenarios' means. A
-    person who takes part in several scenarios, by the same id, counts as one.
+    See `mean_over_tables`: a person who takes part in several scenarios, by the same id, counts as one.
     """
-    ids = sorted({user for entries in board.scenarios.values() for user in entries[0].tables[0].users.user_ids})
-    column = {user: index for index, user in enumerate(ids)}
-    totals: dict[str, list[dict[int, Floats]]] = {}
+    columns: dict[str, int] = {}
+    users = []
+    by_method: dict[str, list[dict[int, Floats]]] = {}
     for entries in board.scenarios.values():
-        users = np.array([column[user] for user in entries[0].tables[0].users.user_ids])
+        ids = entries[0].tables[0].users.user_ids
+        users.append(np.array([columns.setdefault(user, len(columns)) for user in ids]))
         for entry in entries:
             values = entry.values(candidates, metric)
-            if values is None:
-                continue
-            weighted = np.repeat(values.mean(axis=1, keepdims=True), len(ids), axis=1)
-            # Around the scenario's mean, so that it does not matter in how many scenarios a person is.
-            weighted[:, users] += (values - values.mean(axis=1, keepdims=True)) * len(ids) / len(users)
-            totals.setdefault(entry.method, []).append(_by_seed(entry, weighted))
-    by_seed = {
-        method: {
-            seed: np.mean([rows[seed] for rows in scenarios], axis=0)
-            for seed in set.intersection(*(set(rows) for rows in scenarios))
-        }
-        for method, scenarios in totals.items()
-        if len(scenarios) == len(board.scenarios)
-    }
-    return _on_shared_seeds(by_seed)
+            if values is not None:
+                by_method.setdefault(entry.method, []).append(_by_seed(entry, values))
+    complete = {m: scenarios for m, scenarios in by_method.items() if len(scenarios) == len(board.scenarios)}
+    methods, seeds = _shared_seeds({m: set.intersection(*map(set, rows)) for m, rows in complete.items()})
+    if not methods:
+        return _NOTHING
+    tables = [np.array([[complete[m][k][seed] for seed in seeds] for m in methods]) for k in range(len(users))]
+    return Comparison(methods, mean_over_tables(tables, users))
 
 
 def _by_seed(entry: Entry, values: Floats) -> dict[int, Floats]:
     return dict(zip((result.seed for result in entry.results), values, strict=True))
 
 
-def _on_shared_seeds(by_seed: Mapping[str, Mapping[int, Floats]]) -> Comparison:
-    """Rows of values by method and seed, float64 [n_users], on the seeds that the rows with most seeds share."""
-    several = {method: rows for method, rows in by_seed.items() if len(rows) > 1} or by_seed
-    seeds = sorted(set.intersection(*map(set, several.values()))) if several else []
-    if not seeds:
-        return Comparison((), np.empty((0, 0, 0)))
-    return Comparison(tuple(several), np.array([[rows[seed] for seed in seeds] for rows in several.values()]))
+def _shared_seeds(seeds: Mapping[str, set[int]]) -> tuple[tuple[str, ...], list[int]]:
+    """The methods with several seeds, or all if none has, and the seeds that they share; no method if there is none."""
+    several = {method: own for method, own in seeds.items() if len(own) > 1} or seeds
+    shared = sorted(set.intersection(*several.values())) if several else []
+    return (tuple(several) if shared else ()), shared

@@ -40,8 +40,8 @@ def _intervals(most_seeds: int) -> str:
     """What ± and † mean."""
     if most_seeds == 1:
         return (
-            "± is the half-width of a 95 % confidence interval over **users only**: with one seed nobody knows how much "
-            "another would change, so no row is marked."
+            "± is the half-width of a 95 % confidence interval over **users only**. With one seed nobody knows how "
+            "much another seed would change, so no row is marked."
         )
     return (
         "Figures are means over seeds and users ± the half-width of their 95 % confidence interval. †: cannot be told "

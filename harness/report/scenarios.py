@@ -100,14 +100,11 @@ def _description(result: RunResult) -> str:
 def _seeds(entries: tuple[Entry, ...], comparison: Comparison) -> str:
     """The number of seeds, and rows that have no mark and an interval over users only."""
     counts = sorted({len(entry.results) for entry in entries})
-    seeds = f"Seeds: {' to '.join(map(str, {counts[0]: None, counts[-1]: None}))}."
-    single = [entry.method for entry in entries if len(entry.results) == 1]
+    seeds = f"Seeds: {counts[0]}" + (f" to {counts[-1]}" if counts[1:] else "")
     if not comparison.is_tested:
-        seeds += " **No row is marked**, for want of seeds that the rows share."
-    if single:
-        which = "all rows" if len(single) == len(entries) else ", ".join(map(escaped, single))
-        seeds += f" ± is over users only, and there is no mark, for {which}."
-    return seeds
+        return f"{seeds}. No row is marked{'; ± is over users only' if counts == [1] else ''}."
+    unmarked = [entry.method for entry in entries if entry.method not in comparison.methods]
+    return f"{seeds}." + (f" One seed, so no mark, and ± over users only: {', '.join(unmarked)}." if unmarked else "")
 
 
 def _split(result: RunResult) -> str:
@@ -116,9 +113,7 @@ def _split(result: RunResult) -> str:
     return f"{name} (validation from {days[0]}, test from {days[1]})" if days else name
 
 
-def _table(
-    board: Board, scenario: str, rows: list[Row], comparison: Comparison, as_full: frozenset[Cell]
-) -> str:
+def _table(board: Board, scenario: str, rows: list[Row], comparison: Comparison, as_full: frozenset[Cell]) -> str:
     best = rows[0].entry.method
     marked = comparison.same_as(best) - {best}
     columns = [column for column in board_columns() if not is_list_metric(column.metric)]
@@ -127,7 +122,8 @@ def _table(
     body = [
         [
             bold(shown_name(row.entry), row is rows[0]),
-            bold(f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}", row is rows[0]) + ("†" if row.entry.method in marked else ""),
+            bold(f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}", row is rows[0])
+            + ("†" if row.entry.method in marked else ""),
             *(cell(row.entry, column) for column in columns),
             *(
                 _AS_FULL

@@ -13,7 +13,7 @@ from harness.report.markdown import bold, escaped, table
 
 
 def transfer(board: Board, comparisons: dict[str, Comparison]) -> list[str]:
-    """A section with a table of mean gains and one for each scenario; empty if no method has its reference on the board.
+    """A section with a table of mean gains and one for each scenario; empty if no method's reference is on the board.
 
     Args:
         board: the results.
@@ -74,9 +74,12 @@ def _gains(board: Board, scenario: str, main: Comparison, pairs: Iterable[Pair],
     """Gains among some candidates; those of methods without the seeds for the table's test are not tested."""
     entries = board.scenarios[scenario]
     gains = (main if candidates == MAIN[0] else compare(entries, candidates)).gains(pairs)
+    by_method = {entry.method: entry for entry in entries}
     for pair in set(pairs) - set(gains):
-        alone = compare((entry for entry in entries if entry.method in pair), candidates)
-        gains |= {pair: replace(gain, is_found=False) for pair, gain in alone.gains([pair]).items()}
+        values = paired_values(by_method[pair[0]], by_method[pair[1]], candidates)
+        if values is not None:
+            difference = values[0] - values[1]
+            gains[pair] = Gain(mean_interval(difference), difference.mean(axis=0), is_found=False)
     return gains
 
 
@@ -110,10 +113,10 @@ def _signed(figure: MeanInterval) -> str:
     return f"{figure.mean:+.4f} ± {figure.half_width:.4f}"
 
 
-def paired_values(a: Entry, b: Entry) -> tuple[Floats, Floats] | None:
+def paired_values(a: Entry, b: Entry, candidates: str = MAIN[0]) -> tuple[Floats, Floats] | None:
     """The main metric of two entries on their common seeds: float64 [n_seeds, n_users] each, paired by user.
 
-    None if the entries have different users, or no seed in common.
+    None if the entries have different users, no seed in common, or lack the candidates.
     """
     values = []
     seeds = {r.seed for r in a.results} & {r.seed for r in b.results}
@@ -123,7 +126,7 @@ def paired_values(a: Entry, b: Entry) -> tuple[Floats, Floats] | None:
     if b.tables[0].users != users:
         b = replace(b, tables=tuple(ranks.reordered(users) for ranks in b.tables))
     for entry in (a, b):
-        entry_values = entry.values(*MAIN)
+        entry_values = entry.values(candidates, MAIN[1])
         if entry_values is None or not seeds:
             return None
         values.append(entry_values[np.array([r.seed in seeds for r in entry.results])])

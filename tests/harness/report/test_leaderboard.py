@@ -121,7 +121,7 @@ def test_markup_in_names_and_causes_is_escaped(toy) -> None:
     assert widths <= {len(re.findall(r"(?<!\\)\|", line)) for line in tables if line.startswith("|:")}
     assert r"| mine\|\[bold\]\*x\*" in text or r"| **mine\|\[bold\]\*x\***" in text
     row = next(line for line in tables if line.startswith(r"| other\|one"))
-    assert [cell.strip() for cell in row.split("|")[3:]] == ["*failed*", "–", "–", ""]
+    assert [cell.strip() for cell in row.split("|")[3:]] == ["*failed*", *"––––", ""]
     assert r"- other\|one, seed 0, failed: no \| such # thing" in text.splitlines()
     earlier = "- popularity, seed 1, failed: no \\| such # thing The figures above are those of an earlier run."
     assert earlier in text.splitlines()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from harness.methods.api import DotProduct
+from harness.protocol.significance import SeedSpread, mean_interval
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
 from harness.report.transfer import added_by_source
@@ -37,11 +38,13 @@ def test_transfer_gains_are_paired_by_user(toy) -> None:
         cells = [cell.strip() for cell in row.split("|")]
         assert cells[2] == "target-only"
         assert cells[3].startswith(f"{gain.mean():+.4f} ±")
-        assert cells[4] == f"{np.mean(gain > 0):.1%}"
-        assert cells[5] == f"{np.mean(gain < 0):.1%}"
+        sampled = {e.method: e.values("sampled-10", "ndcg@10").mean() for e in entries}
+        assert cells[4].startswith(f"{sampled['noise'] - sampled['target-only']:+.4f} ±")
+        assert cells[5] == f"{np.mean(gain > 0):.1%}"
+        assert cells[6] == f"{np.mean(gain < 0):.1%}"
         # `fixed` is the same method as the reference, so its gain is zero.
         fixed_row = next(row for row in table.splitlines() if "| fixed" in row)
-        assert [cell.strip() for cell in fixed_row.split("|")][3:6] == ["+0.0000 ± 0.0000", "0.0%", "0.0%"]
+        assert [cell.strip() for cell in fixed_row.split("|")][3:7] == [*["+0.0000 ± 0.0000"] * 2, "0.0%", "0.0%"]
         # Neither the reference nor methods that learn from the target alone have a row.
         assert not [r for r in table.splitlines() if r.startswith(("| target-only", "| popularity"))]
 
@@ -89,8 +92,14 @@ def test_gain_of_a_source_is_the_difference_of_two_scenarios(toy) -> None:
         ),
     )
     board.scenarios["left-from-right+third"] = (multi, board.scenarios["left-from-right"][1])
-    assert added_by_source(board, multi) == "third +0.0000"
-    assert added_by_source(board, single) == ""
+    assert added_by_source(board, multi, None) == "third +0.0000 ± 0.0000"
+    assert added_by_source(board, single, None) == ""
+    others = (replace(board.scenarios["left-from-right"][1], method="fixed"),)
+    board.scenarios["left-from-right"] = others
+    values, without = (entry.values("full", "ndcg@10") for entry in (multi, *others))
+    expected, spread = mean_interval(values - without, SeedSpread(2.0, 5)), SeedSpread(2.0, 5)
+    figure = f"third {expected.mean:+.4f} ± {expected.half_width:.4f}"
+    assert added_by_source(board, multi, spread) == figure
 
 
 def test_a_board_without_the_reference_has_no_transfer_section(toy) -> None:
