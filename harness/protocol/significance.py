@@ -49,8 +49,10 @@ def seed_spread(values: Floats) -> SeedSpread:
     """The spread between seeds, pooled over the rows of a table.
 
     The ratio of the mean squares "seed" and "user by seed" of a two-way analysis of variance, averaged over the rows
-    with a random part. Methods that share trained components have correlated residuals, so the degrees of freedom
-    are those of as many independent rows as have the same sum of squared correlations.
+    with a random part. Two things take degrees of freedom from that mean. Methods that share trained components have
+    correlated residuals: it counts as many independent rows as have the same sum of squared correlations. And some
+    methods depend on their seed more than others: on cdsr/v1 the standard deviation of ratio - 1 between methods is
+    about its mean, and is taken to be it.
 
     Args:
         values: float64 [n_rows, n_seeds, n_users]; one seed has no spread.
@@ -64,10 +66,11 @@ def seed_spread(values: Floats) -> SeedSpread:
     if not random.any():
         return SeedSpread()
     between = n_users * values[random].mean(axis=2).var(axis=1, ddof=1)
-    ratio = np.mean(between * (n_seeds - 1) * (n_users - 1) / squares[random])
+    ratio = max(1.0, float(np.mean(between * (n_seeds - 1) * (n_users - 1) / squares[random])))
     unit = residuals[random].reshape(random.sum(), -1) / np.sqrt(squares[random])[:, None]
-    independent = random.sum() ** 2 / ((unit @ unit.T) ** 2).sum()
-    return SeedSpread(max(1.0, float(ratio)), float(independent * (n_seeds - 1)))
+    independent = float(random.sum() ** 2 / ((unit @ unit.T) ** 2).sum())
+    differences = (1 - 1 / ratio) ** 2 * (independent - 1) / independent**2
+    return SeedSpread(ratio, 1 / (1 / (independent * (n_seeds - 1)) + differences / 2))
 
 
 def mean_interval(values: Floats, spread: SeedSpread | None = None, confidence: float = 1 - LEVEL) -> MeanInterval:
@@ -102,9 +105,10 @@ def simultaneous_p_values(
     Randomised Tukey HSD (Carterette, "Multiple testing in statistical analysis of systems-based information retrieval
     experiments", TOIS 2012), studentised, for any family of contrasts. Under the null hypothesis the sign of a user's
     differences is random: signs are drawn, one per user for all rows, which keeps the correlation of rows. The spread
-    between seeds enters as normal noise with the covariance of the residuals, and its estimate is drawn anew each
-    time. A p-value is the share of draws in which the largest studentised contrast of the family reaches the
-    observed one. If there are no more than `resamples` sign patterns, each is used once.
+    between seeds enters as normal noise with the covariance of the residuals. Its estimate is drawn anew each time;
+    so is each row's own variance, from an exponential distribution, whose standard deviation is its mean. A p-value is
+    the share of draws in which the largest studentised contrast of the family reaches the observed one. If there are
+    no more than `resamples` sign patterns, each is used once.
 
     Args:
         values: float64 [n_rows, n_seeds, n_users].
@@ -139,7 +143,7 @@ def simultaneous_p_values(
     maxima = []
     for signs in _sign_blocks(len(means), resamples, rng):
         sums = (signs @ means.astype(np.float32)).astype(np.float64) / n_users
-        sums += rng.standard_normal(sums.shape) @ noise
+        sums += rng.standard_normal(sums.shape) @ noise * np.sqrt(rng.exponential(size=sums.shape))
         ratio = spread.ratio * np.ones((len(sums), 1))
         if math.isfinite(spread.freedom):
             ratio *= rng.chisquare(spread.freedom, ratio.shape) / spread.freedom

@@ -83,7 +83,7 @@ def test_equal_rows_add_no_degrees_of_freedom() -> None:
     alone, constant = seed_spread(values), np.ones((2, 3, 50))
     assert seed_spread(np.concatenate([values, values, constant])).freedom == pytest.approx(alone.freedom)
     independent = np.random.default_rng(4).random((6, 3, 5000))
-    assert seed_spread(independent).freedom == pytest.approx(12, rel=0.01)
+    assert seed_spread(independent).freedom == pytest.approx(12, rel=0.02)
     assert seed_spread(constant) == seed_spread(values[:, :1]) == NO_SPREAD
 
 
