@@ -202,11 +202,12 @@ def leaderboard(
         ),
     ] = None,
 ) -> None:
-    """Rebuild leaderboards from result files, without training anything.
+    """Rebuild leaderboards and claim pages from result files, without training anything.
 
     Example: `harness leaderboard --check`
     """
-    from harness.report.collect import boards_in, collect
+    from harness.report.claims import claim_page, read_claims
+    from harness.report.collect import Board, boards_in, collect
     from harness.report.leaderboard import leaderboard as render
     from harness.report.overview import overview
     from harness.report.readme import suites_shown, with_overviews
@@ -224,12 +225,16 @@ def leaderboard(
     has_overviews = readme is not None or bool(suites_shown(readme_text))
     texts: dict[Path, str] = {}
     overviews: dict[str, str] = {}
+    read: dict[str, Board] = {}
     for name, version in boards:  # in ascending order, so the newest version's overview is kept
-        board = collect(results, name, version)
+        board = read[f"{name}/v{version}"] = collect(results, name, version)
         texts[board_path(output_dir, name, version)] = render(board)
         overviews[name] = overviews[f"{name}/v{version}"] = overview(board).table
     if has_overviews:
         texts[readme_path] = with_overviews(readme_path, overviews.get)
+    if suite is None:
+        for path in sorted((output_dir / "claims").glob("*.yaml")):
+            texts[path.with_suffix(".md")] = claim_page(read_claims(path), read.get)
     outdated = []
     for path, text in texts.items():
         same = path.is_file() and path.read_text(encoding="utf-8") == text

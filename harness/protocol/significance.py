@@ -106,9 +106,10 @@ def simultaneous_p_values(
     experiments", TOIS 2012), studentised, for any family of contrasts. Under the null hypothesis the sign of a user's
     differences is random: signs are drawn, one per user for all rows, which keeps the correlation of rows. The spread
     between seeds enters as normal noise with the covariance of the residuals. Its estimate is drawn anew each time;
-    so is each row's own variance, from an exponential distribution, whose standard deviation is its mean. A p-value is
-    the share of draws in which the largest studentised contrast of the family reaches the observed one. If there are
-    no more than `resamples` sign patterns, each is used once.
+    so is the variance of each independent part of the noise, from an exponential distribution, whose standard deviation
+    is its mean; rows that are equal get equal noise. A p-value is the share of draws in which the largest studentised
+    contrast of the family reaches the observed one. If there are no more than `resamples` sign patterns, each is used
+    once.
 
     Args:
         values: float64 [n_rows, n_seeds, n_users].
@@ -143,7 +144,7 @@ def simultaneous_p_values(
     maxima = []
     for signs in _sign_blocks(len(means), resamples, rng):
         sums = (signs @ means.astype(np.float32)).astype(np.float64) / n_users
-        sums += rng.standard_normal(sums.shape) @ noise * np.sqrt(rng.exponential(size=sums.shape))
+        sums += (rng.standard_normal(sums.shape) * np.sqrt(rng.exponential(size=sums.shape))) @ noise
         ratio = spread.ratio * np.ones((len(sums), 1))
         if math.isfinite(spread.freedom):
             ratio *= rng.chisquare(spread.freedom, ratio.shape) / spread.freedom
@@ -248,9 +249,9 @@ def _quadratic(contrasts: Floats, matrix: Floats) -> Floats:
 
 
 def _root(covariance: Floats) -> Floats:
-    """A matrix R with R' R = covariance, which may be singular."""
+    """The symmetric matrix R with R R = covariance, which may be singular."""
     values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(np.sqrt(np.maximum(values, 0))[:, None] * vectors.T)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T)
 
 
 def _sign_blocks(n_users: int, resamples: int, rng: np.random.Generator) -> Iterator[NDArray[np.float32]]:

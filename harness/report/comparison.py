@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,19 +106,25 @@ def compare(entries: Iterable[Entry], candidates: str = MAIN[0], metric: str = M
     return Comparison(methods, np.array([[by_seed[method][seed] for seed in seeds] for method in methods]))
 
 
-def compare_over_scenarios(board: Board, candidates: str = MAIN[0], metric: str = MAIN[1]) -> Comparison:
+def compare_over_scenarios(
+    board: Board, candidates: str = MAIN[0], metric: str = MAIN[1], slice_name: str = "all"
+) -> Comparison:
     """The methods with results on all scenarios, by their mean over scenarios.
 
-    See `mean_over_tables`: a person who takes part in several scenarios, by the same id, counts as one.
+    See `mean_over_tables`: a person who takes part in several scenarios, by the same id, counts as one. Empty if a
+    scenario has no users in the slice.
     """
     columns: dict[str, int] = {}
     users = []
     by_method: dict[str, list[dict[int, Floats]]] = {}
     for entries in board.scenarios.values():
-        ids = entries[0].tables[0].users.user_ids
+        first = entries[0].tables[0]
+        if slice_name not in first.slices:
+            return _NOTHING
+        ids = compress(first.users.user_ids, first.slices[slice_name])
         users.append(np.array([columns.setdefault(user, len(columns)) for user in ids]))
         for entry in entries:
-            values = entry.values(candidates, metric)
+            values = entry.values(candidates, metric, slice_name)
             if values is not None:
                 by_method.setdefault(entry.method, []).append(_by_seed(entry, values))
     complete = {m: scenarios for m, scenarios in by_method.items() if len(scenarios) == len(board.scenarios)}

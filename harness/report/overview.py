@@ -84,7 +84,7 @@ def _places(comparison: Comparison) -> dict[str, tuple[str, str]]:
 
 _RANKS = (
     "Rank: of the mean over these scenarios, with intervals over users and seeds that all hold at once (95 %). Group: "
-    "rows that share a letter cannot be told apart; the error over all pairs of rows is below 5 %. A person who takes "
-    "part in several scenarios counts as one."
+    "rows that share a letter cannot be told apart; the error over all pairs of rows is held at 5 %. A person who "
+    "takes part in several scenarios counts as one."
 )
 _NO_RANKS = "There are no ranks: they need two seeds that the rows share in every scenario."

@@ -46,7 +46,7 @@ def _intervals(most_seeds: int) -> str:
     return (
         "Figures are means over seeds and users ± the half-width of their 95 % confidence interval. †: cannot be told "
         "from the best by a randomised Tukey test over users and seeds, whose error over all pairs of rows of the "
-        "table is below 5 %."
+        "table is held at 5 %."
     )
 
 

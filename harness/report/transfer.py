@@ -30,8 +30,8 @@ def transfer(board: Board, comparisons: dict[str, Comparison]) -> list[str]:
         "",
         "Gain in NDCG@10 over the method that each names as the same without source domains (against); ± the "
         "half-width of the 95 % confidence interval over seeds and users, or over users only where there is one seed. "
-        "**Bold**: differs from 0 by a randomisation test that keeps the error over all gains of its column and table "
-        "below 5 %; with one seed nothing is tested. Below 0 the sources do harm. Helped, hurt: share of test users "
+        "**Bold**: differs from 0 by a randomisation test that holds the error over all gains of its column and table "
+        "at 5 %; with one seed nothing is tested. Below 0 the sources do harm. Helped, hurt: share of test users "
         "whose NDCG@10, mean over seeds, is higher or lower. Added: what the scenario gains over the one without that "
         "source.",
     ]

@@ -67,7 +67,7 @@ def test_the_page_keeps_what_the_protocol_promises() -> None:
         assert all(93 <= shares(cell)[0] <= 97 for cell in cells[6:])
     prose = " ".join(TEXT.split())
     for sentence, least, most in (
-        (r"told apart in ([\d.]+)% of 1,000 tables with three seeds each, and in ([\d.]+)% with five", 0, 5),
+        (r"told apart in ([\d.]+)% of 5,000 tables with three seeds each, and in ([\d.]+)% with five", 0, 5),
         (r"([\d.]+)% of the intervals of mean gains", 93, 97),
         (r"hold the true ranks in ([\d.]+)% .* ordered wrongly in ([\d.]+)%", 95, 100),
     ):

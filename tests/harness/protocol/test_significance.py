@@ -159,6 +159,17 @@ def test_the_spread_between_seeds_makes_p_values_larger() -> None:
     assert without < all_pairs(values, SeedSpread(3.0))[0, 3] < all_pairs(values, SeedSpread(3.0, 4))[0, 3]
 
 
+def test_a_copy_of_a_row_hides_no_difference() -> None:
+    """As where weights chosen by validation give the target's component all the weight."""
+    rng = np.random.default_rng(5)
+    values = rng.random((4, 3, 200)) + rng.normal(0, 0.01, (4, 3, 1))
+    values[0] += 0.3
+    values[3] = values[2]
+    spread = SeedSpread(2.0, 20.0)
+    assert (all_pairs(values, spread)[0, 1:] < 0.01).all()
+    assert all_pairs(values, spread)[2, 3] == 1
+
+
 def test_equal_rows_never_differ() -> None:
     row = np.random.default_rng(9).random((1, 3, 100))
     p_values = all_pairs(np.concatenate([row, row, row + 1]))

@@ -6,26 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from harness.report.collect import Board, collect
+from harness.report.collect import Board
 from harness.report.comparison import compare, compare_over_scenarios
 from harness.report.leaderboard import leaderboard
 from harness.report.overview import overview
-from tests.harness.report.test_leaderboard import Fixed
-
-
-class Source(Fixed):
-    """A method that is compared with `base`."""
-
-    reference = "base"
-
-
-@pytest.fixture
-def board(toy) -> Board:
-    """Three seeds of four methods."""
-    for name in ("base", "better", "one", "two"):
-        toy.add(name, Source)
-    toy.run("base", "better", "one", "two", seeds=(0, 1, 2))
-    return collect(toy.out / "results", "toy", 1)
 
 
 def with_values(board: Board, monkeypatch: pytest.MonkeyPatch, gain: float = 0.4) -> Board:

@@ -89,7 +89,7 @@ def test_leaderboard_command_updates_and_checks_the_readme(toy, tmp_path: Path, 
     # A marker with a version has that version's overview.
     earlier.write_text("<!-- leaderboard: toy/v1: best, popularity -->\n<!-- end -->\n")
     leaderboard(output_dir=toy.out, readme=earlier)
-    assert earlier.read_text().partition("\n")[2] == f"{overview(collect(results, 'toy', 1))}\n<!-- end -->\n"
+    assert earlier.read_text().partition("\n")[2] == f"{overview(collect(results, 'toy', 1)).table}\n<!-- end -->\n"
     readme.write_text(readme.read_text().replace("0.", "1.", 1))
     capsys.readouterr()
     with pytest.raises(typer.Exit):
