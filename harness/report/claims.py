@@ -116,9 +116,9 @@ def claim_page(claims: Claims, board_of: Callable[[str], Board | None]) -> str:
         f"Source: {claims.source}.",
         "",
         "A gain is a difference in NDCG@10, the mean over a suite's scenarios, seeds and users, with a 95 % interval. "
-        "A claim *holds* if its gain is above 0, and *does not hold* if it is below, by a randomisation test over users "
-        "and seeds that holds the error over all gains among the same candidates and users at 5 %. Otherwise it "
-        "*cannot be told*; with one seed nothing can. A claim on cost holds if the interval of the ratio ends at "
+        "A claim *holds* if its gain is above 0, and *does not hold* if it is below, by a randomisation test over "
+        "users and seeds that holds the error over all gains among the same candidates and users at 5 %. Otherwise "
+        "it *cannot be told*; with one seed nothing can. A claim on cost holds if the interval of the ratio ends at "
         f"{_COST_TOLERANCE} or below.",
         "",
         f"What differs from the paper: {claims.setting.strip()}",
