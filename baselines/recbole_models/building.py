@@ -14,7 +14,7 @@ from baselines.recbole_models.corpus import Corpus
 from baselines.recbole_models.dataset import contained, make_config, make_dataset
 from harness.errors import HarnessError
 
-Loss = Literal["CE", "BPR", "BCE"]
+Loss = Literal["CE", "masked CE", "BPR", "BCE"]
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,9 @@ class RecBoleSettings:
 
     Attributes:
         model: RecBole's name of the model.
-        loss: `CE` (cross-entropy over the catalogue), `BPR` (RecBole's), `BCE` (binary cross-entropy of the item
-            and one negative, as in SASRec's paper), or None for the model's default.
+        loss: `CE` (cross-entropy over the catalogue), `masked CE` (over the catalogue less what the user has had, as
+            in the evaluation), `BPR` (RecBole's), `BCE` (binary cross-entropy of the item and one negative, as in
+            SASRec's paper), or None for the model's default.
         parameters: entries of RecBole's own configuration that differ from its defaults.
         max_length: number of latest items that a state may depend on.
         stride: distance between windows of a longer sequence; see `windows_of`.
@@ -77,7 +78,7 @@ def build(settings: RecBoleSettings, corpus: Corpus, prefixes: bool) -> Built:
     """
     parameters = dict(settings.parameters)
     if settings.loss is not None:
-        parameters["loss_type"] = "BPR" if settings.loss == "BCE" else settings.loss
+        parameters["loss_type"] = {"BCE": "BPR", "masked CE": "CE"}.get(settings.loss, settings.loss)
     # Some models need the batch size before the first batch.
     parameters.setdefault("train_batch_size", settings.batch)
     try:

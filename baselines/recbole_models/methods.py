@@ -97,6 +97,16 @@ def sasrec() -> RecBoleMethod:
     return _method("sasrec", "SASRec", "CE")
 
 
+def sasrec_masked() -> RecBoleMethod:
+    """SASRec with cross-entropy over the catalogue less what the user has had, as in the evaluation."""
+    return _method("sasrec", "SASRec", "masked CE")
+
+
+def joint_sasrec_masked() -> RecBoleMethod:
+    """`sasrec-masked` on all domains in one catalogue."""
+    return _method("sasrec", "SASRec", "masked CE", joint_with="sasrec-masked")
+
+
 def sasrec_bce() -> RecBoleMethod:
     """SASRec with binary cross-entropy and one negative, as in its paper."""
     return _method("sasrec", "SASRec", "BCE")

@@ -3,10 +3,12 @@
 RecBole's models multiply their states by all item embeddings and pass the product to `cross_entropy`. For 2,000
 prefixes and 12,000 items that is 100 MB, written and read several times, which takes most of a training step. Inside
 `catalogue_softmax` the product is kept as its two factors, and loss and gradients are computed in blocks of rows that
-fit into the processor's cache: the same values, up to the order of sums. The models' code is unchanged.
+fit into the processor's cache: the same values, up to the order of sums. The models' code is unchanged. Items can be
+left out of a row's softmax, such as those that the user has had.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,6 +24,25 @@ _CPU_BLOCK, _GPU_BLOCK = 2**21, 2**27
 _PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__, torch.mm, Tensor.mm)
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """Items that are left out of the softmax of a row.
+
+    Attributes:
+        rows: int64 [n], ascending.
+        items: int64 [n].
+    """
+
+    rows: Tensor
+    items: Tensor
+
+    def among(self, rows: slice) -> tuple[Tensor, Tensor]:
+        """Indices into the scores of some rows."""
+        edges = torch.tensor([rows.start, rows.stop], device=self.rows.device)
+        first, last = torch.searchsorted(self.rows, edges).tolist()
+        return self.rows[first:last] - rows.start, self.items[first:last]
+
+
 class Scores:
     """States times item embeddings, times a scale, plus a bias for each item; multiplied out only when needed."""
 
@@ -32,30 +53,38 @@ class Scores:
         precision: torch.dtype,
         bias: Tensor | None = None,
         scale: float = 1.0,
+        left_out: LeftOut | None = None,
     ) -> None:
         self._states, self._items, self._precision, self._bias, self._scale = states, items, precision, bias, scale
+        self._left_out = left_out
 
     def __add__(self, bias: Tensor) -> Any:
         """Keep a bias for each item (float [n_items]) as a factor; anything else multiplies out."""
         if self._bias is None and isinstance(bias, Tensor) and bias.shape == self._items.shape[:1]:
-            return Scores(self._states, self._items, self._precision, bias, self._scale)
+            return Scores(self._states, self._items, self._precision, bias, self._scale, self._left_out)
         return self.whole() + bias
 
     def __truediv__(self, divisor: Any) -> Any:
         """Keep a number as a factor; anything else multiplies out."""
         if self._bias is None and isinstance(divisor, int | float):
-            return Scores(self._states, self._items, self._precision, None, self._scale / divisor)
+            return Scores(self._states, self._items, self._precision, None, self._scale / divisor, self._left_out)
         return self.whole() / divisor
 
     def view(self, *shape: int) -> Any:
         """Reshape [..., n_items] to [rows, n_items] without multiplying out; any other shape multiplies out."""
         if len(shape) == 2 and shape[1] == len(self._items):
             states = self._states.reshape(-1, self._states.shape[-1])
-            return Scores(states, self._items, self._precision, self._bias, self._scale)
+            return Scores(states, self._items, self._precision, self._bias, self._scale, self._left_out)
         return self.whole().view(*shape)
 
     def whole(self) -> Tensor:
-        """The scores, multiplied out: float [..., n_items]."""
+        """The scores, multiplied out: float [..., n_items].
+
+        Raises:
+            RuntimeError: items are to be left out, which only the blockwise cross-entropy does.
+        """
+        if self._left_out is not None:
+            raise RuntimeError("this model does not pass its scores straight to cross_entropy")
         scores = F.linear(self._states, self._items)  # not one of the intercepted products
         if self._scale != 1.0:
             scores = scores * self._scale
@@ -66,7 +95,7 @@ class Scores:
         states = self._states if self._scale == 1.0 else self._states * self._scale
         function = _MeanCrossEntropy if reduction == "mean" else _CrossEntropy
         losses: Tensor = function.apply(  # type: ignore[no-untyped-call]
-            states, self._items, self._bias, targets, self._precision
+            states, self._items, self._bias, targets, self._precision, self._left_out
         )
         return losses
 
@@ -111,12 +140,14 @@ class catalogue_softmax(TorchFunctionMode):  # noqa: N801 - used as a function: 
     Args:
         n_items: columns of a product with a whole catalogue.
         precision: of the matrix products; sums, exponentials and losses are always float32.
+        left_out: items that are left out of the softmax of a row; never its target.
     """
 
-    def __init__(self, n_items: int, precision: torch.dtype = torch.float32) -> None:
+    def __init__(self, n_items: int, precision: torch.dtype = torch.float32, left_out: LeftOut | None = None) -> None:
         super().__init__()
         self._n_items = n_items
         self._precision = precision
+        self._left_out = left_out
 
     def __torch_function__(
         self,
@@ -129,7 +160,7 @@ class catalogue_softmax(TorchFunctionMode):  # noqa: N801 - used as a function: 
         if function in _PRODUCTS and not kwargs and len(args) == 2:
             states, items = args
             if isinstance(items, Tensor) and items.dim() == 2 and items.shape[1] >= self._n_items:
-                return Scores(states, items.T, self._precision)
+                return Scores(states, items.T, self._precision, left_out=self._left_out)
         return function(*args, **(kwargs or {}))
 
 
@@ -153,9 +184,15 @@ class _MeanCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, precision: torch.dtype
+        ctx: Any,
+        states: Tensor,
+        items: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        precision: torch.dtype,
+        left_out: LeftOut | None,
     ) -> Tensor:
-        blocks = _Blocks(states, items, bias, precision)
+        blocks = _Blocks(states, items, bias, precision, left_out)
         weight = states.new_tensor(1 / len(states))
         losses = [blocks.add_gradients(rows, targets[rows], weight) for rows in blocks.rows]
         ctx.save_for_backward(*blocks.gradients)
@@ -164,7 +201,7 @@ class _MeanCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         gradients = (None if gradient is None else gradient * upstream[0] for gradient in ctx.saved_tensors)
-        return *gradients, None, None
+        return *gradients, None, None, None
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -176,8 +213,16 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, items: Tensor, bias: Tensor | None, targets: Tensor, precision: torch.dtype
+        ctx: Any,
+        states: Tensor,
+        items: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        precision: torch.dtype,
+        left_out: LeftOut | None,
     ) -> Tensor:
+        if left_out is not None:
+            raise NotImplementedError("items are left out of mean losses only")
         ctx.save_for_backward(states, items, bias, targets)
         ctx.precision = precision
         counted = targets != 0
@@ -199,14 +244,21 @@ class _CrossEntropy(torch.autograd.Function):
         for rows in blocks.rows:
             blocks.add_gradients(rows, counted_targets[rows], weights[rows, None])
         of_states, *others = blocks.gradients
-        return states.new_zeros(states.shape).masked_scatter(counted[:, None], of_states), *others, None, None
+        return states.new_zeros(states.shape).masked_scatter(counted[:, None], of_states), *others, None, None, None
 
 
 class _Blocks:
     """Computes scores block by block, and accumulates the gradients of a weighted sum of losses."""
 
-    def __init__(self, states: Tensor, items: Tensor, bias: Tensor | None, precision: torch.dtype) -> None:
-        self._bias = bias
+    def __init__(
+        self,
+        states: Tensor,
+        items: Tensor,
+        bias: Tensor | None,
+        precision: torch.dtype,
+        left_out: LeftOut | None = None,
+    ) -> None:
+        self._bias, self._left_out = bias, left_out
         # Scores and their exponentials have this precision, sums over them do not.
         self._states, self._items = states.to(precision), items.to(precision)
         self.gradients = (
@@ -246,6 +298,8 @@ class _Blocks:
         scores = torch.mm(self._states[rows], self._items.T)
         if self._bias is not None:
             scores += self._bias.to(scores.dtype)
+        if self._left_out is not None:
+            scores[self._left_out.among(rows)] = -torch.inf
         highest = scores.amax(dim=1, keepdim=True)
         scores -= highest
         target_scores = scores.gather(1, targets[:, None])[:, 0].to(self.gradients[0].dtype)

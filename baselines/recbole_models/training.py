@@ -12,7 +12,7 @@ from baselines.recbole_models.corpus import Corpus, Part
 from baselines.recbole_models.dataset import contained, seeded
 from baselines.recbole_models.scoring import RecBoleScorer
 from baselines.recbole_models.softmax import catalogue_softmax, product_type
-from baselines.recbole_models.training_paths import TrainingPath, check_negatives, find_path, steps
+from baselines.recbole_models.training_paths import TrainingPath, check_negatives, epoch_batches, find_path
 from harness.evaluation.rank_scorer import validation_ndcg
 from harness.methods.artefact import MakeContext
 from harness.protocol.suite import Budget
@@ -92,9 +92,9 @@ def train_epoch(
 ) -> int:
     """Train on every prefix once; returns the number of optimiser steps."""
     n_steps = 0
-    for step in steps(built, corpus, path, settings, rng):
-        with contained(), catalogue_softmax(built.model.n_items, products):
-            loss = step()
+    for batch in epoch_batches(built, corpus, path, settings, rng):
+        with contained(), catalogue_softmax(built.model.n_items, products, batch.left_out):
+            loss = batch.loss()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

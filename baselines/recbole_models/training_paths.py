@@ -11,9 +11,9 @@ small corpus.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch
 from baselines.recbole_models.building import Built, RecBoleSettings, build, own_loss, unusable
 from baselines.recbole_models.corpus import Corpus, Part
 from baselines.recbole_models.dataset import contained, seeded
+from baselines.recbole_models.softmax import LeftOut
 from harness.data.domain import Catalogue, Ints, Sequences
 from harness.errors import HarnessError
 from harness.protocol.split import DomainTraining, HeldOut, Histories
@@ -29,6 +30,19 @@ from harness.training.windows import Windows, batches, windows_of
 
 #: Computes the mean loss of a batch of prefixes.
 Step = Callable[[], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch of prefixes.
+
+    Attributes:
+        loss: computes the mean loss.
+        left_out: items that the softmax leaves out.
+    """
+
+    loss: Step
+    left_out: LeftOut | None = None
 
 
 class TrainingPath(StrEnum):
@@ -44,24 +58,59 @@ class TrainingPath(StrEnum):
 _SHORT = 8
 
 
-def steps(
+def epoch_batches(
     built: Built, corpus: Corpus, path: TrainingPath, settings: RecBoleSettings, rng: np.random.Generator
-) -> Iterator[Step]:
-    """The steps of one epoch."""
+) -> Iterator[Batch]:
+    """The batches of one epoch."""
     sampler = NegativeSampler(corpus.sequences, corpus.n_items)
     if path is TrainingPath.ONE_PASS:
         windows = windows_of(corpus.sequences, settings.max_length, settings.stride)
-        targets = (windows.targets > 0).sum(axis=1)
-        for rows in batches((windows.inputs > 0).sum(axis=1), targets, settings.batch, rng):
+        n_targets = (windows.targets > 0).sum(axis=1)
+        last = last_targets(windows)
+        device = next(built.model.parameters()).device
+        for rows in batches((windows.inputs > 0).sum(axis=1), n_targets, settings.batch, rng):
             part = Windows(windows.inputs[rows], windows.targets[rows], windows.users[rows])
-            yield lambda part=part: one_pass_loss(built, part, sampler, rng)  # type: ignore[misc]
+            masked = settings.loss == "masked CE"
+            left_out = earlier_items(corpus.sequences, part, last[rows], device) if masked else None
+            yield Batch(partial(one_pass_loss, built, part, sampler, rng), left_out)
     else:
         samples = built.dataset.inter_feat
         lengths = samples[built.model.ITEM_SEQ_LEN].numpy()
         trimmed = path is TrainingPath.TRIMMED
         keys = np.maximum(lengths, _SHORT) if trimmed else np.zeros_like(lengths)
         for rows in batches(keys, np.ones_like(lengths), settings.batch, rng):
-            yield lambda rows=rows: per_prefix_loss(built, rows, sampler, rng, trimmed)  # type: ignore[misc]
+            yield Batch(partial(per_prefix_loss, built, rows, sampler, rng, trimmed))
+
+
+def last_targets(windows: Windows) -> Ints:
+    """The position in its user's sequence of each window's last target: int64 [n]; windows of a user are in order."""
+    counts = (windows.targets > 0).sum(axis=1)
+    before = np.cumsum(counts) - counts
+    first = np.searchsorted(windows.users, windows.users)
+    return np.asarray(before - before[first] + counts)
+
+
+def earlier_items(sequences: Sequences, windows: Windows, last: Ints, device: torch.device) -> LeftOut:
+    """For each target of some windows, in order, what its user has had before; the target itself is not left out.
+
+    Args:
+        sequences: the training sequences.
+        windows: n windows of them.
+        last: int64 [n], the position in its sequence of each window's last target.
+        device: of the tensors.
+    """
+    counts = (windows.targets > 0).sum(axis=1)
+    n_targets = int(counts.sum())
+    users = np.repeat(windows.users, counts)
+    # Position of each target in its user's sequence: as many items are before it.
+    position = (
+        np.arange(n_targets) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(last - counts + 1, counts)
+    )
+    rows = np.repeat(np.arange(n_targets), position)
+    nth = np.arange(len(rows)) - np.repeat(np.cumsum(position) - position, position)
+    items = sequences.items[sequences.offsets[users[rows]] + nth] + 1
+    kept = items != windows.targets[windows.targets > 0][rows]
+    return LeftOut(*(torch.from_numpy(index[kept]).to(device) for index in (rows, items)))
 
 
 def one_pass_loss(built: Built, windows: Windows, sampler: "NegativeSampler", rng: np.random.Generator) -> torch.Tensor:
@@ -215,9 +264,15 @@ def find_path(settings: RecBoleSettings) -> TrainingPath:
     """The fastest path with the same loss and gradients as RecBole's own samples, on a small generated corpus.
 
     Raises:
-        HarnessError: RecBole has no such model, or it cannot be trained on sequences and texts.
+        HarnessError: RecBole has no such model, it cannot be trained on sequences and texts, or not with its loss.
     """
-    return _probe(_Hashable(settings))
+    path = _probe(_Hashable(settings))
+    if settings.loss == "masked CE" and path is not TrainingPath.ONE_PASS:
+        raise HarnessError(
+            f"RecBole's {settings.model} cannot train every prefix in one pass, which the loss `masked CE` needs.",
+            "Use the loss `CE`.",
+        )
+    return path
 
 
 class _Hashable:

@@ -17,8 +17,11 @@ from baselines.recbole_models.training_paths import (
     NegativeSampler,
     TrainingPath,
     check_negatives,
+    earlier_items,
+    epoch_batches,
     find_path,
     is_pairwise,
+    last_targets,
     one_pass_loss,
     per_prefix_loss,
     probe_corpus,
@@ -92,6 +95,49 @@ def test_loss_and_gradients_equal_those_of_recboles_samples(model: str, loss: st
     assert gradients.keys() == expected_gradients.keys()
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, expected_gradients[name], atol=1e-6, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("model", ["SASRec", "GRU4Rec"])
+def test_the_masked_loss_equals_a_masked_softmax_over_all_scores(model: str) -> None:
+    corpus = probe_corpus()
+    settings = RecBoleSettings(model, "masked CE", NO_DROPOUT, batch=10_000)
+    with seeded(0):
+        built = build(settings, corpus, prefixes=False)
+    (batch,) = epoch_batches(built, corpus, TrainingPath.ONE_PASS, settings, np.random.default_rng(0))
+    with catalogue_softmax(built.model.n_items, left_out=batch.left_out):
+        loss = batch.loss()
+    losses = []
+    for user in range(len(corpus.sequences)):
+        items = torch.from_numpy(corpus.sequences[user] + 1)
+        for end in range(1, len(items)):
+            states = built.model.forward(items[None, :end], torch.tensor([end]))
+            scores = (states @ built.model.item_embedding.weight.T)[0]
+            seen = [int(item) for item in items[:end] if item != items[end]]
+            scores[seen] = -torch.inf
+            losses.append(scores.logsumexp(0) - scores[items[end]])
+    expected = torch.stack(losses).mean()
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-6)
+    weight = built.model.item_embedding.weight
+    gradients = [torch.autograd.grad(value, weight)[0] for value in (loss, expected)]
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("max_length", "stride"), [(50, 25), (4, 2), (3, 1)])
+def test_earlier_items_are_those_before_the_target(max_length: int, stride: int) -> None:
+    sequences = probe_corpus().sequences
+    windows = windows_of(sequences, max_length, stride)
+    left_out = earlier_items(sequences, windows, last_targets(windows), torch.device("cpu"))
+    expected = []
+    for items in sequences:
+        for end in range(1, len(items)):
+            expected.append(sorted(item + 1 for item in items[:end] if item != items[end]))
+    actual = [sorted(left_out.items[left_out.rows == row].tolist()) for row in range(len(expected))]
+    assert actual == expected
+
+
+def test_a_model_that_needs_its_prefixes_has_no_masked_loss() -> None:
+    with pytest.raises(HarnessError, match="NARM cannot train every prefix in one pass"):
+        find_path(RecBoleSettings("NARM", "masked CE"))
 
 
 @pytest.mark.parametrize(("model", "loss"), [("BERT4Rec", "BCE"), ("TransRec", "BCE"), ("TransRec", "CE")])
