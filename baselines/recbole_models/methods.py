@@ -57,7 +57,7 @@ class RecBoleMethod:
         return [
             Artefact(
                 kind="recbole",
-                label=f"{self.settings.model} on {' + '.join(domain.name for domain in domains)}, seed {seed}",
+                label=f"{self._label} on {' + '.join(domain.name for domain in domains)}, seed {seed}",
                 inputs={
                     "domains": [domain.identity for domain in domains],
                     "settings": asdict(self.settings),
@@ -75,6 +75,11 @@ class RecBoleMethod:
         corpus = self._corpus(data)
         part = next(part for part in corpus.parts if part.domain.name == data.target)
         return load_scorer(self.settings, corpus, part, folder, context.device)
+
+    @property
+    def _label(self) -> str:
+        loss = self.settings.loss
+        return self.settings.model if loss in (None, "CE") else f"{self.settings.model} ({loss})"
 
     def _corpus(self, data: TrainingData) -> Corpus:
         names = self.learns_from(data.target, data.sources)
