@@ -48,8 +48,8 @@ class FailedRun:
 _WORKER_GB = 4.5
 
 
-#: Operations a second of a core up to the cap of a training that stops at a third of it, and seconds of a small model.
-_FLOPS, _SMALL_MODEL_S = 3e11, 30.0
+#: Operations of a training to its cap for each second that it takes, as it stops long before, and a small model's seconds.
+_FLOPS, _SMALL_MODEL_S = 6.5e11, 30.0
 
 
 def default_jobs(device: str) -> int:
