@@ -48,7 +48,7 @@ class FailedRun:
 _WORKER_GB = 4.5
 
 
-#: Operations of a training to its cap for each second that it takes, as it stops long before, and a small model's seconds.
+#: Operations up to a training's cap for each second that it takes, as it stops long before; seconds of a small model.
 _FLOPS, _SMALL_MODEL_S = 6.5e11, 30.0
 
 
