@@ -7,11 +7,9 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from harness.errors import HarnessError
 from harness.evaluation.rank_scorer import validation_ndcg
@@ -28,6 +26,7 @@ from weaverec.merging.search import (
     write_choice,
 )
 from weaverec.merging.task_vectors import TaskVector, by_layer, folded
+from weaverec.merging.weighted_layers import weighted_layers
 from weaverec.retriever.encoding import retriever
 from weaverec.retriever.method import RetrieverHead
 from weaverec.retriever.sampled_softmax import scattered, softmax_entropy, step_items, user_shares
@@ -105,32 +104,27 @@ def _minimise_entropy(
     encoder = head.encoder(context.tokenizer, target)
     vectors = [component.task_vector for component in components]
     layers = list(vectors[0])
-    base = {name: parameter.detach() for name, parameter in model.named_parameters() if name in vectors[0]}
-    stacked = {layer: torch.stack([vector[layer] for vector in vectors]).to(device) for layer in layers}
     logits = torch.zeros(len(layers), len(vectors), device=device, requires_grad=True)
     optimiser = torch.optim.Adam([logits], lr=rule.learning_rate)
     users = np.flatnonzero(target.train.lengths > 1)
     item_shares = user_shares(encoder, target.train, users)
     entropies = []
-    for step in range(rule.steps):
-        batch = target.train.select(rng.choice(users, min(rule.users, len(users)), replace=False))
-        weights = torch.softmax(logits, dim=1)
-        merged = {
-            layer: base[layer] + torch.einsum("i,ijk->jk", weights[row], stacked[layer])
-            for row, layer in enumerate(layers)
-        }
-        # A sample stands for a catalogue that is too large for a step, as in training.
-        drawn = step_items(encoder.required_items(batch), item_shares, len(batch), settings.items, rng)
-        with autocast_bf16(device):
-            merged_model = _WithWeights(model, merged)
-            item_vectors = encoder.items(merged_model, drawn.items).float()
-            histories = encoder.histories(merged_model, batch, scattered(item_vectors, drawn.items, len(encoder)))
-        entropy = softmax_entropy(histories, batch, drawn, item_vectors, settings.temperature)
-        optimiser.zero_grad()
-        entropy.backward()
-        optimiser.step()
-        entropies.append(float(entropy.detach()))
-        make_context.report(step + 1, rule.steps)
+    with weighted_layers(model, vectors) as weighted:
+        for step in range(rule.steps):
+            batch = target.train.select(rng.choice(users, min(rule.users, len(users)), replace=False))
+            for layer, weights in zip(weighted.values(), torch.softmax(logits, dim=1), strict=True):
+                layer.weights = weights
+            # A sample stands for a catalogue that is too large for a step, as in training.
+            drawn = step_items(encoder.required_items(batch), item_shares, len(batch), settings.items, rng)
+            with autocast_bf16(device):
+                item_vectors = encoder.items(model, drawn.items).float()
+                histories = encoder.histories(model, batch, scattered(item_vectors, drawn.items, len(encoder)))
+            entropy = softmax_entropy(histories, batch, drawn, item_vectors, settings.temperature)
+            optimiser.zero_grad()
+            entropy.backward()
+            optimiser.step()
+            entropies.append(float(entropy.detach()))
+            make_context.report(step + 1, rule.steps)
     chosen = _layer_weights(logits, layers)
     write_choice(folder, chosen)
     with folded(model, by_layer(vectors, chosen)), autocast_bf16(device):
@@ -138,19 +132,6 @@ def _minimise_entropy(
     mean = np.mean(list(chosen.values()), axis=0).tolist()
     notes = {"rule": "entropy", "entropy_in_nats": entropies, "largest_possible": math.log(len(encoder)), "mean": mean}
     return TrainingRecord((score,), rule.steps, rule.steps, logits.numel(), notes)
-
-
-class _WithWeights(nn.Module):
-    """A model that computes with other weights, differentiable in them."""
-
-    def __init__(self, model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
-        super().__init__()
-        self._model, self._weights = model, weights
-        self.config = model.config
-
-    def forward(self, **inputs: torch.Tensor) -> Any:
-        """The model's output with these weights."""
-        return torch.func.functional_call(self._model, self._weights, (), inputs)
 
 
 def _layer_weights(logits: torch.Tensor, layers: list[str]) -> dict[str, list[float]]:

@@ -23,7 +23,7 @@ from harness.protocol.split import DomainTraining, TrainingData
 from harness.protocol.suite import Budget
 from harness.tuning.space import Space
 from weaverec.lm.backbone import Backbone
-from weaverec.merging.task_vectors import TaskVector, folded, task_vector
+from weaverec.merging.task_vectors import LowRank, TaskVector, folded, task_vector
 
 #: The domains that a component is trained on.
 Mix = tuple[str, ...]
@@ -50,7 +50,7 @@ class Component:
         return " + ".join(self.mix)
 
     @cached_property
-    def task_vector(self) -> TaskVector:
+    def task_vector(self) -> LowRank:
         """Its task vector dW = (alpha / r) B A, read from the folder on first use."""
         return task_vector(self.folder)
 

@@ -1,11 +1,11 @@
 """Built-in merging rules: from components' task vectors and a few parameters to one task vector.
 
-Pruning, sign election and dropping are PEFT's own functions, applied to whole task vectors dW = (alpha / r) B A.
+Sign election and dropping are PEFT's own functions, applied to whole task vectors dW = (alpha / r) B A.
 (PEFT's `add_weighted_adapter` applies them to A and B separately, which is not the same; see
 `weaverec.merging.task_vectors`.) Rules whose parameters are chosen on validation are at the end.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
@@ -132,7 +132,14 @@ class Ties:
 
     def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
         """The disjoint mean of the trimmed task vectors, times `scale`."""
-        return LayerByLayer(_by_peft("ties", components, self.density, self.scale))
+        from peft.utils.merge_utils import calculate_majority_sign_mask, disjoint_merge
+
+        def merged(layers: torch.Tensor) -> torch.Tensor:
+            trimmed = _largest(layers, self.density)
+            mean: torch.Tensor = disjoint_merge(trimmed, calculate_majority_sign_mask(trimmed))
+            return self.scale * mean
+
+        return _of_stacked_layers(merged, components)
 
 
 @dataclass(frozen=True)
@@ -152,12 +159,15 @@ class Dare:
 
     def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:
         """The mean of the rescaled task vectors, times `scale`."""
-        layers = _by_peft("dare_linear", components, self.density, self.scale / len(components))
+        from peft.utils.merge_utils import dare_linear
+
+        weights = torch.full((len(components),), self.scale / len(components))
+        merged = _of_stacked_layers(lambda layers: dare_linear(list(layers), weights, self.density), components)
         # Draws follow the order of the layers, so all layers are merged here. A large model needs as much memory as
         # its adapted layers have in float32.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_torch_seed((context.seed, self.seed)))
-            return {layer: merge() for layer, merge in layers.items()}
+            return dict(merged)
 
 
 @dataclass(frozen=True)
@@ -175,7 +185,7 @@ class MagnitudePruning:
 
     def merge(self, components: Sequence[Component], context: MergeContext) -> TaskVector:  # noqa: ARG002
         """The mean of the pruned task vectors, times `scale`."""
-        return LayerByLayer(_by_peft("magnitude_prune", components, self.density, self.scale / len(components)))
+        return _of_stacked_layers(lambda layers: self.scale * _largest(layers, self.density).mean(0), components)
 
 
 def _vectors(components: Sequence[Component]) -> list[TaskVector]:
@@ -201,21 +211,28 @@ def _random_like(vector: TaskVector, seed: tuple[int, ...], rank: int) -> TaskVe
     return LayerByLayer({layer: partial(draw, number, layer) for number, layer in enumerate(vector)})
 
 
-def _by_peft(
-    name: str, components: Sequence[Component], density: float, scale: float
-) -> dict[str, partial[torch.Tensor]]:
-    """One of PEFT's merging functions for each layer, not yet called."""
-    from peft.utils import merge_utils
-
-    function = getattr(merge_utils, name)
+def _of_stacked_layers(merge: Callable[[torch.Tensor], torch.Tensor], components: Sequence[Component]) -> TaskVector:
+    """A function of each layer's n task vectors, float32 [n, d_out, d_in], computed on access."""
     vectors = _vectors(components)
-    weights = torch.full((len(vectors),), scale)
 
-    def merge(layer: str) -> torch.Tensor:
-        merged: torch.Tensor = function([vector[layer].float() for vector in vectors], weights, density)
-        return merged
+    def merged(layer: str) -> torch.Tensor:
+        return merge(torch.stack([vector[layer].float() for vector in vectors]))
 
-    return {layer: partial(merge, layer) for layer in vectors[0]}
+    return LayerByLayer({layer: partial(merged, layer) for layer in vectors[0]})
+
+
+def _largest(layers: torch.Tensor, density: float) -> torch.Tensor:
+    """The entries of each of n layers with the largest magnitudes, and 0 in place of the others: [n, d_out, d_in].
+
+    PEFT's function keeps the same entries, and spends most of its time on sorting them.
+
+    Args:
+        layers: [n, d_out, d_in].
+        density: share of each layer's entries that is kept.
+    """
+    flat = layers.flatten(1)
+    kept = flat.abs().topk(int(density * flat.shape[1]), sorted=False).indices
+    return torch.zeros_like(flat).scatter(1, kept, flat.gather(1, kept)).view_as(layers)
 
 
 def chosen_weights() -> GridSearch:

@@ -2,7 +2,8 @@
 
 A component holds, per adapted linear layer, A [r, d_in] and B [d_out, r]; its task vector is
 dW = scaling * B A, with scaling = alpha / r. WeaveRec (arXiv 2510.26546) serves W0 + sum_i lambda_i dW_i. The sum
-is over dW: averaging the As and the Bs apart leaves the cross terms B_i A_j, which belong to no component.
+is over dW: averaging the As and the Bs apart leaves the cross terms B_i A_j, which belong to no component. As a product
+it is [lambda_1 B_1, lambda_2 B_2, ...] times [A_1; A_2; ...], of rank sum_i r_i.
 """
 
 import json
@@ -26,7 +27,7 @@ TaskVector = Mapping[str, torch.Tensor]
 _PREFIX = "base_model.model."
 
 
-def task_vector(folder: Path) -> TaskVector:
+def task_vector(folder: Path) -> "LowRank":
     """The task vector of a component in PEFT's format (adapter_config.json, adapter_model.safetensors).
 
     Raises:
@@ -61,11 +62,15 @@ def task_vector(folder: Path) -> TaskVector:
     if 2 * len(names) != len(tensors) or any(f"{name}.lora_B.weight" not in tensors for name in names):
         raise HarnessError(f"Component {folder} holds tensors that are not a LoRA pair.", "Train it again.")
 
-    def product(name: str) -> torch.Tensor:
-        b_a: torch.Tensor = tensors[f"{name}.lora_B.weight"].float() @ tensors[f"{name}.lora_A.weight"].float()
-        return b_a * scaling
-
-    return LayerByLayer({name.removeprefix(_PREFIX) + ".weight": partial(product, name) for name in names})
+    return LowRank(
+        {
+            name.removeprefix(_PREFIX) + ".weight": (
+                scaling * tensors[f"{name}.lora_B.weight"].float(),
+                tensors[f"{name}.lora_A.weight"].float(),
+            )
+            for name in names
+        }
+    )
 
 
 class LayerByLayer(Mapping[str, torch.Tensor]):
@@ -88,6 +93,18 @@ class LayerByLayer(Mapping[str, torch.Tensor]):
         return len(self._layers)
 
 
+class LowRank(LayerByLayer):
+    """A task vector dW = B A that is kept as its factors.
+
+    Args:
+        factors: weight name -> B, float32 [d_out, r], and A, float32 [r, d_in].
+    """
+
+    def __init__(self, factors: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> None:
+        super().__init__({name: partial(torch.matmul, b, a) for name, (b, a) in factors.items()})
+        self.factors = factors
+
+
 def weighted_sum(vectors: Sequence[TaskVector], weights: Sequence[float]) -> TaskVector:
     """sum_i weights_i * dW_i, layer by layer, in float32.
 
@@ -108,6 +125,10 @@ def by_layer(vectors: Sequence[TaskVector], weights: Mapping[str, Sequence[float
     if any(vector.keys() != vectors[0].keys() for vector in vectors):
         raise ValueError("task vectors are over different layers")
 
+    low_rank = [vector for vector in vectors if isinstance(vector, LowRank)]
+    if len(low_rank) == len(vectors):
+        return LowRank({name: stacked_factors(low_rank, name, weights[name]) for name in vectors[0]})
+
     def summed(name: str) -> torch.Tensor:
         total = torch.zeros(())
         for weight, vector in zip(weights[name], vectors, strict=True):
@@ -115,6 +136,19 @@ def by_layer(vectors: Sequence[TaskVector], weights: Mapping[str, Sequence[float
         return total
 
     return LayerByLayer({name: partial(summed, name) for name in vectors[0]})
+
+
+def stacked_factors(
+    vectors: Sequence[LowRank], name: str, weights: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The factors of a layer's weighted sum.
+
+    Returns:
+        [weights_1 B_1, weights_2 B_2, ...], float32 [d_out, sum r_i], and [A_1; A_2; ...], float32 [sum r_i, d_in].
+    """
+    factors = [vector.factors[name] for vector in vectors]
+    b = torch.cat([weight * b for weight, (b, _) in zip(weights, factors, strict=True)], dim=1)
+    return b, torch.cat([a for _, a in factors])
 
 
 def fold(model: nn.Module, delta: TaskVector) -> nn.Module:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import merge_utils
 from torch import nn
 from transformers import BertConfig, BertModel
 
@@ -29,7 +30,7 @@ from weaverec.merging.rules import (
     chosen_weights,
 )
 from weaverec.merging.search import TRIES
-from weaverec.merging.task_vectors import TaskVector, fold, folded, task_vector, weighted_sum
+from weaverec.merging.task_vectors import LowRank, TaskVector, by_layer, fold, folded, task_vector, weighted_sum
 
 WEIGHTS = [0.5, 0.3, 0.2]
 
@@ -109,6 +110,32 @@ def test_peft_s_linear_combination_is_not_the_merge_and_cat_is(components: list[
         model.set_adapter(combination)
         distance = (outputs(model.eval()) - right).abs().max()
         assert distance < 1e-5 if combination == "cat" else distance > 1e-2
+
+
+def test_weighted_sums_of_factors_are_those_of_dense_task_vectors() -> None:
+    torch.manual_seed(0)
+    vectors = [
+        LowRank({"x": (torch.randn(6, r), torch.randn(r, 5)), "y": (torch.ones(3, r), torch.ones(r, 2))})
+        for r in (4, 1, 2)
+    ]
+    weights = {"x": [0.5, -0.3, 0.2], "y": [0.0, 1.0, 2.0]}
+    dense = [dict(vector) for vector in vectors]
+    # One dense task vector makes the sum dense.
+    for summed, low_rank in ((by_layer(vectors, weights), True), (by_layer([*vectors[:2], dense[2]], weights), False)):
+        assert isinstance(summed, LowRank) == low_rank
+        assert list(summed) == ["x", "y"]
+        for name, layer in summed.items():
+            expected = sum(w * v[name] for w, v in zip(weights[name], dense, strict=True))
+            torch.testing.assert_close(layer, expected, atol=1e-6, rtol=1e-6)
+    assert by_layer(vectors, weights).factors["x"][0].shape == (6, 7)  # type: ignore[attr-defined]
+
+
+def test_a_component_s_factors_are_read_with_its_scaling(components: list[Path]) -> None:
+    for folder in components:
+        adapter = PeftModel.from_pretrained(base(), folder).base_model.model
+        for name, layer in task_vector(folder).items():
+            expected = adapter.get_submodule(name.removesuffix(".weight")).get_delta_weight("default")
+            torch.testing.assert_close(layer, expected, atol=1e-6, rtol=0)
 
 
 def test_order_does_not_matter_and_sums_are_linear(components: list[Path]) -> None:
@@ -201,9 +228,9 @@ def entries(vector: TaskVector) -> torch.Tensor:
 def test_without_pruning_other_rules_are_plain_sums(components: list[Path]) -> None:
     mean = entries(weighted_sum([task_vector(f) for f in components], [1 / 3] * 3))
     torch.testing.assert_close(entries(merged(EqualWeights(), components)), mean)
-    for rule in (Dare(density=1.0), MagnitudePruning(density=1.0)):
-        with pytest.warns(UserWarning, match="no pruning"):
-            torch.testing.assert_close(entries(merged(rule, components)), mean)
+    torch.testing.assert_close(entries(merged(MagnitudePruning(density=1.0), components)), mean)
+    with pytest.warns(UserWarning, match="no pruning"):
+        torch.testing.assert_close(entries(merged(Dare(density=1.0), components)), mean)
     torch.testing.assert_close(entries(merged(TaskArithmetic(scale=0.7), components)), 3 * 0.7 * mean)
 
 
@@ -212,6 +239,19 @@ def test_weights_are_one_for_each_component(components: list[Path]) -> None:
     torch.testing.assert_close(entries(merged(Weighted(tuple(WEIGHTS)), components)), entries(expected))
     with pytest.raises(HarnessError, match=r"rule\.weights: 2 weights for 3 components"):
         merged(Weighted((0.5, 0.5)), components)
+
+
+@pytest.mark.parametrize("density", [0.2, 0.5, 0.8])
+def test_pruning_rules_give_what_peft_gives(components: list[Path], density: float) -> None:
+    vectors = [task_vector(f) for f in components]
+    for rule, function, weight in (
+        (Ties(density, scale=0.7), merge_utils.ties, 0.7),
+        (MagnitudePruning(density, scale=0.7), merge_utils.magnitude_prune, 0.7 / 3),
+    ):
+        for name, layer in merged(rule, components).items():
+            expected = function([vector[name] for vector in vectors], torch.full((3,), weight), density)
+            assert torch.equal(layer == 0, expected == 0)
+            torch.testing.assert_close(layer, expected)
 
 
 def test_ties_is_what_its_paper_says_entry_by_entry(components: list[Path]) -> None:
