@@ -71,8 +71,7 @@ class EntropyWeights:
         head = context.head
         if not isinstance(head, RetrieverHead):
             raise HarnessError(
-                "Weights by entropy need gradients in every layer's merged weights, which for a ranker's backbone take "
-                "several times its memory.",
+                "Weights by entropy need a softmax over the catalogue, and a ranker scores a few candidates only.",
                 "Use a rule whose weights are chosen on validation, such as chosen-weights.",
             )
         return Artefact(

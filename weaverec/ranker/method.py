@@ -144,8 +144,8 @@ def by_name(name: str) -> MergedModel:
         raise HarnessError(f"{name} is no method on the language model.", "Use ranker.weaverec, for example.")
     if isinstance(method.rule, EntropyWeights):
         raise HarnessError(
-            f"ranker.{name}: weights by entropy need gradients in every layer's merged weights, which for a ranker's "
-            "backbone take several times its memory.",
+            f"ranker.{name}: weights by entropy need a softmax over the catalogue, and a ranker scores a few "
+            "candidates only.",
             "Use ranker.weaverec-chosen, whose weights validation chooses, or another rule, such as ranker.ties.",
         )
     return replace(method, head=RankerHead(), reference=method.reference and f"ranker.{method.reference}")

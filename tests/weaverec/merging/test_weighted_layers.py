@@ -9,6 +9,7 @@ from torch import nn
 from transformers import BertConfig, BertModel
 
 from harness.data.domain import Catalogue
+from tests.weaverec.merging.dense import DenselyMerged
 from weaverec.lm import packing
 from weaverec.lm.backbone import load, packaged_minilm
 from weaverec.merging.task_vectors import LowRank, by_layer, folded
@@ -61,22 +62,7 @@ def dense_gradients(model: nn.Module, encode: Encode) -> tuple[torch.Tensor, tor
     """The same from dense sums of task vectors and automatic differentiation through them."""
     vectors = task_vectors(model)
     weights = drawn_weights(vectors)
-    base = dict(model.named_parameters())
-    merged = {
-        name: base[name] + torch.einsum("i,ijk->jk", row, torch.stack([vector[name] for vector in vectors]))
-        for name, row in zip(vectors[0], weights, strict=True)
-    }
-
-    class Merged(nn.Module):
-        config = model.config
-
-        def forward(self, **inputs: torch.Tensor) -> object:
-            return torch.func.functional_call(model, merged, (), inputs)
-
-        def parameters(self, recurse: bool = True):
-            return model.parameters(recurse)
-
-    encoded = encode(Merged())
+    encoded = encode(DenselyMerged(model, vectors, weights))
     loss(encoded).backward()
     assert weights.grad is not None
     return encoded.detach(), weights.grad
