@@ -173,7 +173,7 @@ def test_a_search_is_named_by_the_rule_s_code_and_parameters_wherever_it_is_defi
     )
     # Another rule in the same module is not part of it, nor is where artefacts are kept.
     reached = set(code_reached(GridSearch(Ties(), choices).artefact(components, context).make))
-    assert {"weaverec.merging.rules:Ties", "weaverec.merging.rules:_by_peft"} <= reached
+    assert {"weaverec.merging.rules:Ties", "weaverec.merging.rules:_largest"} <= reached
     assert not {"weaverec.merging.rules:Dare", "weaverec.merging.rules:_simplex"} & reached
     assert not [name for name in reached if name.startswith("harness.run")]
 
