@@ -1,18 +1,27 @@
-"""Generated domains between which transfer helps, harms or has no effect, by known amounts.
+"""Generated domains between which transfer helps, harms or has no effect: texts tell what a user likes.
 
-Items have topics, which their texts name: "copper kettle 2". A user moves from topic to topic in a first-order Markov
-chain: from topic a to next(a) with probability `STRENGTH`, otherwise to a uniformly drawn topic; the item is a
-uniformly drawn one of the topic that the user has not had. The *target* is too small to learn its transitions well.
-Its sources are larger:
+Words stand in random order in a grid of KINDS x KINDS, so that their usual meaning says nothing. In a domain whose
+kinds are *rows*, an item's text is two words of one row; where they are *columns*, two of one column. Each user likes
+one kind: with probability `strength` the next item is a uniform draw from that kind, otherwise from all items, and
+always one that the user has not had. This is a law of similarity, which a model that reads items and histories alike
+can express.
 
-- *helpful*: other items of the same topics, the same transitions.
-- *harmful*: other items of the same topics, contradicting transitions: every topic has another successor.
-- *neutral*: other topics, whose words do not occur in the target.
+The *target* has few events, and its kinds are rows. Its sources have more:
 
-So the effect of transfer is known: see `known_ndcg`. The domains share no users and cover the same two years.
+- *helpful*: rows of the same grid, the same law.
+- *harmful*: columns of the same grid. Words that belong together in the target never do in the source, and the other
+  way round.
+- *neutral*: all items of a kind have the same text, of words that the target does not have. A pre-trained model knows
+  that equal texts are alike, so there is hardly anything to learn. (Rows of other words would not be neutral: learning
+  them moves the vectors of the target's words too.)
+
+The highest NDCG and HR that a method can expect are exact: see `ceiling`. The domains share no users and cover the
+same two years.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -23,64 +32,24 @@ from harness.errors import HarnessError
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_KINDS = [
-    "amber",
-    "bamboo",
-    "canvas",
-    "cedar",
-    "copper",
-    "cotton",
-    "denim",
-    "ivory",
-    "leather",
-    "marble",
-    "silver",
-    "velvet",
-]
-_THINGS = [
-    "anchor",
-    "basket",
-    "candle",
-    "drum",
-    "envelope",
-    "fountain",
-    "globe",
-    "hammer",
-    "kettle",
-    "lantern",
-    "mirror",
-    "saddle",
-]
-_OTHER_KINDS = [
-    "angry",
-    "brave",
-    "clever",
-    "dizzy",
-    "eager",
-    "gentle",
-    "hungry",
-    "jolly",
-    "lazy",
-    "modest",
-    "nervous",
-    "proud",
-]
-_OTHER_THINGS = [
-    "badger",
-    "camel",
-    "dolphin",
-    "eagle",
-    "falcon",
-    "goose",
-    "heron",
-    "iguana",
-    "jackal",
-    "koala",
-    "lobster",
-    "monkey",
-]
-
 _FIRST_SECOND, _SECONDS = 1_546_300_800, 63_072_000  # two years from 2019 on
+
+# Each is one token of MiniLM's vocabulary.
+_WORDS = [
+    "anchor", "apple", "arrow", "bamboo", "barrel", "basket", "beach", "bell", "bench", "blanket", "bottle",
+    "bread", "brick", "bridge", "brush", "butter", "button", "camel", "candle", "canvas", "carpet", "castle",
+    "cedar", "cheese", "cherry", "chicken", "clock", "coffee", "coin", "copper", "coral", "corn", "cotton",
+    "curtain", "diamond", "dolphin", "eagle", "engine", "flute", "forest", "fountain", "garden", "ginger", "glass",
+    "globe", "gold", "hammer", "honey", "horn", "horse", "island", "jacket", "kettle", "key", "kitchen", "knife",
+    "ladder", "lamp", "lantern", "leather", "lemon", "letter", "lion", "marble", "market", "milk", "mirror",
+    "monkey", "moon", "mountain", "nest", "ocean", "olive", "onion", "orange", "pearl", "pencil", "pepper", "piano",
+    "pillow",
+]  # fmt: skip
+
+KINDS = 8
+ITEMS_PER_KIND = KINDS
+ITEMS = KINDS * ITEMS_PER_KIND
+WORDS_PER_ITEM = 2
 
 
 @dataclass(frozen=True)
@@ -89,28 +58,24 @@ class PlantedPart:
 
     Attributes:
         users: number of users.
-        shortest, longest: events a user, uniformly distributed.
-        shift: the successor of topic a is topic (a + shift) modulo the number of topics.
-        first_number: first number in its items' texts, so that texts of two domains differ.
-        other_topics: whether its topics are different from the target's.
+        lengths: events a user, drawn uniformly from these.
+        strength: probability that an item is drawn from the user's kind.
+        kinds: the words of a kind: a row or a column of the grid, or two other words, which are the text of all its
+            items.
     """
 
     users: int
-    shortest: int
-    longest: int
-    shift: int
-    first_number: int
-    other_topics: bool = False
+    lengths: tuple[int, ...]
+    strength: float
+    kinds: Literal["rows", "columns", "equal texts"] = "rows"
 
 
-TOPICS = len(_KINDS) * len(_THINGS)
-ITEMS_PER_TOPIC = 3
-STRENGTH = 0.5
+_SOURCE = PlantedPart(users=400, lengths=(6, 7, 8, 9), strength=0.95)
 PARTS = {
-    "target": PlantedPart(users=250, shortest=5, longest=5, shift=31, first_number=1),
-    "helpful": PlantedPart(users=3000, shortest=5, longest=9, shift=31, first_number=11),
-    "harmful": PlantedPart(users=3000, shortest=5, longest=9, shift=67, first_number=21),
-    "neutral": PlantedPart(users=3000, shortest=5, longest=9, shift=31, first_number=31, other_topics=True),
+    "target": PlantedPart(users=400, lengths=(3, 3, 3, 4), strength=0.85),
+    "helpful": _SOURCE,
+    "harmful": replace(_SOURCE, kinds="columns"),
+    "neutral": replace(_SOURCE, kinds="equal texts"),
 }
 
 
@@ -119,7 +84,7 @@ def planted_tables(part: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
 
     Args:
         part: one of `PARTS`.
-        seed: of the random generator.
+        seed: of the words' places in the grid, which all parts share, and of the part's items and users.
 
     Returns:
         Interactions (user_id, item_id, timestamp in Unix seconds) and items (item_id, text).
@@ -130,8 +95,8 @@ def planted_tables(part: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
     if part not in PARTS:
         raise HarnessError.unknown("planted domain", part, PARTS)
     parameters = PARTS[part]
-    # Only doubles are drawn: numpy guarantees that their stream never changes.
-    rng = np.random.Generator(np.random.PCG64([seed, sorted(PARTS).index(part)]))
+    rng = _generator(seed, 1 + list(PARTS).index(part))
+    texts = _texts(parameters, word_kinds(part, seed), rng)
     users, items, times = [], [], []
     for user in range(parameters.users):
         sequence = _sequence(parameters, rng)
@@ -139,76 +104,103 @@ def planted_tables(part: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
         items += sequence
         times += sorted((_FIRST_SECOND + _SECONDS * rng.random(len(sequence))).astype(np.int64).tolist())
     # One extra user for each item, with this event alone: too short for any split, but it completes the catalogue.
-    for item in range(TOPICS * ITEMS_PER_TOPIC):
+    for item in range(ITEMS):
         users.append(f"{part}-visitor-{item}")
         items.append(item)
         times.append(_FIRST_SECOND)
     interactions = pd.DataFrame({"user_id": users, "item_id": [f"{part}-{item}" for item in items], "timestamp": times})
-    texts = [_text(parameters, item) for item in range(TOPICS * ITEMS_PER_TOPIC)]
-    catalogue = pd.DataFrame({"item_id": [f"{part}-{item}" for item in range(len(texts))], "text": texts})
-    return interactions, catalogue
+    return interactions, pd.DataFrame({"item_id": [f"{part}-{item}" for item in range(ITEMS)], "text": texts})
 
 
-def topic_of(item: int) -> int:
-    """The topic of an item, by the item's number in its domain."""
-    return item // ITEMS_PER_TOPIC
+def word_kinds(part: str, seed: int = 0) -> list[list[str]]:
+    """The words of each kind of a part."""
+    words = np.array(_WORDS)[_permutation(len(_WORDS), _generator(seed, 0))]
+    grid, others = np.split(words, [KINDS**2])
+    layouts = {
+        "rows": grid.reshape(KINDS, KINDS),
+        "columns": grid.reshape(KINDS, KINDS).T,
+        "equal texts": others.reshape(KINDS, WORDS_PER_ITEM),
+    }
+    kinds: list[list[str]] = layouts[PARTS[part].kinds].tolist()
+    return kinds
 
 
-def transition_matrix(part: str) -> Floats:
-    """Transition probabilities between a part's topics: float64 [TOPICS, TOPICS], rows sum to 1."""
-    probabilities = np.full((TOPICS, TOPICS), (1 - STRENGTH) / TOPICS)
-    probabilities[np.arange(TOPICS), (np.arange(TOPICS) + PARTS[part].shift) % TOPICS] += STRENGTH
-    return probabilities
+def ceiling(histories: Iterable[Ints], strength: float, k: int = 10) -> tuple[Floats, Floats]:
+    """Highest expected NDCG@k and HR@k of the next items of users who follow the law.
 
-
-def known_ndcg(histories: list[Ints], assumed: Floats, k: int = 10) -> Floats:
-    """Expected NDCG@k of the next item of target users, for a ranking by assumed transition probabilities.
-
-    Exact, not simulated: the sum over topics of the probability, under the target's transitions, that the next item is
-    of the topic, times the mean gain of the tied ranks of its items. Candidates are the items outside the history.
+    Exact: the posterior probability of each kind after a history gives that of each next item. Ranking by it is
+    optimal, since both gains fall with the rank. Candidates are the items outside the history; the gain of a tie is the
+    mean over its ranks. Items of one kind have equal probabilities, so the sum is over kinds.
 
     Args:
         histories: item numbers of each user so far, oldest first.
-        assumed: float64 [TOPICS, TOPICS].
+        strength: of the users' domain.
         k: cutoff.
 
     Returns:
-        float64 [n_users].
+        NDCG and HR, float64 [n_users] each.
     """
-    gains = np.concatenate([[0.0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))])
-    truth = transition_matrix("target")
+    gains = np.stack([1 / np.log2(np.arange(2, k + 2)), np.ones(k)])
+    summed = np.concatenate([np.zeros((2, 1)), np.cumsum(gains, axis=1)], axis=1)
     expected = []
     for history in histories:
-        last = topic_of(int(history[-1]))
-        left = ITEMS_PER_TOPIC - np.bincount(np.asarray(history) // ITEMS_PER_TOPIC, minlength=TOPICS)
-        # A topic without remaining items is never drawn.
-        probability = np.where(left > 0, truth[last], 0)
-        probability = probability / probability.sum()
-        score = np.where(left > 0, assumed[last] / np.maximum(left, 1), -1).round(12)
-        above = np.array([left[score > s].sum() for s in score])
-        tied = np.array([left[score == s].sum() for s in score])
-        gain = gains[np.minimum(above + tied, k)] - gains[np.minimum(above, k)]
-        expected.append(float((probability * gain / np.maximum(tied, 1)).sum()))
-    return np.array(expected)
+        posterior, left = np.full(KINDS, 1 / KINDS), np.full(KINDS, ITEMS_PER_KIND)
+        for item in history:
+            posterior = posterior * _item_probabilities(left, strength)[:, item // ITEMS_PER_KIND]
+            left[item // ITEMS_PER_KIND] -= 1
+        # Of one item of each kind, rounded so that equal ones tie; a kind without remaining items is never drawn.
+        probability = posterior @ _item_probabilities(left, strength) / posterior.sum()
+        score = np.where(left > 0, probability.round(12), -1)
+        above = np.array([left[score > each].sum() for each in score])
+        tied = np.array([left[score == each].sum() for each in score])
+        gain = summed[:, np.minimum(above + tied, k)] - summed[:, np.minimum(above, k)]
+        expected.append((gain * left * probability / np.maximum(tied, 1)).sum(axis=1))
+    ndcg, hr = np.array(expected).T
+    return ndcg, hr
+
+
+def _item_probabilities(left: Ints, strength: float) -> Floats:
+    """Probability of a single next item by the user's kind (rows) and the item's kind (columns).
+
+    Args:
+        left: int64 [KINDS], items of each kind that the user has not had.
+        strength: probability of a draw from the user's kind.
+    """
+    anything = np.full((KINDS, KINDS), 1 / left.sum())
+    by_law = np.diag(strength / np.maximum(left, 1)) + (1 - strength) * anything
+    # A user whose kind has no items left draws from all items.
+    return np.where((left > 0)[:, None], by_law, anything)
 
 
 def _sequence(parameters: PlantedPart, rng: np.random.Generator) -> list[int]:
     """One user's items, oldest first."""
-    length = parameters.shortest + int(rng.random() * (parameters.longest - parameters.shortest + 1))
-    topic = int(rng.random() * TOPICS)
+    length = parameters.lengths[int(rng.random() * len(parameters.lengths))]
+    kind = int(rng.random() * KINDS)
     sequence: list[int] = []
     while len(sequence) < length:
-        left = [topic * ITEMS_PER_TOPIC + i for i in range(ITEMS_PER_TOPIC)]
-        left = [item for item in left if item not in sequence]
-        if left:
-            sequence.append(left[int(rng.random() * len(left))])
-            last = topic
-        # If the topic has no items left, the next topic is drawn again from the same last topic.
-        topic = (last + parameters.shift) % TOPICS if rng.random() < STRENGTH else int(rng.random() * TOPICS)
+        left = [item for item in range(ITEMS) if item not in sequence]
+        liked = [item for item in left if item // ITEMS_PER_KIND == kind]
+        pool = liked if liked and rng.random() < parameters.strength else left
+        sequence.append(pool[int(rng.random() * len(pool))])
     return sequence
 
 
-def _text(parameters: PlantedPart, item: int) -> str:
-    kinds, things = (_OTHER_KINDS, _OTHER_THINGS) if parameters.other_topics else (_KINDS, _THINGS)
-    kind, thing = divmod(topic_of(item), len(things))
-    return f"{kinds[kind]} {things[thing]} {parameters.first_number + item % ITEMS_PER_TOPIC}"
+def _texts(parameters: PlantedPart, kinds: list[list[str]], rng: np.random.Generator) -> list[str]:
+    """The items' texts, kind after kind. The words of a kind occur equally often."""
+    if parameters.kinds == "equal texts":
+        return [" ".join(words) for words in kinds for _ in range(ITEMS_PER_KIND)]
+    texts = []
+    for words in kinds:
+        order = [words[index] for _ in range(WORDS_PER_ITEM) for index in _permutation(len(words), rng)]
+        texts += [" ".join(order[start : start + WORDS_PER_ITEM]) for start in range(0, len(order), WORDS_PER_ITEM)]
+    return texts
+
+
+def _permutation(n: int, rng: np.random.Generator) -> list[int]:
+    order: list[int] = np.argsort(rng.random(n), kind="stable").tolist()
+    return order
+
+
+def _generator(*seed: int) -> np.random.Generator:
+    # Only doubles are drawn from it: numpy guarantees that their stream never changes.
+    return np.random.Generator(np.random.PCG64(list(seed)))

@@ -22,7 +22,7 @@ DIGESTS = {
     "cdsr-amazon/v2": "cee0ddd2a2521cbc7c9c2a2751c845113d3dc19668cb3eaab0c83c2c4f688ec9",
     "cdsr-cross-platform/v1": "401ad790713c1ed93f2537e20cdfe37e597f3336b1c7b6a9645b228fc8013648",
     "cdsr-cross-platform/v2": "26e907fe5e1badbaf3dcbad740afe4b4af39579649a7208c37d2c50a7141a6f5",
-    "cdsr-planted/v1": "cab49ac278bc3dbeb1c612e2dadb1742fd3f8dcc71a82cf810a36702ca9e1b0b",
+    "cdsr-planted/v2": "ddb18e7b2247ff082b88a992ea131696b0be1927839a34c69fe67c1b5bc5df76",
     "cdsr-smoke/v1": "10d3a531e58d850784d5f4a9f1892bdcf102df462fea006a162546ea45471625",
     "paper/v1": "eb583220054b8eed79f66cd24fd967a86ad74128bc895007282811adeb952f09",
 }
