@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, entry_points
 from typing import Any
 
 from harness.errors import HarnessError, UnavailableError
@@ -69,7 +69,13 @@ def load_extension(entry: EntryPoint) -> Any:
 
 def distribution_name(entry: EntryPoint) -> str:
     """The name of the distribution that offers an entry point."""
-    return entry.dist.name if entry.dist else "an unknown distribution"
+    return _metadata_name(entry.dist) if entry.dist else "an unknown distribution"
+
+
+@cache
+def _metadata_name(distribution: Distribution) -> str:
+    """Cached: it parses the distribution's metadata."""
+    return distribution.name
 
 
 @cache

@@ -150,10 +150,10 @@ def collect(folder: Path, suite: str, version: int) -> Board:
             )
         scenario = result.scenario.name
         other_path, other, other_table = first.setdefault(scenario, (path, result, table))
-        _check_same(path, _shared(result), other_path, _shared(other))
+        _check_same(path, shared_conditions(result), other_path, shared_conditions(other))
         seed_path, seed = first_seed.setdefault((scenario, result.method), (path, result))
         _check_same(path, _of_method(result), seed_path, _of_method(seed))
-        _check_slices(path, table, other_path, other_table)
+        check_slices(path, table, other_path, other_table)
         runs[scenario][result.method].append((result, table, path))
     return Board(
         suite,
@@ -168,7 +168,7 @@ def collect(folder: Path, suite: str, version: int) -> Board:
     )
 
 
-def _shared(result: RunResult) -> dict[str, object]:
+def shared_conditions(result: RunResult) -> dict[str, object]:
     """What all results of a scenario must have in common."""
     drawn = {name: record.digest for name, record in result.candidates.items()}
     return {
@@ -199,7 +199,7 @@ def _check_same(path: Path, conditions: dict[str, object], other_path: Path, oth
             )
 
 
-def _check_slices(path: Path, table: RankTable, other_path: Path, other: RankTable) -> None:
+def check_slices(path: Path, table: RankTable, other_path: Path, other: RankTable) -> None:
     """Compares the slices that both have. The rows are of the same users: results of a scenario share their file."""
     common = table.slices.keys() & other.slices.keys()
     if any((table.slices[name] != other.slices[name]).any() for name in common):

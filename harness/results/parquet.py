@@ -33,7 +33,8 @@ def read_parquet(path: Path, content: str, columns: list[str] | None = None) -> 
     if not path.is_file():
         raise HarnessError(f"No file of {content} {path}, which the results beside it need.", RESTORE)
     try:
-        table = pq.read_table(path, columns=columns)
+        with pq.ParquetFile(path) as file:  # for one file much faster than read_table, which opens a data set
+            table = file.read(columns=columns, use_threads=False)
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
         raise HarnessError(f"{path} is not a file of {content} ({type(error).__name__}).", RESTORE) from error
     if columns is not None and set(columns) - set(table.column_names):
