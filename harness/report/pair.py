@@ -112,16 +112,18 @@ def compare_pair(sides: Sides, candidates: str = MAIN[0], metric: str = MAIN[1])
     by_scenario = _corrected([each for each in scenarios if each is not None])
     mean = _difference(sides, sides.scenarios, candidates, metric, "all") if len(sides.scenarios) > 1 else None
     slices = [name for name in entries[0].tables[0].slices if all(name in e.tables[0].slices for e in entries)]
-    rows = [_difference(sides, sides.scenarios, c, metric, s) for c in measured for s in slices]
+    rows = {(c, s): _difference(sides, sides.scenarios, c, metric, s) for c in measured for s in slices}
     notes = list(sides.notes)
     if len(sides.scenarios) > 1 and mean is None:
         notes.append("There is no mean: no seed is common to all scenarios.")
+    empty = [name for name in slices if rows[candidates, name] is None]
+    if empty and (mean or len(sides.scenarios) == 1):
+        notes.append(f"Slices without users on some scenario: {', '.join(empty)}.")
     unmeasured = [name for name in recorded if name not in measured]
     if unmeasured:
         notes.append(f"Left out, as not both sides are ranked among them everywhere: {', '.join(unmeasured)}.")
-    return PairComparison(
-        sides, metric, candidates, by_scenario, mean, _corrected([r for r in rows if r is not None]), tuple(notes)
-    )
+    by_slice = _corrected([row for row in rows.values() if row is not None])
+    return PairComparison(sides, metric, candidates, by_scenario, mean, by_slice, tuple(notes))
 
 
 def user_values(sides: Sides, scenario: str, candidates: str, metric: str, slice_name: str = "all") -> Floats | None:
