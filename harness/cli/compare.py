@@ -102,9 +102,7 @@ def _texts(
         for name in sorted(scenarios):
             result = pair.sides.a.entries[name].results[0]
             try:
-                texts[name] = user_texts(
-                    result, suite, cache_dir=cache_dir, data_dir=data_dir, progress=progress
-                )
+                texts[name] = user_texts(result, suite, cache_dir=cache_dir, data_dir=data_dir, progress=progress)
             except HarnessError as error:
                 missing[f"No titles and histories: {error}"] = None
     return texts, list(missing)
@@ -118,7 +116,7 @@ def show(
 
     Example: `harness show leaderboards/results/cdsr/v1/drama-from-action/weaverec-seed0.json`
     """
-    from harness.report.show import explain, read_for_show
+    from harness.report.show import explain, read_shown
 
-    shown = read_for_show(result)
+    shown = read_shown(result)
     typer.echo(json.dumps(shown.fields, indent=1, ensure_ascii=False) if as_json else explain(shown))

@@ -94,9 +94,7 @@ def choose_users(pair: PairComparison, n: int) -> list[Chosen]:
         "hardest": sorted(rows, key=lambda row: (-row.best, row.place)),
     }
     return [
-        Chosen(kind, row.place[0], row.index, row.gain)
-        for kind, ordered in orders.items()
-        for row in _once(ordered, n)
+        Chosen(kind, row.place[0], row.index, row.gain) for kind, ordered in orders.items() for row in _once(ordered, n)
     ]
 
 

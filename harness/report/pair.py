@@ -12,7 +12,7 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.protocol.metrics import Floats, find_metric, is_list_metric
 from harness.protocol.significance import MeanInterval, SeedSpread, mean_interval, seed_spread, simultaneous_p_values
-from harness.report.collect import Board, Entry
+from harness.report.collect import Board
 from harness.report.comparison import MAIN, compare_over_scenarios
 from harness.report.sides import Sides
 from harness.results.record import RunResult
@@ -129,7 +129,9 @@ def compare_pair(sides: Sides, candidates: str = MAIN[0], metric: str = MAIN[1])
 def user_values(sides: Sides, scenario: str, candidates: str, metric: str, slice_name: str = "all") -> Floats | None:
     """The metric of each user, mean over seeds: float64 [2, n_users]; None without users in the slice."""
     values = [side.entries[scenario].values(candidates, metric, slice_name) for side in (sides.a, sides.b)]
-    return None if values[0] is None or values[1] is None else np.array([v.mean(axis=0) for v in values if v is not None])
+    return (
+        None if values[0] is None or values[1] is None else np.array([v.mean(axis=0) for v in values if v is not None])
+    )
 
 
 def is_higher(gains: Floats) -> tuple[float, float]:

@@ -181,9 +181,7 @@ def _entries(operand: _Operand, board: Board) -> dict[str, Entry]:
     """The results of a method or a file, by scenario."""
     if operand.file:
         return {operand.file.results[0].scenario.name: operand.file}
-    entries = {
-        name: entry for name, of in board.scenarios.items() for entry in of if entry.method == operand.method
-    }
+    entries = {name: entry for name, of in board.scenarios.items() for entry in of if entry.method == operand.method}
     if not entries:
         known = {entry.method for entry in board.entries}
         raise HarnessError.unknown(f"method with results of {board.suite}/v{board.version}", operand.method, known)
