@@ -119,7 +119,8 @@ def _settings(settings: dict[str, Any], prefix: str = "") -> str:
 
 def _choice(record: RunResult) -> str:
     if record.tuning is not None:
-        return f"Settings chosen by validation NDCG@10 among {len(record.tuning.trials)} trials: `{record.tuning.command}`."
+        trials, command = len(record.tuning.trials), record.tuning.command
+        return f"Settings chosen by validation NDCG@10 among {trials} trials: `{command}`."
     return "Not tuned: these are the defaults of the method and the suite."
 
 

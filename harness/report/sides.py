@@ -198,10 +198,12 @@ def _entries(operand: _Operand, board: Board) -> dict[str, Entry]:
 def with_seeds(entry: Entry, seeds: Collection[int]) -> Entry:
     """An entry with only some of its seeds."""
     kept = [index for index, result in enumerate(entry.results) if result.seed in seeds]
-    results, tables, paths = (
-        tuple(values[index] for index in kept) for values in (entry.results, entry.tables, entry.paths)
+    return replace(
+        entry,
+        results=tuple(entry.results[index] for index in kept),
+        tables=tuple(entry.tables[index] for index in kept),
+        paths=tuple(entry.paths[index] for index in kept),
     )
-    return replace(entry, results=results, tables=tables, paths=paths)
 
 
 def _two_files(left: _Operand, right: _Operand, a: Entry, b: Entry, scenarios: Sequence[str]) -> Sides:
