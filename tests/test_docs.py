@@ -1,9 +1,12 @@
 """Every command and snippet in README.md and docs/ runs; CONTRIBUTING.md describes how they are marked.
 
+With WRITE_DOCS=1 the blocks of output are written anew.
+
 A page's blocks are used in order, in a folder of its own that holds two small shops (`books`, `films`) and the
 committed results of one scenario.
 """
 
+import os
 import re
 import shlex
 import shutil
@@ -50,7 +53,7 @@ class Block:
         page: the page's path.
         line: of its first line of text.
         language: such as `python`.
-        note: `slow` or `parse`; else empty.
+        note: `slow`, `parse` or `output`; else empty.
         text: its lines.
     """
 
@@ -78,7 +81,7 @@ def blocks_of(page: str) -> list[Block]:
     return [
         Block(page, text.count("\n", 0, match.start()) + 2, match["language"], match["note"].strip(), match["text"])
         for match in _BLOCK.finditer(text)
-        if match["language"] in CHECKED
+        if match["language"] in CHECKED or match["note"].strip() == "output"
     ]
 
 
@@ -136,9 +139,13 @@ def test_the_slow_blocks_of_a_page_run(page: str, folder: Path, monkeypatch: pyt
 def run_page(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
     """Uses a page's blocks in order; slow ones are run or only parsed."""
     names: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks_of(page):
+    blocks, printed = blocks_of(page), ""
+    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
         place = f"{page}, line {block.line}"
-        assert block.note in ("", "slow", "parse"), place
+        assert block.note in ("", "slow", "parse", "output"), place
+        if block.note == "output":
+            _check_output(block, printed, place)
+            continue
         run = block.note == "" or (block.note == "slow" and slow)
         if block.file:
             (folder / block.file).parent.mkdir(parents=True, exist_ok=True)
@@ -151,8 +158,10 @@ def run_page(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: boo
             if run:
                 exec(code, names)
         elif block.language == "sh":
-            for command in block.commands:
-                _check_command(command, run, place)
+            with monkeypatch.context() as patch:
+                if following is not None and following.note == "output":  # of all committed results
+                    patch.setenv("HARNESS_OUTPUT", str(ROOT / "leaderboards"))
+                printed = "".join(_check_command(command, run, place) for command in block.commands)
         else:
             assert block.language == "yaml", f"{place}: the first line of a toml block names its file"
             yaml.safe_load(block.text)
@@ -173,7 +182,17 @@ def _install(site: Path, pyproject: str) -> None:
     (metadata / "entry_points.txt").write_text("\n".join(sections))
 
 
-def _check_command(command: str, run: bool, place: str) -> None:
+def _check_output(block: Block, printed: str, place: str) -> None:
+    """Compares a block with what the commands before it printed; with WRITE_DOCS=1, writes that into the page."""
+    if os.environ.get("WRITE_DOCS"):
+        page = ROOT / block.page
+        page.write_text(page.read_text(encoding="utf-8").replace(f"{block.text}```", f"{printed}```"), encoding="utf-8")
+        return
+    assert block.text == printed, f"{place}: not what the commands before it print; to write it: WRITE_DOCS=1 pytest"
+
+
+def _check_command(command: str, run: bool, place: str) -> str:
+    """Runs or parses a command; returns what it prints."""
     program, *arguments = shlex.split(command)
     if program == "make":
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -183,12 +202,14 @@ def _check_command(command: str, run: bool, place: str) -> None:
     elif program == "harness" and run:
         result = CliRunner().invoke(app, [*arguments, *(["--jobs", "0"] if arguments[0] == "run" else [])])
         assert result.exit_code == 0, f"{place}: {command}\n{result.output}\n{result.exception!r}"
+        return result.stdout
     elif program == "harness":
         _parse(arguments, place)
     elif program == "pytest":
         assert all((ROOT / argument).exists() for argument in arguments if argument.startswith("tests")), place
     else:
         assert program in ("pip", "hf", "cd", "git"), f"{place}: {command}"
+    return ""
 
 
 def _parse(arguments: list[str], place: str) -> None:

@@ -94,7 +94,7 @@ def _on_ranks(ranks: RankTable | None) -> Iterator[str]:
     for name, found in ranks.ranks.items():
         tied = float(np.mean(found.tied > 0))
         if tied > _MANY_TIES:
-            yield f"Among {name}, the held-out item ties with others for {tied:.1%} of the users, who count in the mean."
+            yield f"Among {name}, the held-out item ties with others for {tied:.1%} of the users; ties count fairly."
 
 
 def _on_origin(result: RunResult) -> Iterator[str]:

@@ -20,7 +20,7 @@ USERS = (tuple(f"u{index}" for index in range(60)), tuple(f"u{index}" for index 
 
 
 def made(results: Path, seeds: dict[str, tuple[int, ...]], deterministic: bool = False) -> dict[str, Any]:
-    """Ranks of methods on two scenarios that share 40 users; `good` ranks twice as well. By (scenario, method, seed)."""
+    """Ranks of methods on two scenarios that share 40 users, by (scenario, method, seed); `good` is twice as good."""
     written = {}
     for number, (scenario, users) in enumerate(zip(SCENARIOS, USERS, strict=True)):
         for method, own in seeds.items():
@@ -184,6 +184,15 @@ def test_plots_are_drawn_and_repeat(tmp_path: Path, suffix: str, start: bytes) -
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of four methods: `lonely` shares no seed with others, and `half` lacks a scenario and a candidate set."""
+    folder = tmp_path_factory.mktemp("results")
+    made(folder, {"good": (0, 1), "plain": (0, 1), "lonely": (4,)})
+    write_made(folder, "half", 0, {"full": np.arange(60) % 50}, users=USERS[0], absent=("sampled-30",))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("a", "b", "options", "message"),
     [
@@ -207,14 +216,12 @@ def test_plots_are_drawn_and_repeat(tmp_path: Path, suffix: str, start: bytes) -
     ],
 )
 def test_what_is_not_known_is_an_error_with_near_names(
-    tmp_path: Path, a: str, b: str, options: dict[str, Any], message: str
+    results: Path, a: str, b: str, options: dict[str, Any], message: str
 ) -> None:
-    made(tmp_path, {"good": (0, 1), "plain": (0, 1), "lonely": (4,)})
-    write_made(tmp_path, "half", 0, {"full": np.arange(60) % 50}, users=USERS[0], absent=("sampled-30",))
     asked = {"suite": "made", "scenarios": (), **options}
     with pytest.raises(HarnessError) as error:
         compare_pair(
-            find_sides(a, b, tmp_path, asked["suite"], asked["scenarios"]),
+            find_sides(a, b, results, asked["suite"], asked["scenarios"]),
             **{name: value for name, value in options.items() if name in ("candidates", "metric")},
         )
     assert message in str(error.value)
