@@ -148,7 +148,9 @@ def make_examples(
         chosen: see `choose_users`.
         texts: of the scenarios of which they are known.
     """
-    sides, without_lists = (pair.sides.a, pair.sides.b), dict[str, dict[str, None]]()
+    sides = pair.sides.a, pair.sides.b
+    missing: dict[str, None] = {}
+    without_lists: dict[Path, dict[str, str]] = {}
     read = cache(_read_lists)
     examples = []
     for user in chosen:
@@ -158,10 +160,14 @@ def make_examples(
         lists: list[tuple[str, ...] | None] = []
         for side, entry in zip(sides, entries, strict=True):
             try:
-                lists.append(read(entry.paths[0])[user_id])
+                known_lists = read(entry.paths[0])
             except HarnessError as error:
-                without_lists.setdefault(str(error), {})[side.label] = None
+                missing[f"No lists of {side.label}: {error}"] = None
                 lists.append(None)
+                continue
+            lists.append(known_lists[user_id] if known_lists else None)
+            if known_lists is None:
+                without_lists.setdefault(entry.results[0].path.parents[1], {})[side.label] = entry.method
         known = texts.get(user.scenario)
         history = known.histories.get(user_id) if known else None
         items = {item, *(history or ()), *(lists[0] or ()), *(lists[1] or ())}
@@ -180,7 +186,24 @@ def make_examples(
                 {each: known.titles[each] for each in sorted(items) if known and known.titles.get(each)},
             )
         )
-    return examples, [f"No lists of {' and '.join(labels)}: {error}" for error, labels in without_lists.items()]
+    missing |= dict.fromkeys(_no_lists(suite, methods) for suite, methods in without_lists.items())
+    return examples, list(missing)
+
+
+def _no_lists(suite: Path, methods: Mapping[str, str]) -> str:
+    """Says that runs kept no lists, and how to get them.
+
+    Args:
+        suite: name and version, as in `cdsr/v1`.
+        methods: their names by label.
+    """
+    shipped = shipped_suite(suite.parts[0], int(suite.parts[1][1:]))
+    how = (
+        f"Run: harness run --suite {suite} {' '.join(f'--method {name}' for name in dict.fromkeys(methods.values()))}."
+    )
+    if shipped is not None and shipped.retired:
+        how = f"{suite} is retired; runs of newer versions keep them."
+    return f"No lists of {' and '.join(methods)}: the runs kept none. {how}"
 
 
 def _seeds(entry: Entry) -> tuple[int, ...]:
@@ -199,20 +222,16 @@ def _rank(ranks: Ranks, row: int) -> str:
     return f"{above + 1:,}" if not tied else f"{above + 1:,} to {above + tied + 1:,}"
 
 
-def _read_lists(path: Path) -> dict[str, tuple[str, ...]]:
-    """The lists of a result by user id, cut at what is shown.
+def _read_lists(path: Path) -> dict[str, tuple[str, ...]] | None:
+    """The lists of a result by user id, cut at what is shown; None if the run kept none.
 
     Raises:
-        HarnessError: the run kept no lists, or their file is missing or another one.
+        HarnessError: a file is missing, or is not the one that the result was made with.
     """
     result, users = read_record(path), TestUsers.from_parquet(users_path(path))
     lists = read_recommendations(path, result, users)
     if lists is None:
-        suite = shipped_suite(result.suite, result.suite_version)
-        name = f"{result.suite}/v{result.suite_version}"
-        if suite is not None and suite.retired:
-            raise HarnessError("The runs kept none.", f"{name} is retired; runs of newer versions keep them.")
-        raise HarnessError("The runs kept none.", f"Run: harness run --suite {name} --method {result.method}.")
+        return None
     ids = CatalogueItems.from_parquet(items_path(path)).item_ids
     top = lists.top(SHOWN)
     return {

@@ -85,7 +85,7 @@ def plot_pair(pair: PairComparison, path: Path) -> None:
     parts[0].set_title(f"{pair.sides.a.label} less {pair.sides.b.label}, {pair.sides.of}", fontsize="medium")
     one_seed = pair.main.p_value is None
     meaning = "users only" if one_seed else f"seeds and users; blue: corrected p below {LEVEL:g}"
-    parts[1].set_xlabel(f"Difference in {_shown(pair.metric)}, 95 % interval over {meaning}")
+    figure.supxlabel(f"Difference in {_shown(pair.metric)}, 95 % interval over {meaning}", fontsize="small")
     image = io.BytesIO()
     metadata = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(path.suffix, {"Software": None})
     with mpl.rc_context({"svg.hashsalt": "harness"}):  # the same file for the same comparison
