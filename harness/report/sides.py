@@ -165,10 +165,9 @@ def read_board(results: Path, suite: str | None) -> Board:
 
 def _operand(text: str) -> _Operand:
     path = Path(text)
-    if path.suffix == ".json" or path.is_file():
-        home = result_path_of(path) if path.suffix == ".parquet" else None
-        if path.suffix != ".json":
-            raise HarnessError(f"{path} is not a result file.", f"Name {home or 'a .json file of results'}.")
+    if path.suffix == ".parquet":
+        raise HarnessError(f"{path} is not a result file.", f"Name {result_path_of(path) or 'a .json file beside it'}.")
+    if path.suffix == ".json":
         result, table = read_result(path)
         return _Operand(text, result.method, result.seed, Entry(result.method, (result,), (table,), (path,)))
     method, at, seed = text.rpartition("@")

@@ -160,6 +160,17 @@ def test_results_of_different_users_or_items_are_refused(tmp_path: Path) -> None
         find_sides(str(a), str(b), tmp_path)
 
 
+def test_a_file_is_compared_with_a_training_of_its_suite(tmp_path: Path) -> None:
+    written = made(tmp_path, {"good": (0, 1), "plain": (0, 1)})
+    path = str(tmp_path / "made" / "v1" / "drama-from-action" / "good-seed0.json")
+    main = compare_pair(find_sides(path, "plain@1", tmp_path)).main
+    gains = ndcg10(written["drama-from-action", "good", 0]) - ndcg10(written["drama-from-action", "plain", 1])
+    assert (main.scenario, main.seeds) == ("drama-from-action", 1)
+    assert main.figure.mean == pytest.approx(gains.mean(), abs=1e-12)
+    with pytest.raises(HarnessError, match=r"Name a seed of both, as in plain@0"):
+        find_sides(path, "plain", tmp_path)
+
+
 def test_json_holds_the_rows_of_the_tables(tmp_path: Path) -> None:
     made(tmp_path, {"good": (0, 1), "plain": (0, 1)})
     pair = compared(tmp_path, candidates="sampled-30", metric="hr@1")
@@ -208,6 +219,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("good", "plain", {"suite": "made/v2"}, "Unknown version with results of suite made 'v2'"),
         ("good", "plain", {"suite": None}, "No suite is named. Add --suite made"),
         ("no.json", "plain@0", {}, "No result file no.json"),
+        ("good-seed0.parquet", "plain@0", {}, "is not a result file. Name good-seed0.json"),
         ("good", "plain", {"candidates": "sampled-3"}, "Unknown candidates 'sampled-3'. Did you mean 'sampled-30'"),
         ("good", "half", {"candidates": "sampled-30"}, "Not both sides are ranked among sampled-30"),
         ("good", "plain", {"metric": "ndgc@10"}, "Unknown metric 'ndgc'. Did you mean 'ndcg'"),
