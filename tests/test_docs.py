@@ -13,6 +13,7 @@ import shutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,7 @@ def run_page(page: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: boo
     """Uses a page's blocks in order; slow ones are run or only parsed."""
     names: dict[str, Any] = {"__name__": "__main__"}
     blocks, printed = blocks_of(page), ""
-    for block, following in zip(blocks, [*blocks[1:], None], strict=True):
+    for block, following in zip_longest(blocks, blocks[1:]):
         place = f"{page}, line {block.line}"
         assert block.note in ("", "slow", "parse", "output"), place
         if block.note == "output":
