@@ -186,6 +186,7 @@ def _of_method(result: RunResult) -> dict[str, object]:
         "content": result.content,
         "reference": result.reference,
         "domains learnt from": list(result.learns_from),
+        "makers": "code outside the harness" if result.outside else "the harness",
     }
 
 

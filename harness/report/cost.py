@@ -7,6 +7,7 @@ import numpy as np
 
 from harness.report.collect import Board, Entry
 from harness.report.markdown import escaped, table
+from harness.report.rows import is_scored_outside
 from harness.results.record import ArtefactRecord, RunResult
 
 _HEADINGS = (
@@ -47,7 +48,9 @@ def cost(board: Board) -> list[str]:
 
 
 def cpu_seconds(entry: Entry) -> float | None:
-    """CPU-seconds of all trainings of a row, mean over seeds; 0 for a row without any, None if a result lacks them."""
+    """CPU-seconds of all trainings of a row, mean over seeds; 0 for a row without any, None if they are not known."""
+    if is_scored_outside(entry):
+        return None
     costs = [[artefact.cpu_s for artefact in result.cost.artefacts] for result in entry.results]
     if any(seconds is None for seed in costs for seconds in seed):
         return None

@@ -3,7 +3,7 @@
 from harness.report.collect import Board
 from harness.report.failures import failed_methods
 from harness.report.markdown import escaped
-from harness.report.rows import has_default_settings
+from harness.report.rows import has_default_settings, is_scored_outside
 from harness.report.time_guard import is_selected_on_test
 from harness.suites import shipped_suite
 
@@ -26,6 +26,7 @@ def remarks(board: Board) -> list[str]:
         lines += ["", f"**Incomplete:** entries have between {least} and {max(counts)} seeds."]
     if any(map(has_default_settings, board.entries)):
         lines += ["", "‡: default settings, though the budget has trials to choose them by: the row may do better."]
+    lines += _scored_outside(board)
     missing = _missing_runs(board)
     if missing:
         lines += ["", f"**Incomplete:** no result of {', '.join(missing)}."]
@@ -98,4 +99,26 @@ def _users_without_scores(board: Board) -> list[str]:
                         f"**No scores:** {entry.method} on {scenario} gives no candidate of {name} a finite score for "
                         f"{most:,} test users ({share:.1%}), who count as misses.",
                     ]
+    return lines
+
+
+def _scored_outside(board: Board) -> list[str]:
+    """What § means, and the rows whose figures at some cutoffs are lower bounds."""
+    entries = [entry for entry in board.entries if is_scored_outside(entry)]
+    if not entries:
+        return []
+    lines = [
+        "",
+        "§: scored outside. Code that the harness did not run made the scores or lists; the harness ranked them. How "
+        "they were trained and tuned is not known here, nor whether they saw the test events.",
+    ]
+    for entry in entries:
+        lengths = [r.outside.list_length for r in entry.results if r.outside and r.outside.list_length is not None]
+        if lengths:
+            lines += [
+                "",
+                f"**Lists:** {escaped(entry.method)} on {escaped(entry.results[0].scenario.name)} lists "
+                f"{min(lengths):,} candidates or more a user: at cutoffs above that, an item that is not listed counts "
+                "as a miss.",
+            ]
     return lines

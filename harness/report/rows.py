@@ -41,6 +41,12 @@ def has_default_settings(entry: Entry) -> bool:
     return any(r.budget["trials"] > 1 and r.settings and r.tuning is None for r in entry.results)
 
 
+def is_scored_outside(entry: Entry) -> bool:
+    """Whether the row was made from files of scores or lists, and the harness ran no method."""
+    return any(result.outside for result in entry.results)
+
+
 def shown_name(entry: Entry) -> str:
-    """A method's name as markdown, with a mark if it ran with default settings."""
-    return escaped(entry.method) + ("‡" if has_default_settings(entry) else "")
+    """A method's name as markdown, with a mark if it was scored outside or ran with default settings."""
+    marks = "§" * is_scored_outside(entry) + "‡" * has_default_settings(entry)
+    return escaped(entry.method) + marks

@@ -134,6 +134,24 @@ class Cost(_Record):
     artefacts: tuple[ArtefactCost, ...]
 
 
+class OutsideRecord(_Record):
+    """Scores or ranked lists that code outside the harness made: the harness ranked them, and ran no method."""
+
+    files: dict[str, str]
+    """Candidate set -> SHA-256 of the file that it was scored from; `full` stands for all that are not named."""
+    lists: bool
+    """Whether the file holds ranks or lists and not scores."""
+    list_length: int | None
+    """Fewest candidates listed for a user, of those that have any; None if all have scores for all candidates of
+    `full`. At larger cutoffs, a held-out item that is not listed counts as a miss."""
+    missing_users: int
+    """Test users without a row. They count as misses."""
+    other_users: int
+    """Users in the file without a test event. They are left out."""
+    history_items: int
+    """Rows of items in the user's own history, which are no candidates of `full`."""
+
+
 def result_path(suite: str, version: int, scenario: str, method: str, seed: int) -> Path:
     """The path of a result file below a results folder."""
     return Path(suite, f"v{version}", scenario, f"{method}-seed{seed}.json")
@@ -185,6 +203,8 @@ class RunResult(_Record):
     """SHA-256 of the file of recommendation lists; None if the run kept none."""
     items_sha256: str | None = Field(default=None, exclude_if=lambda sha256: sha256 is None)
     """Digest of the catalogue that the lists are of; see `CatalogueItems`."""
+    outside: OutsideRecord | None = Field(default=None, exclude_if=lambda outside: outside is None)
+    """For a result that was scored outside: what its file held; None if the harness ran the method."""
     code: Code
     packages: dict[str, str]
     provenance: Provenance

@@ -1,7 +1,7 @@
 """Plan a command: which runs are in the cache, which are missing, and what must be trained for them."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -245,22 +245,46 @@ def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
                 "domains learnt from": learns_from(method, run.scenario.target, run.scenario.sources),
             }
     for scenario in dict.fromkeys(run.scenario for run in plan.runs):
-        folder = results / suite.name / f"v{suite.version}" / scenario.name
-        paths = sorted(path for path in set(folder.glob("*.json")) - overwritten if not is_failure(path))
-        if not paths:
-            continue
-        target = open_training(workspace, scenario).target_domain
-        slices = slices_of(open_test(workspace, scenario), target)
-        expected = {
-            **suite.conditions(scenario, workspace.fingerprints),
-            "slices": {name: int(members.sum()) for name, members in slices.items()},
-        }
-        for path in paths:
-            result = read_record(path)
-            _check_beside(path, result, {**expected, **method_conditions.get((scenario, result.method), {})}, suite)
+        of_scenario = {name: aspects for (of, name), aspects in method_conditions.items() if of == scenario}
+        check_beside(workspace, scenario, results, overwritten, of_scenario)
 
 
-def _check_beside(path: Path, result: RunResult, expected: Mapping[str, object], suite: Suite) -> None:
+def check_beside(
+    workspace: Workspace,
+    scenario: Scenario,
+    results: Path,
+    overwritten: Set[Path],
+    method_conditions: Mapping[str, Mapping[str, object]],
+) -> None:
+    """Check that new results of a scenario can stand beside those in the results folder.
+
+    Args:
+        workspace: the suite and its data.
+        scenario: one of the suite's.
+        results: the results folder.
+        overwritten: paths of results that the new ones replace.
+        method_conditions: what all seeds of a method must share, by the method's name.
+
+    Raises:
+        HarnessError: a result was made under other conditions, or cannot be read.
+    """
+    suite = workspace.suite
+    folder = results / suite.name / f"v{suite.version}" / scenario.name
+    paths = sorted(path for path in set(folder.glob("*.json")) - overwritten if not is_failure(path))
+    if not paths:
+        return
+    target = open_training(workspace, scenario).target_domain
+    slices = slices_of(open_test(workspace, scenario), target)
+    expected = {
+        **suite.conditions(scenario, workspace.fingerprints),
+        "slices": {name: int(members.sum()) for name, members in slices.items()},
+    }
+    for path in paths:
+        result = read_record(path)
+        _check_result(path, result, {**expected, **method_conditions.get(result.method, {})}, suite)
+
+
+def _check_result(path: Path, result: RunResult, expected: Mapping[str, object], suite: Suite) -> None:
     actual = {
         **result.conditions,
         "slices": result.slices,

@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,6 @@ from harness.evaluation.candidate_sets import NotApplicable, RankContext, Rankin
 from harness.methods.api import (
     DotProduct,
     FitContext,
-    Method,
     ReportsValidity,
     Scorer,
     content_of,
@@ -39,7 +39,6 @@ from harness.results.files import ITEMS, LISTS, RANKS, USERS
 from harness.results.lists_table import lists_to_parquet
 from harness.results.ranks_table import RankTable
 from harness.results.record import (
-    ArtefactRecord,
     CandidatesRecord,
     Code,
     Cost,
@@ -59,7 +58,6 @@ from harness.run.scenario_data import check_pinned, open_test, open_training
 from harness.run.workspace import Workspace
 from harness.storage.code_identity import source_digest
 from harness.storage.files import file_digest
-from harness.tuning.record import Tuning
 
 
 def score(
@@ -102,36 +100,45 @@ def score(
         peak_gpu_memory_mb=peak.gpu_megabytes(),
         artefacts=tuple(artefacts.costs),
     )
-    outcome = _Outcome(training, test, method, tuning, rankings, tuple(artefacts.records), cost)
+    described = {
+        "settings": settings_of(method),
+        "tuning": tuning,
+        "content": content_of(method),
+        "learns_from": learns_from(method, run.scenario.target, run.scenario.sources),
+        "reference": reference_of(method),
+        "training": tuple(artefacts.records),
+    }
+    source = source_digest(*HARNESS_CODE, *packages_of(suite.base_method(run.method)))
+    outcome = Outcome(training, test, rankings, described, source, cost)
     with store.write("run", run.key, {"label": f"{run.method} on {run.scenario.name}, seed {run.seed}"}) as folder:
-        _write_result(folder, workspace, run, outcome)
+        write_result(folder, workspace, run, outcome)
 
 
 @dataclass(frozen=True)
-class _Outcome:
+class Outcome:
     """All that a result is made from.
 
     Attributes:
         training: the scenario's training data.
         test: its test events.
-        method: with the settings that it ran with.
-        tuning: the trials that chose them.
         rankings: by candidate set.
-        records: of the artefacts that the run used.
+        described: fields of the result that describe the method and its trainings.
+        source: SHA-256 of the code that made it.
         cost: of the run.
+        drawn: by name, SHA-256 of drawn candidates, also of those that the scorer could not be ranked among.
     """
 
     training: TrainingData
     test: HeldOut
-    method: Method
-    tuning: Tuning | None
-    rankings: dict[str, Ranking | NotApplicable]
-    records: tuple[ArtefactRecord, ...]
+    rankings: Mapping[str, Ranking | NotApplicable]
+    described: Mapping[str, Any]
+    source: str
     cost: Cost
+    drawn: Mapping[str, str] = field(default_factory=dict)
 
 
-def _write_result(folder: Path, workspace: Workspace, run: Run, outcome: _Outcome) -> None:
-    """Writes the result with its ranks, users and lists into a folder."""
+def write_result(folder: Path, workspace: Workspace, run: Run, outcome: Outcome) -> None:
+    """Writes a run's result with its ranks, users and lists into a folder."""
     suite, training, test, rankings = workspace.suite, outcome.training, outcome.test, outcome.rankings
     target = training.target_domain
     ranks = {name: ranking.ranks for name, ranking in rankings.items() if isinstance(ranking, Ranking)}
@@ -145,29 +152,25 @@ def _write_result(folder: Path, workspace: Workspace, run: Run, outcome: _Outcom
         suite_version=suite.version,
         scenario=_scenario_record(suite, run, target.split),
         method=run.method,
-        settings=settings_of(outcome.method),
-        tuning=outcome.tuning,
-        content=content_of(outcome.method),
-        learns_from=learns_from(outcome.method, run.scenario.target, run.scenario.sources),
-        reference=reference_of(outcome.method),
+        **outcome.described,
         seed=run.seed,
         budget=asdict(suite.budget),
         data={name: _domain_record(workspace, domain) for name, domain in training.domains.items()},
         leakage=_leakage_record(training, test),
-        candidates={name: _candidates_record(name, ranking, table) for name, ranking in rankings.items()},
+        candidates={
+            name: _candidates_record(name, ranking, table, outcome.drawn.get(name))
+            for name, ranking in rankings.items()
+        },
         candidate_seed=suite.candidate_seed,
         least_recall=suite.least_recall,
         left_out=len(target.user_ids) - len(test.targets),
         slices={name: int(members.sum()) for name, members in table.slices.items()},
         validity=_validity(rankings),
-        training=outcome.records,
         ranks_sha256=file_digest(folder / RANKS),
         users_sha256=users.digest,
         lists_sha256=file_digest(folder / LISTS) if items else None,
         items_sha256=items.digest if items else None,
-        code=Code(
-            version=__version__, source=source_digest(*HARNESS_CODE, *packages_of(suite.base_method(run.method)))
-        ),
+        code=Code(version=__version__, source=outcome.source),
         packages=package_versions(),
         provenance=_provenance(workspace.device),
         cost=outcome.cost,
@@ -221,10 +224,12 @@ def rank_test(
     return rankings
 
 
-def _candidates_record(name: str, ranking: Ranking | NotApplicable, table: RankTable) -> CandidatesRecord:
+def _candidates_record(
+    name: str, ranking: Ranking | NotApplicable, table: RankTable, drawn: str | None
+) -> CandidatesRecord:
     description = make_candidate_set(name).description or None
     if isinstance(ranking, NotApplicable):
-        return CandidatesRecord(digest=None, metrics=None, absent=ranking.reason, description=description)
+        return CandidatesRecord(digest=drawn, metrics=None, absent=ranking.reason, description=description)
     index, unscored = ranking.index, ranking.ranks.unscored
     return CandidatesRecord(
         digest=ranking.digest,

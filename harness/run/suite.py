@@ -130,7 +130,7 @@ def run_suite(
         failed = execute(plan, workspace, jobs, progress, stop_on_error, keep_lists, growing.update)
     with publishing(output_dir, console.print):
         publish(workspace, plan, results, failed)
-        board, path = _write_board(output_dir, suite, bool(failed))
+        board, path = write_board(output_dir, suite, bool(failed))
     return replace(done, failed=tuple(failed), board=board, board_path=path)
 
 
@@ -152,7 +152,7 @@ class _GrowingBoard:
         with publishing(self._output_dir, tell_stderr), suppress(HarnessError):
             # Results that the plan will overwrite may not suit the new ones yet; the last board has them all.
             publish(self._workspace, self._plan, self._output_dir / "results")
-            _write_board(self._output_dir, self._workspace.suite, failures=False)
+            write_board(self._output_dir, self._workspace.suite, failures=False)
         now = time.monotonic()
         self._next = now + max(_FIRST_BOARD_S, 20 * (now - start))
 
@@ -239,7 +239,8 @@ def board_path(output_dir: Path, suite: str, version: int) -> Path:
     return output_dir / f"{suite}-v{version}.md"
 
 
-def _write_board(output_dir: Path, suite: Suite, failures: bool) -> tuple[Board | None, Path | None]:
+def write_board(output_dir: Path, suite: Suite, failures: bool) -> tuple[Board | None, Path | None]:
+    """Write a suite's leaderboard; give it and its file, or None for both if all runs failed and there is no result."""
     try:
         board = collect(output_dir / "results", suite.name, suite.version)
     except NoResultsError:
