@@ -1,4 +1,4 @@
-"""The `harness data` commands: list, fetch, prepare, describe and verify data sets."""
+"""The `harness data` commands: list, fetch, prepare, describe, verify and export data sets."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import CACHE, DATA, CacheDir, DataDir, Json, complete_datasets, complete_suites
+from harness.cli.options import CACHE, DATA, CacheDir, DataDir, Json, SuiteName, complete_datasets, complete_suites
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.protocol.scenario import DomainSpec
 
 app = typer.Typer(
-    help="Data sets: list, fetch, prepare, describe, verify.", no_args_is_help=True, rich_markup_mode="markdown"
+    help="Data sets: list, fetch, prepare, describe, verify, export.", no_args_is_help=True, rich_markup_mode="markdown"
 )
 
 Names = Annotated[
@@ -252,6 +252,36 @@ def verify(
             typer.echo(f"{check['what']}: {check['is']} ({check['by']}){sha256}")
     if any(check["is"] not in ("ok", "not pinned") for check in checks):
         raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    suite: SuiteName,
+    scenario: Annotated[str, typer.Option(help="Which scenario; `harness ls` lists them.")],
+    output_dir: Annotated[Path, typer.Option(help="A new folder.")],
+    form: Annotated[str, typer.Option("--format", help="plain (CSV) or recbole (atomic files).")] = "plain",
+    cache_dir: CacheDir = CACHE,
+    data_dir: DataDir = DATA,
+) -> None:
+    """Write a scenario's training data, test histories and candidates, without the answers, for other programs.
+
+    Score what they make of it with `harness score`.
+
+    Example: `harness data export --suite cdsr --scenario drama-from-action --output-dir drama`
+    """
+    from harness.run.export_data import export_data
+    from harness.run.progress import make_console, show_progress
+    from harness.run.workspace import open_workspace
+    from harness.suites import current_suite, pick_scenarios
+
+    loaded = current_suite(suite)
+    (chosen,) = pick_scenarios(loaded, [scenario])
+    with show_progress(make_console(stderr=True)) as progress:
+        workspace = open_workspace(
+            loaded, cache_dir=cache_dir, data_dir=data_dir, domains=chosen.domains, progress=progress
+        )
+    for path in export_data(workspace, chosen, output_dir, form):
+        typer.echo(str(path))
 
 
 def _check(what: str, state: str, by: str, sha256: str = "") -> dict[str, str]:
