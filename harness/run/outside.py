@@ -31,12 +31,12 @@ from harness.results.files import publish_result, read_record
 from harness.results.record import Cost, OutsideRecord, RunResult, result_path
 from harness.run.memory import PeakMemory
 from harness.run.outside_check import TestRows, check_drawn, check_not_only_drawn, coverage, match
-from harness.run.outside_file import read_scores
+from harness.run.outside_file import format_of, read_scores
 from harness.run.plan import Run, check_beside
 from harness.run.progress import make_console, show_progress
 from harness.run.provenance import HARNESS_CODE, package_versions
 from harness.run.publish import publishing
-from harness.run.scenario_data import check_candidates, check_pinned, open_test, open_training
+from harness.run.scenario_data import check_pinned, open_test, open_training
 from harness.run.score import Outcome, write_result
 from harness.run.suite import CACHE, DATA, OUTPUT, write_board
 from harness.run.workspace import Workspace, open_workspace
@@ -121,9 +121,10 @@ def score_file(
     }
     check_beside(workspace, chosen, results, {result_file}, {name: described})
     digests = {of: file_digest(file) for of, file in files.items()}
-    key = _key(workspace, chosen, name, seed, digests, form, keep_lists)
+    forms = {of: form or format_of(file) for of, file in files.items()}
+    key = _key(workspace, chosen, name, seed, digests, forms, keep_lists)
     if not workspace.store.has("run", key):
-        _make(workspace, Run(chosen, name, seed, key), files, digests, form, keep_lists)
+        _make(workspace, Run(chosen, name, seed, key), files, digests, forms, keep_lists)
     with publishing(output_dir, console.print):
         result = publish_result(workspace.store.read("run", key).folder, results)
         failure_path(results / result.path).unlink(missing_ok=True)
@@ -153,7 +154,7 @@ def _key(
     name: str,
     seed: int,
     digests: Mapping[str, str],
-    form: str | None,
+    forms: Mapping[str, str],
     keep_lists: bool,
 ) -> str:
     suite = workspace.suite
@@ -166,7 +167,7 @@ def _key(
             "outside": name,
             "seed": seed,
             "files": dict(digests),
-            "format": form,
+            "formats": dict(forms),
             "lists": keep_lists,
             "code": source_digest(*HARNESS_CODE),
             "packages": package_versions(),
@@ -179,7 +180,7 @@ def _make(
     run: Run,
     files: Mapping[str, Path],
     digests: Mapping[str, str],
-    form: str | None,
+    forms: Mapping[str, str],
     keep_lists: bool,
 ) -> None:
     """Ranks by the files, and stores the result."""
@@ -187,12 +188,13 @@ def _make(
     with PeakMemory("cpu") as peak:
         training = open_training(workspace, run.scenario)
         target = training.target_domain
-        check_candidates(workspace, run.scenario, target)
         test = open_test(workspace, run.scenario)
         tables = drawn_tables(workspace, run.scenario, test, target)
-        rows = _read(workspace, training, test, files, form, tables)
+        rows = _read(workspace, training, test, files, forms, tables)
+        covered = coverage(rows["full"], test, len(target.catalogue))
+        for name, table in tables.items() if covered.list_length is not None else ():
+            check_not_only_drawn(rows["full"], name, table, len(target.catalogue))
         rankings = _rank(workspace, test, target, rows, LIST_LENGTH if keep_lists else 0)
-    covered = coverage(rows["full"], test, len(target.catalogue))
     described: dict[str, object] = {
         "settings": {},
         "tuning": None,
@@ -234,7 +236,7 @@ def _read(
     training: TrainingData,
     test: HeldOut,
     files: Mapping[str, Path],
-    form: str | None,
+    forms: Mapping[str, str],
     tables: Mapping[str, Ints],
 ) -> dict[str, TestRows]:
     """The rows of the files by candidate set, checked against users, items and candidates."""
@@ -246,12 +248,9 @@ def _read(
         if name != "full" and name not in tables:
             drawn = ", ".join(tables) or "none"
             raise HarnessError(f"{name!r} is no drawn candidate set of {workspace.suite.id}.", f"It has {drawn}.")
-        rows[name] = match(read_scores(path, form), user_ids, test, target)
+        rows[name] = match(read_scores(path, forms[name]), user_ids, test, target)
         if name != "full":
             check_drawn(rows[name], name, tables[name], n_items)
-    if coverage(rows["full"], test, n_items).list_length is not None:
-        for name, table in tables.items():
-            check_not_only_drawn(rows["full"], name, table, n_items)
     return rows
 
 

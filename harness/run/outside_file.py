@@ -18,7 +18,6 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from harness.data.domain import Ints
-from harness.data.readers.parquet import is_parquet
 from harness.data.streams import read_errors, text_blocks
 from harness.errors import HarnessError
 from harness.protocol.metrics import Floats
@@ -98,17 +97,16 @@ def row_error(path: Path, row: int, what: str, hint: str) -> HarnessError:
     return HarnessError(f"{path}, row {row:,}: {what}", hint)
 
 
-def read_scores(path: Path, form: str | None = None) -> ScoreRows:
+def read_scores(path: Path, form: str) -> ScoreRows:
     """Read a file of scores or lists.
 
     Args:
         path: of the file; text may be compressed.
-        form: one of `FORMATS`. None: by the suffix of the file's name.
+        form: one of `FORMATS`.
 
     Raises:
         HarnessError: the file is missing, empty or malformed; the message names the row.
     """
-    form = form or _format_of(path)
     if form not in FORMATS:
         raise HarnessError.unknown("format", form, FORMATS)
     if not path.is_file():
@@ -126,7 +124,12 @@ def read_scores(path: Path, form: str | None = None) -> ScoreRows:
     return rows
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """The format of a file by its suffix.
+
+    Raises:
+        HarnessError: the suffix is none of a format.
+    """
     suffixes = [suffix.lower() for suffix in path.suffixes if suffix.lower() not in _COMPRESSIONS]
     form = SUFFIXES.get(suffixes[-1]) if suffixes else None
     if form is None:
@@ -201,7 +204,9 @@ def _parse(path: Path, block: bytes, header: Sequence[str], delimiter: str, row:
 
 def _parquet(path: Path) -> Iterator[_Part]:
     """The rows of a Parquet file; ids as strings."""
-    if not is_parquet(path):
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic != b"PAR1":
         raise HarnessError(f"{path} is not a Parquet file.", "Check the format.")
     with read_errors(path):
         table = pq.read_table(path)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from harness.run.workspace import open_workspace
+from harness.suites import load_suite
 from tests.harness.cli.test_run import harness
 from tests.plugin import Shop
 
@@ -18,11 +20,12 @@ RANKS = "user_id,item_id,rank\n"
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a suite, whose data are prepared by the first command."""
+    """A folder with a suite and its prepared data, so that commands print nothing about their preparation."""
     folder = tmp_path_factory.mktemp("shop") / "shop"
     Shop(folder, "popularity")
     suite = folder / "small.yaml"
     suite.write_text(suite.read_text().replace("candidates: [full]", "candidates: [full, sampled-5]"))
+    open_workspace(load_suite(str(suite)), cache_dir=folder / ".harness", data_dir=folder)
     return folder
 
 
@@ -155,7 +158,7 @@ MALFORMED = [
     ("a.run", "u1 Q0 left1 1 nan me\n", "row 1: the score is NaN"),
     ("a.run", "u99 Q0 left1 1 0.5 me\n", "row 1: 'u99' is no user of left"),
     ("a.run", "u1 Q0 left1 1 2 me\nu1 Q0 left1 2 1 me\n", "row 2: user 'u1' has 'left1' already in row 1"),
-    ("a.parquet", CSV, "is not a file of"),
+    ("a.parquet", CSV, "is not a Parquet file"),
     ("a.parquet", parquet(**ONE, score=[1.0, 2.0])[:-20], "cannot be read"),
     ("a.parquet", parquet(user_id=["u1"], score=[1.0]), "row 1: no column item_id"),
     ("a.parquet", parquet(**ONE), "row 1: no column score or rank"),
