@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -106,9 +106,7 @@ def score_file(
     result_file = results / result_path(suite.name, suite.version, scenario, name, seed)
     _check_replaceable(result_file)
     files = {"full": path, **drawn}
-    for file in files.values():
-        if not file.is_file():
-            raise HarnessError(f"There is no file {file}.", "Check the path.")
+    _check_exist(files.values())
     with show_progress(console) as progress:
         workspace = open_workspace(
             suite, cache_dir=cache_dir, data_dir=data_dir, domains=chosen.domains, progress=progress
@@ -125,10 +123,15 @@ def score_file(
     key = _key(workspace, chosen, name, seed, digests, forms, keep_lists)
     if not workspace.store.has("run", key):
         _make(workspace, Run(chosen, name, seed, key), files, digests, forms, keep_lists)
+    return _publish(workspace, key, output_dir, console)
+
+
+def _publish(workspace: Workspace, key: str, output_dir: Path, console: Console) -> ScoredFile:
+    results = output_dir / "results"
     with publishing(output_dir, console.print):
         result = publish_result(workspace.store.read("run", key).folder, results)
         failure_path(results / result.path).unlink(missing_ok=True)
-        _, board_path = write_board(output_dir, suite, failures=False)
+        _, board_path = write_board(output_dir, workspace.suite, failures=False)
     return ScoredFile(result, results / result.path, board_path)
 
 
@@ -138,6 +141,12 @@ def _check_name(suite: Suite, name: str) -> None:
     if name in {*suite.methods, *suite.more_methods, *suite.variants}:
         raise HarnessError(f"{name!r} is a method of {suite.id}.", "Choose another name.")
     check_free_name(name)
+
+
+def _check_exist(files: Iterable[Path]) -> None:
+    for file in files:
+        if not file.is_file():
+            raise HarnessError(f"There is no file {file}.", "Check the path.")
 
 
 def _check_replaceable(path: Path) -> None:

@@ -105,12 +105,10 @@ def read_scores(path: Path, form: str) -> ScoreRows:
         form: one of `FORMATS`.
 
     Raises:
-        HarnessError: the file is missing, empty or malformed; the message names the row.
+        HarnessError: the file is empty or malformed; the message names the row.
     """
     if form not in FORMATS:
         raise HarnessError.unknown("format", form, FORMATS)
-    if not path.is_file():
-        raise HarnessError(f"There is no file {path}.", "Check the path.")
     if form == "trec":
         rows = _read_lines(path, _trec_line, ranked=False)
     elif form == "jsonl":
