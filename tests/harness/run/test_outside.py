@@ -10,12 +10,18 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from harness.data.domain import Catalogue
 from harness.errors import HarnessError
 from harness.protocol.ranks import MISSED
+from harness.protocol.split import LeaveOneOut
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
 from harness.results.files import read_recommendations, read_result
-from harness.run.outside import ScoredFile, score_file
+from harness.run.outside import ScoredFile, drawn_tables, score_file
+from harness.run.outside_check import Coverage, coverage, match
+from harness.run.outside_file import read_scores
+from harness.run.scenario_data import open_test, open_training
+from tests.conftest import domain_of
 from tests.harness.report.test_leaderboard import Fixed
 from tests.harness.run.outside_files import Outsider
 
@@ -30,9 +36,9 @@ def outsider(toy) -> Outsider:
     return Outsider(toy)
 
 
-def score(toy, path: Path, name: str = "mine", **options) -> ScoredFile:
+def score(toy, path: Path, name: str = "mine", scenario: str = LEFT, **options) -> ScoredFile:
     folders = {"output_dir": toy.out, "cache_dir": toy.cache, "data_dir": toy.cache}
-    return score_file(path, toy.suite, LEFT, name, console=Console(quiet=True), **folders, **options)
+    return score_file(path, toy.suite, scenario, name, console=Console(quiet=True), **folders, **options)
 
 
 def own(toy, seed: int = 0):
@@ -92,8 +98,42 @@ def test_lists_of_titles_stand_for_all_items_of_a_title(toy, outsider, tmp_path:
     assert mine.candidates["full"].metrics == own(toy)[1].candidates["full"].metrics
 
 
+def test_the_score_decides_where_a_file_has_ranks_and_other_columns_too(toy, outsider, tmp_path: Path) -> None:
+    """As recommendations of RecTools and LensKit have them."""
+    frame = outsider.all_scores().sample(frac=1, random_state=0)
+    frame["rank"] = frame.groupby("user_id")["score"].rank().astype(int)
+    frame["model"] = "theirs"
+    path = tmp_path / "both.csv"
+    frame[["model", "rank", "score", "item_id", "user_id"]].to_csv(path, index=False)
+    mine, _ = read_result(score(toy, path).path)
+    assert mine.candidates["full"].metrics == own(toy)[1].candidates["full"].metrics
+
+
+def test_a_title_that_several_items_share_stands_for_all_of_them(tmp_path: Path) -> None:
+    domain = domain_of([[0, 1, 2, 3], [1, 2, 3, 0]], 5)
+    domain = replace(domain, catalogue=Catalogue(domain.catalogue.item_ids, ("a", "b", "b", "c", "c")))
+    test, target = LeaveOneOut().test(domain), LeaveOneOut().training(domain)
+    path = tmp_path / "titles.jsonl"
+    path.write_text('{"user_id": "u0", "titles": ["c", "a"]}\n')
+    rows = match(read_scores(path, "jsonl"), list(domain.user_ids), test, target)
+    scores = rows.scorer(test, target, is_complete=False).score(test.histories, None)
+    np.testing.assert_array_equal(scores, [[-2, -math.inf, -math.inf, -1, -1], [-math.inf] * 5])
+    # The history holds items 0 to 2.
+    assert coverage(rows, test, 5) == Coverage(None, missing_users=1, history_items=1)
+
+
+def test_a_held_out_item_that_the_history_holds_is_a_candidate(tmp_path: Path) -> None:
+    domain = domain_of([[0, 1, 2, 0]], 4)
+    test, target = LeaveOneOut().test(domain), LeaveOneOut().training(domain)
+    path = tmp_path / "scores.csv"
+    for items, expected in (((0, 3), Coverage(None, 0, 0)), ((0, 1), Coverage(1, 0, 1)), ((3,), Coverage(1, 0, 0))):
+        path.write_text("user_id,item_id,score\n" + "".join(f"u0,i{item},{item}\n" for item in items))
+        rows = match(read_scores(path, "csv"), list(domain.user_ids), test, target)
+        assert coverage(rows, test, 4) == expected
+
+
 def test_equal_scores_tie_and_an_item_with_minus_infinity_is_a_miss(toy, outsider, tmp_path: Path) -> None:
-    frame = outsider.all_scores().assign(score=1)
+    frame = outsider.all_scores().assign(score=1.0)
     path = tmp_path / "equal.csv"
     frame.to_csv(path, index=False)
     result, table = read_result(score(toy, path).path)
@@ -109,9 +149,8 @@ def test_equal_scores_tie_and_an_item_with_minus_infinity_is_a_miss(toy, outside
 
 def test_missing_users_are_misses_and_other_users_are_left_out(toy, tmp_path: Path) -> None:
     # Everything in `left` is earlier than in `right`, so that only `right` can be a target.
-    scenario = replace(toy.suite.scenarios[1], name=LEFT, split="temporal")
+    scenario = replace(toy.suite.scenarios[1], name="right-from-left.temporal", split="temporal")
     toy.suite = replace(toy.suite, scenarios=(scenario,))
-    toy.out = toy.out.with_name("temporal")
     temporal = Outsider(toy)
     untested = sorted(set(temporal.all_users) - set(temporal.users))
     assert untested
@@ -125,7 +164,7 @@ def test_missing_users_are_misses_and_other_users_are_left_out(toy, tmp_path: Pa
     )
     path = tmp_path / "some.csv"
     frame.to_csv(path, index=False)
-    result, table = read_result(score(toy, path).path)
+    result, table = read_result(score(toy, path, scenario=scenario.name).path)
     assert (result.outside.missing_users, result.outside.other_users) == (2, len(untested))
     assert (table.ranks["full"].above[:2] == MISSED).all()
     assert (table.ranks["sampled-10"].above[:2] == MISSED).all()
@@ -155,9 +194,6 @@ def test_drawn_candidates_have_a_file_of_their_own(toy, outsider, tmp_path: Path
 
 
 def drawn_candidates(toy) -> pd.DataFrame:
-    from harness.run.outside import drawn_tables
-    from harness.run.scenario_data import open_test, open_training
-
     workspace, scenario = toy.workspace(), toy.suite.scenarios[0]
     test, target = open_test(workspace, scenario), open_training(workspace, scenario).target_domain
     table = drawn_tables(workspace, scenario, test, target)["sampled-10"]
