@@ -99,7 +99,7 @@ def folder(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         events, items = _shop(name, seed)
         events.to_csv(tmp_path / f"{name}.csv", index=False)
         items.to_csv(tmp_path / f"{name}-items.csv", index=False)
-    scenario = Path("leaderboards", "results", "cdsr", "v1", "drama-from-action")
+    scenario = Path("leaderboards", "results", "cdsr", "v2", "drama-from-action")
     shutil.copytree(ROOT / scenario, tmp_path / scenario)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

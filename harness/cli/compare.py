@@ -114,7 +114,7 @@ def show(
 ) -> None:
     """Explain one result file in words: what was run, what came out, how it was trained, and what to be careful about.
 
-    Example: `harness show leaderboards/results/cdsr/v1/drama-from-action/weaverec-seed0.json`
+    Example: `harness show leaderboards/results/cdsr/v2/drama-from-action/weaverec-seed0.json`
     """
     from harness.report.show import explain, read_shown
 

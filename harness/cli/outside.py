@@ -120,7 +120,7 @@ def export_run(
 
     ranx, ir-measures and trec_eval read both files.
 
-    Example: `harness export-run leaderboards/results/cdsr/v1/drama-from-action/sasrec-seed0.json`
+    Example: `harness export-run leaderboards/results/cdsr/v2/drama-from-action/sasrec-seed0.json`
     """
     from harness.results.trec import write_run
 

@@ -13,7 +13,7 @@ from harness.results.ranks_table import RankTable
 from harness.results.users import CatalogueItems, TestUsers
 from harness.storage.files import file_digest
 
-_TEMPLATE = Path("leaderboards", "results", "cdsr", "v1", "drama-from-action", "popularity-seed0.json")
+_TEMPLATE = Path("leaderboards", "results", "cdsr", "v2", "drama-from-action", "popularity-seed0.json")
 ITEMS = tuple(f"i{index}" for index in range(50))
 
 
@@ -89,6 +89,8 @@ def write_made(
         "slices": {name: int(members.sum()) for name, members in slices.items()},
         "ranks_sha256": file_digest(ranks_path(path)),
         "users_sha256": tested.digest,
+        "lists_sha256": None,
+        "items_sha256": None,
     }  # fmt: skip
     if lists is not None:
         catalogue = CatalogueItems(ITEMS, np.ones(len(ITEMS), int))

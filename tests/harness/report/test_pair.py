@@ -112,17 +112,18 @@ def test_one_seed_has_an_interval_over_users_and_no_p_value(tmp_path: Path) -> N
 
 def test_figures_of_a_committed_board_are_those_of_its_table_of_gains() -> None:
     results, scenario = ROOT / "leaderboards" / "results", "drama-from-action"
-    pair = compare_pair(find_sides("joint", "target-only", results, "cdsr/v1", [scenario]))
-    folder = results / "cdsr" / "v1" / scenario
+    pair = compare_pair(find_sides("joint", "target-only", results, "cdsr/v2", [scenario]))
+    folder = results / "cdsr" / "v2" / scenario
     values = []
     for method in ("joint", "target-only"):
-        tables = [pq.read_table(folder / f"{method}-seed{seed}.parquet").to_pydict() for seed in range(3)]
+        seeds = range(len(list(folder.glob(f"{method}-seed?.json"))))
+        tables = [pq.read_table(folder / f"{method}-seed{seed}.parquet").to_pydict() for seed in seeds]
         gains = np.concatenate([[0], np.cumsum(np.where(np.arange(400) < 10, 1 / np.log2(np.arange(400) + 2), 0))])
         above, tied = (np.array([table[f"full/{part}"] for table in tables]) for part in ("above", "tied"))
         last = np.minimum(above + tied + 1, 400)
         values.append((gains[last] - gains[np.minimum(above, 400)]) / (tied + 1))
     assert pair.main.figure.mean == pytest.approx(values[0].mean() - values[1].mean(), abs=1e-12)
-    board = (ROOT / "leaderboards" / "cdsr-v1.md").read_text(encoding="utf-8")
+    board = (ROOT / "leaderboards" / "cdsr-v2.md").read_text(encoding="utf-8")
     rows = board.partition("## Transfer")[2].partition(f"### {scenario}\n")[2].partition("\n#")[0].splitlines()
     (row,) = [line for line in rows if line.startswith("| joint ") and "target-only" in line]
     cells = [cell.strip() for cell in row.split("|")]

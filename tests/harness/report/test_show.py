@@ -49,8 +49,11 @@ def test_figures_are_those_of_the_ranks(tmp_path: Path) -> None:
 
 
 def test_what_to_be_careful_about(tmp_path: Path) -> None:
+    data = json.loads(write_made(tmp_path / "first", "one", 0, {"full": ABOVE}).read_text())["data"]
+    data["drama"]["ties"]["order"] = "file"
     text = shown(
         tmp_path,
+        data=data,
         training=[TRAINING],
         settings={"rank": 4, "inner": {"depth": 2}},
         budget={"trials": 5, "epochs": 3, "patience": 2},
