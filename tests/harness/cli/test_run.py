@@ -252,14 +252,11 @@ def test_a_failed_method_gives_one_line_with_its_cause(workdir: Path, monkeypatc
     assert err.count("\n") == 3  # one line per seed, and a hint
 
 
-def test_help_is_fast_and_has_examples() -> None:
-    started = time.perf_counter()
+def test_help_has_examples_and_imports_nothing_slow() -> None:
     out = subprocess.run(
         [sys.executable, "-m", "harness.cli", "run", "--help"], capture_output=True, text=True, check=True
     ).stdout
     assert "harness run --suite cdsr --dry-run" in out
-    # A loose limit: importing torch alone takes several seconds.
-    assert time.perf_counter() - started < 3
     code = "import sys, harness.cli; print({'torch', 'pandas', 'recbole'} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "set()\n"
 
