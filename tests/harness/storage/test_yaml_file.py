@@ -60,7 +60,7 @@ def test_refused_files_raise_a_one_line_error(tmp_path: Path, text: str, message
     started = time.perf_counter()
     with pytest.raises(HarnessError) as error:
         read_yaml(path)
-    assert time.perf_counter() - started < 3
+    assert time.perf_counter() - started < 30
     assert str(error.value).startswith(f"{path}: ")
     assert message in str(error.value)
 
