@@ -97,7 +97,7 @@ def _finding(pair: PairComparison) -> str:
     """The main difference in one sentence."""
     main, a, b = pair.main, escaped(pair.sides.a.label), escaped(pair.sides.b.label)
     where = f"In the mean over {len(pair.by_scenario)} scenarios" if pair.mean else f"On {escaped(main.scenario or '')}"
-    figure = f"{_shown(pair.metric)} {main.a:.4f} and {main.b:.4f}, difference {_signed(main)}"
+    figure = f"{_shown(pair.metric)} {_mean(main.a)} and {_mean(main.b)}, difference {_signed(main)}"
     if main.p_value is None:
         return f"{where}, nothing is tested: {figure}."
     if not _is_found(main):
@@ -129,8 +129,8 @@ def _table(
     body = [
         [
             *own,
-            f"{row.a:.4f}",
-            f"{row.b:.4f}",
+            _mean(row.a),
+            _mean(row.b),
             bold(_signed(row), _is_found(row)),
             *([_p(row.corrected)] if tested else []),
             *(f"{share:.1%}" for share in (row.won, row.lost, row.level)),
@@ -145,6 +145,11 @@ def _table(
 
 def _is_found(row: Difference) -> bool:
     return row.corrected is not None and row.corrected < LEVEL
+
+
+def _mean(value: float) -> str:
+    """A mean to four digits; versions of numpy add in other orders, which must not decide how a tie is rounded."""
+    return f"{round(value, 12):.4f}"
 
 
 def _signed(row: Difference) -> str:
