@@ -20,6 +20,7 @@ DIGESTS = {
     "cdsr/v2": "48bd70196fa656ec20bb78be5109e100d9f5b32a66b90c8248ddb7f283b89c9d",
     "cdsr-amazon/v1": "c4ee69ce2d8b9b6c20143f3f54991b4fe7542f2365919f6f5fd4b282005796a1",
     "cdsr-amazon/v2": "cee0ddd2a2521cbc7c9c2a2751c845113d3dc19668cb3eaab0c83c2c4f688ec9",
+    "cdsr-amazon-dense/v1": "20731e59b1646338ba0827a9eaa2824c51a6887402695449f0045a2b88399034",
     "cdsr-cross-platform/v1": "401ad790713c1ed93f2537e20cdfe37e597f3336b1c7b6a9645b228fc8013648",
     "cdsr-cross-platform/v2": "26e907fe5e1badbaf3dcbad740afe4b4af39579649a7208c37d2c50a7141a6f5",
     "cdsr-planted/v2": "ddb18e7b2247ff082b88a992ea131696b0be1927839a34c69fe67c1b5bc5df76",
@@ -72,7 +73,7 @@ def test_experiments_on_trainings_of_retired_suites_are_retired(name: str) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["cdsr", "cdsr-amazon/v1", "cdsr-amazon", "cdsr-cross-platform/v1", "cdsr-cross-platform", "cdsr-planted"],
+    ["cdsr", "cdsr-amazon/v1", "cdsr-amazon", "cdsr-amazon-dense", "cdsr-cross-platform/v1", "cdsr-cross-platform", "cdsr-planted"],
 )
 def test_data_and_candidates_are_pinned(name: str) -> None:
     suite = load_suite(name)
