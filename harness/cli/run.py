@@ -51,6 +51,8 @@ Examples:
 
 - `harness run --suite cdsr --missing` makes only runs without a result in `leaderboards`
 
+- `harness run --suite cdsr --limit 50` tries everything with 50 users of each domain
+
 - `harness run --suite my-suite.yaml` runs a suite of your own
 
 - `harness run --suite cdsr --on-error stop` stops at the first run that fails
@@ -73,6 +75,14 @@ def run(
     missing: Annotated[
         bool, typer.Option("--missing", help="Only runs without a result in the output folder.")
     ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="A trial run with this many users of each domain. It trains and scores by them alone, and its results "
+            "stay in the cache folder, off the leaderboards, unless --output-dir names another.",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     on_error: OnError = OnErrorChoice.GO_ON,
     lists: Annotated[bool, typer.Option("--lists/--no-lists", help="Keep each user's top-20 list of items.")] = True,
@@ -84,6 +94,8 @@ def run(
 
     started = time.perf_counter()
     console = make_console(stderr=as_json)
+    if limit is not None and output_dir == OUTPUT:
+        output_dir = cache_dir / "limited"
     suite_run = run_suite(
         suite,
         methods=method,
@@ -96,6 +108,7 @@ def run(
         device=device,
         jobs=jobs,
         missing=missing,
+        user_limit=limit,
         dry_run=dry_run,
         stop_on_error=on_error is OnErrorChoice.STOP,
         keep_lists=lists,

@@ -181,6 +181,20 @@ class Domain:
         events = self.interactions
         return events.where((events.from_end >= n) | np.isin(events.users, self.train_only))
 
+    def with_users(self, users: Ints) -> "Domain":
+        """The domain with some of its users only (int64 [n], dense indices, ascending); its catalogue stays whole."""
+        if len(users) == len(self.user_ids):
+            return self
+        train_only = np.flatnonzero(np.isin(users, self.train_only))
+        return Domain(
+            self.name,
+            self.catalogue,
+            tuple(self.user_ids[user] for user in users.tolist()),
+            self.interactions.select(users),
+            self.timed,
+            tuple(train_only.tolist()),
+        )
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of the content: ids, texts, and every interaction in order; not of the name.

@@ -192,6 +192,7 @@ class DrawnCandidates:
         key = digest(
             {
                 "data": target.identity,
+                "users": test.histories.users.tolist(),  # a suite may draw some of the test users
                 "name": self.name,
                 "seed": seed,
                 "code": code_digest(self.draw),

@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.data.domain import Domain
 from harness.protocol.split import DomainTraining
@@ -51,7 +50,7 @@ def without_overlap(domains: Mapping[str, Domain], users: Mapping[str, str | Non
         for person in names[name]:
             homes[person].append(name)
     return {
-        name: _with_users(domain, np.array([_home(p, homes[p], seed) == name for p in names[name]], dtype=bool))
+        name: domain.with_users(np.flatnonzero([_home(p, homes[p], seed) == name for p in names[name]]))
         for name, domain in domains.items()
     }
 
@@ -61,19 +60,3 @@ def _home(person: str, homes: list[str], seed: int) -> str:
         return homes[0]
     drawn = int.from_bytes(hashlib.sha256(f"{seed}:{person}".encode()).digest()[:8], "little")
     return homes[drawn % len(homes)]
-
-
-def _with_users(domain: Domain, kept: NDArray[np.bool_]) -> Domain:
-    """The domain with some of its users (bool [n_users])."""
-    if kept.all():
-        return domain
-    users = np.flatnonzero(kept)
-    train_only = np.flatnonzero(np.isin(users, domain.train_only))
-    return Domain(
-        domain.name,
-        domain.catalogue,
-        tuple(domain.user_ids[user] for user in users),
-        domain.interactions.select(users),
-        domain.timed,
-        tuple(train_only.tolist()),
-    )

@@ -1,7 +1,7 @@
 """Suites: named, versioned lists of scenarios with their methods and budget. Plain data; YAML is read elsewhere."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ class Suite:
         candidates: names of candidate sets.
         candidate_seed: seed of sampled candidate sets.
         least_recall: minimum recall of an approximate index against an exact one.
+        test_users: number of test users, drawn by `candidate_seed`; None for all.
+        user_limit: number of users of every domain in a trial run, drawn by `candidate_seed`; None for all.
         settings: changes to methods' default settings, by method; dotted names reach nested settings.
         variants: methods that the suite defines, by name: variants of others, and methods from files.
         tuned: the folder of tuned settings, beside the suite's file.
@@ -79,6 +81,8 @@ class Suite:
     seeds: tuple[int, ...]
     budget: Budget
     least_recall: float = 0.99
+    test_users: int | None = None
+    user_limit: int | None = None
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     variants: Mapping[str, Variant] = field(default_factory=dict)
     tuned: Path = Path("no settings were tuned")
@@ -90,6 +94,20 @@ class Suite:
     def id(self) -> str:
         """Name and version, such as `cdsr/v1`."""
         return f"{self.name}/v{self.version}"
+
+    def limited(self, n: int) -> "Suite":
+        """The suite for a trial run with n users of each domain. It has a name of its own, so that no board mixes both.
+
+        Args:
+            n: number of users, 1 or more.
+        """
+        return replace(
+            self,
+            name=f"{self.name}-limit-{n}",
+            title=f"{self.title} (trial run: {n} users of each domain)",
+            scenarios=tuple(replace(scenario, pins=()) for scenario in self.scenarios),
+            user_limit=n,
+        )
 
     def base_method(self, name: str) -> str:
         """Return a method's base: an installed method's name, or a file and a name in it."""
@@ -114,6 +132,8 @@ class Suite:
             candidates=self.candidates,
             candidate_seed=self.candidate_seed,
             least_recall=self.least_recall,
+            test_users=self.test_users,
+            user_limit=self.user_limit,
             budget=asdict(self.budget),
         )
 
@@ -127,6 +147,8 @@ def conditions(
     candidate_seed: int,
     least_recall: float,
     budget: Mapping[str, int],
+    test_users: int | None = None,
+    user_limit: int | None = None,
 ) -> dict[str, object]:
     """Return what results of one scenario must share to appear in one table, by aspect, as JSON values.
 
@@ -142,7 +164,10 @@ def conditions(
         candidate_seed: seed of sampled candidate sets.
         least_recall: minimum recall of retrieved candidate sets.
         budget: the budget of every trained method.
+        test_users: number of drawn test users; None for all.
+        user_limit: number of drawn users of every domain; None for all.
     """
+    draws = {"test users": test_users, "users of a domain": user_limit}
     descriptions = []
     for name in candidates:
         seed, recall = not name.startswith(("full", "retrieved-")), name.startswith("retrieved-")
@@ -153,4 +178,6 @@ def conditions(
         "overlap": overlap if overlap == "kept" else f"{overlap} (seed {overlap_seed})",
         "candidates": sorted(descriptions),
         "budget": dict(budget),
+        # Without a draw there is no entry, so older conditions stay the same.
+        **{name: f"{n} (seed {candidate_seed})" for name, n in draws.items() if n is not None},
     }

@@ -188,6 +188,10 @@ class RunResult(_Record):
     candidate_seed: int
     least_recall: float
     """What an approximate index had to find of what an exact one finds."""
+    test_users: int | None = Field(default=None, exclude_if=lambda n: n is None)
+    """Number of test users that the suite draws; None if it takes all."""
+    user_limit: int | None = Field(default=None, exclude_if=lambda n: n is None)
+    """Number of users of every domain in a trial run; None if it took all."""
     left_out: int
     """Users of the target without a test event: too short a history, or no event after the split's instant."""
     slices: dict[str, int]
@@ -227,6 +231,8 @@ class RunResult(_Record):
             candidate_seed=self.candidate_seed,
             least_recall=self.least_recall,
             budget=self.budget,
+            test_users=self.test_users,
+            user_limit=self.user_limit,
         )
 
     def content_digest(self) -> str:

@@ -184,7 +184,7 @@ def _manifest(
         "target": scenario.target,
         "sources": list(scenario.sources),
         "split": domains[scenario.target].split,
-        "fingerprints": {name: domain.fingerprint for name, domain in domains.items()},
+        "fingerprints": {name: workspace.fingerprints[name] for name in domains},
         "candidates": list(suite.candidates),
         "candidate_seed": suite.candidate_seed,
         "candidates_sha256": {name: candidates_digest(table) for name, table in tables.items()},

@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.data.domain import Domain
 from harness.errors import HarnessError
 from harness.evaluation.candidate_sets import PreparesCandidates, make_candidate_set
+from harness.protocol.draws import draw_test_users, limit_users
 from harness.protocol.overlap import person_ids, without_overlap
 from harness.protocol.scenario import DomainSpec, Scenario
 from harness.protocol.split import DomainTraining, HeldOut, Split, TrainingData, split_for
@@ -39,7 +40,10 @@ def open_test(workspace: Workspace, scenario: Scenario) -> HeldOut:
         HarnessError: there are none.
     """
     domains, split = _open(workspace, scenario)
-    test = split.test(domains[scenario.target])
+    target, suite = domains[scenario.target], workspace.suite
+    test = split.test(target)
+    if suite.test_users is not None:
+        test = draw_test_users(test, target.user_ids, suite.test_users, suite.candidate_seed)
     if not len(test.targets):
         raise HarnessError(
             f"{split.identity} leaves no test event in {scenario.target!r}.",
@@ -52,6 +56,9 @@ def _open(workspace: Workspace, scenario: Scenario) -> tuple[dict[str, Domain], 
     domains = {name: workspace.domain(name) for name in scenario.domains}
     # The instants of a temporal split come from the target as published, before anybody is taken out of it.
     split = split_for(scenario.split, domains[scenario.target])
+    if workspace.suite.user_limit is not None:
+        limit, seed = workspace.suite.user_limit, workspace.suite.candidate_seed
+        domains = {name: limit_users(domain, limit, seed) for name, domain in domains.items()}
     if scenario.overlap == "none":
         users = {name: workspace.suite.spec(name).source.users for name in domains}
         domains = without_overlap(domains, users, scenario.overlap_seed)

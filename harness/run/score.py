@@ -163,6 +163,8 @@ def write_result(folder: Path, workspace: Workspace, run: Run, outcome: Outcome)
         },
         candidate_seed=suite.candidate_seed,
         least_recall=suite.least_recall,
+        test_users=suite.test_users,
+        user_limit=suite.user_limit,
         left_out=len(target.user_ids) - len(test.targets),
         slices={name: int(members.sum()) for name, members in table.slices.items()},
         validity=_validity(rankings),
@@ -303,7 +305,7 @@ def _scenario_record(suite: Suite, run: Run, split: str) -> ScenarioRecord:
 
 def _domain_record(workspace: Workspace, domain: DomainTraining) -> DomainRecord:
     return DomainRecord(
-        fingerprint=domain.fingerprint,
+        fingerprint=workspace.fingerprints[domain.name],  # of the whole domain, also where shared users left it
         source=workspace.suite.spec(domain.name).source.model_dump(mode="json", exclude_none=True),
         timed=domain.timed,
         users=len(domain.user_ids),

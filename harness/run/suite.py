@@ -67,6 +67,7 @@ def run_suite(
     device: str = "auto",
     jobs: int | None = None,
     missing: bool = False,
+    user_limit: int | None = None,
     dry_run: bool = False,
     stop_on_error: bool = False,
     keep_lists: bool = True,
@@ -86,6 +87,7 @@ def run_suite(
         device: `cpu`, `cuda`, or `auto`: cuda where there is one.
         jobs: worker processes; 0: work in this process. None: one a core as memory allows; one a GPU.
         missing: make only runs without a result in the output folder.
+        user_limit: a trial run with this many users of each domain, as a suite of another name. None: all users.
         dry_run: plan and check, and stop before anything is trained.
         stop_on_error: stop all runs at the first failure instead of going on with the others.
         keep_lists: keep each user's top-k list beside the ranks.
@@ -99,6 +101,7 @@ def run_suite(
     """
     suite = current_suite(suite)
     suite, names = select_methods(suite, methods, all_methods)
+    suite = suite if user_limit is None else suite.limited(user_limit)
     chosen = pick_scenarios(suite, scenarios) if scenarios else suite.scenarios
     console = console or make_console(stderr=True)
     device = pick_device(device)

@@ -103,6 +103,7 @@ class _SuiteFile(_File):
     candidates: Annotated[list[str], Field(min_length=1)] = ["full", "sampled-30"]
     candidate_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     least_recall: Annotated[float, BeforeValidator(read_number), Field(ge=0, le=1)] = 0.99
+    test_users: _Positive | None = None
     methods: Annotated[list[MethodEntry], Field(min_length=1)]
     more_methods: list[MethodEntry] = []
     settings: dict[str, dict[str, Any]] = {}
@@ -232,6 +233,7 @@ def _load(path: Path) -> Suite:
         seeds=tuple(file.seeds),
         budget=Budget(**file.budget.model_dump()),
         least_recall=file.least_recall,
+        test_users=file.test_users,
         settings=methods.settings,
         variants=methods.variants,
         tuned=path.with_suffix(".tuned"),

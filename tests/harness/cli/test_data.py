@@ -76,6 +76,33 @@ def test_selection_on_test_events_is_marked_in_output_and_board(folder: Path, ha
     assert "**Selected on test**" not in temporal.partition("\n## ")[0]
 
 
+def test_seeds_are_added_later_where_shared_users_left_a_domain(folder: Path, harness) -> None:
+    for seed in ("0", "1"):
+        code, _, err = harness("run", "--suite", "shops.yaml", "--seed", seed, "--method", "popularity")
+        assert (code, err) == (0, "")
+    assert len(list((folder / "leaderboards/results").rglob("popularity-seed*.json"))) == 6
+
+
+def test_drawn_test_users_and_trial_runs_have_results_of_their_own(folder: Path, harness) -> None:
+    (folder / "shops.yaml").write_text(SUITE.replace("overlap: none\n", "test_users: 12\n", 1))
+    run = ("run", "--suite", "shops.yaml", "--method", "popularity", "--seed")
+    assert harness(*run, "0")[0] == 0
+    (path,) = (folder / "leaderboards/results/shops").rglob("right-from-left/popularity-seed0.json")
+    result = json.loads(path.read_text())
+    assert (result["test_users"], result["slices"]["all"], result["left_out"]) == (12, 12, 28)
+    (folder / "shops.yaml").write_text(SUITE.replace("overlap: none\n", "", 1))
+    code, _, err = harness(*run, "1")
+    assert code == 2
+    assert "was made with other slices than shops/v1 has now" in err
+    code, out, _ = harness(*run, "0", "--limit", "15", "--scenario", "right-from-left")
+    assert code == 0
+    assert "trial run: 15 users of each domain" in out
+    (path,) = (folder / ".harness/limited").rglob("popularity-seed0.json")
+    result = json.loads(path.read_text())
+    assert (result["suite"], result["user_limit"], result["slices"]["all"]) == ("shops-limit-15", 15, 15)
+    assert result["data"]["right"]["users"] == 15
+
+
 def test_a_suite_of_the_user_s_own_files(folder: Path, harness) -> None:
     code, out, err = harness("run", "--suite", "shops.yaml")
     assert (code, err) == (0, "")

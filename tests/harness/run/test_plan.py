@@ -49,6 +49,8 @@ def test_other_scenarios_methods_and_titles_do_not_change_a_run_s_key(toy) -> No
         {"candidates": ("full",)},
         {"candidate_seed": 8},
         {"least_recall": 0.5},
+        {"test_users": 9},
+        {"user_limit": 9},
         {"budget": Budget(1, 4, 2)},
         {"scenarios": (Scenario("left-from-right", "left", ("right",), overlap="none"),)},
     ],

@@ -73,7 +73,15 @@ def test_experiments_on_trainings_of_retired_suites_are_retired(name: str) -> No
 
 @pytest.mark.parametrize(
     "name",
-    ["cdsr", "cdsr-amazon/v1", "cdsr-amazon", "cdsr-amazon-dense", "cdsr-cross-platform/v1", "cdsr-cross-platform", "cdsr-planted"],
+    [
+        "cdsr",
+        "cdsr-amazon/v1",
+        "cdsr-amazon",
+        "cdsr-amazon-dense",
+        "cdsr-cross-platform/v1",
+        "cdsr-cross-platform",
+        "cdsr-planted",
+    ],
 )
 def test_data_and_candidates_are_pinned(name: str) -> None:
     suite = load_suite(name)
