@@ -120,8 +120,9 @@ def test_markup_in_names_and_causes_is_escaped(toy) -> None:
     widths = {len(re.findall(r"(?<!\\)\|", line)) for line in tables if "mine" in line or "other" in line}
     assert widths <= {len(re.findall(r"(?<!\\)\|", line)) for line in tables if line.startswith("|:")}
     assert r"| mine\|\[bold\]\*x\*" in text or r"| **mine\|\[bold\]\*x\***" in text
-    row = next(line for line in tables if line.startswith(r"| other\|one"))
-    assert [cell.strip() for cell in row.split("|")[3:]] == ["*failed*", *"––––", ""]
+    main = text.partition(f"### {scenario}: full catalogue, all users\n")[2]
+    row = next(line for line in main.splitlines() if line.startswith(r"| other\|one"))
+    assert [cell.strip() for cell in row.split("|")[1:]] == [r"other\|one", "*failed*", *"–––", ""]
     assert r"- other\|one, seed 0, failed: no \| such # thing" in text.splitlines()
     earlier = "- popularity, seed 1, failed: no \\| such # thing The figures above are those of an earlier run."
     assert earlier in text.splitlines()
@@ -144,28 +145,32 @@ class Reranked(Fixed):
         return Scorer()
 
 
-def columns_of(text: str, scenario: str) -> list[str]:
-    heading = text.partition(f"## {scenario}\n")[2].partition("| method")[2].partition("\n")[0]
-    return [cell.strip() for cell in heading.split("|")]
+def section(text: str, heading: str) -> str:
+    """The part of a board under a heading, up to the next one."""
+    return re.split(r"^#+ ", text.partition(f"# {heading}\n")[2], flags=re.MULTILINE)[0]
+
+
+def cells(text: str, heading: str) -> dict[str, dict[str, str]]:
+    """The table under a heading: method without marks -> column -> cell without bold."""
+    lines = [line for line in section(text, heading).splitlines() if line.startswith("|")]
+    first, _, *rows = [[cell.strip(" *") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return {re.sub("[§‡]", "", row[0]): dict(zip(first, row, strict=True)) for row in rows}
 
 
 def test_an_index_that_equals_full_ranking_has_no_column(toy) -> None:
     text = leaderboard(collect(run_all(toy), "toy", 1))
-    assert "NDCG@10, retrieved-15" not in columns_of(text, "left-from-right")
+    assert "by candidate set" not in text
     toy.add("reranked", Reranked)
     board = collect(run_all(toy, methods=("popularity", "fixed", "reranked")), "toy", 1)
     text = leaderboard(board)
-    index = columns_of(text, "left-from-right").index("NDCG@10, retrieved-15")
-    table = text.partition("## left-from-right\n")[2].partition("## ")[0]
-    cells = {
-        re.sub(r"\W", "", line.split("|")[1]): line.split("|")[index + 1].strip()
-        for line in table.splitlines()
-        if line.startswith("| ")
+    column = {
+        method: row["retrieved-15"]
+        for method, row in cells(text, "left-from-right: NDCG@10, by candidate set, all users").items()
     }
     ranks = next(e for e in board.scenarios["left-from-right"] if e.method == "reranked")
-    assert cells["fixed"] == "as full"
-    assert cells["popularity"] == "–"
-    assert cells["reranked"] == f"{ranks.values('retrieved-15', 'ndcg@10').mean():.4f}"
+    assert column["fixed"] == "as full"
+    assert column["popularity"] == "–"
+    assert column["reranked"] == f"{ranks.values('retrieved-15', 'ndcg@10').mean():.4f}"
     assert "retrieved-15 is not measured for popularity: no item vectors" in text
 
 
