@@ -1,5 +1,8 @@
 """The command that makes leaderboards from result files."""
 
+import json
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +12,20 @@ from harness.cli.options import OUTPUT, OutputDir
 from harness.errors import HarnessError
 
 
+class Format(StrEnum):
+    """How a leaderboard is printed."""
+
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    LATEX = "latex"
+    JSON = "json"
+
+
 def leaderboard(
-    suite: Annotated[str | None, typer.Option(help="Only this suite. Default: all with results.")] = None,
+    suite: Annotated[
+        str | None,
+        typer.Option(help="Only this suite; with --format or --metric also one version, as in cdsr/v2. Default: all."),
+    ] = None,
     output_dir: OutputDir = OUTPUT,
     check: Annotated[
         bool,
@@ -24,10 +39,82 @@ def leaderboard(
             "any."
         ),
     ] = None,
+    form: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="Print the board of one suite and write nothing: a page (markdown), tables (latex), or one row for "
+            "each scenario, method, candidate set, slice and metric with full precision (csv, json).",
+        ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Print the board of one suite by this metric, with its cutoff; csv and json take several. "
+            "Default: ndcg@10; for csv and json all that the board shows."
+        ),
+    ] = None,
 ) -> None:
-    """Rebuild leaderboards and claim pages from result files, without training anything.
+    """Rebuild leaderboards and claim pages from result files, without training anything, or print one board.
 
-    Example: `harness leaderboard --check`
+    Examples:
+
+    - `harness leaderboard` writes all leaderboards
+
+    - `harness leaderboard --check` tells whether they are up to date
+
+    - `harness leaderboard --suite cdsr --metric hr@20` prints a board by another metric
+
+    - `harness leaderboard --suite cdsr --format csv > cdsr.csv` prints one long table
+    """
+    if not form and not metric:
+        _write(output_dir, suite, check, readme)
+        return
+    if check or readme:
+        raise HarnessError("--format and --metric print a board and write nothing.", "Leave out --check and --readme.")
+    typer.echo(_printed(output_dir / "results", suite, form or Format.MARKDOWN, metric or ()), nl=False)
+
+
+def _printed(results: Path, suite: str | None, form: Format, metrics: Sequence[str]) -> str:
+    """One board as text.
+
+    Raises:
+        HarnessError: no suite or an unknown one, an unknown metric, or several for one page.
+    """
+    from dataclasses import asdict
+
+    from harness.protocol.metrics import find_list_metric, find_metric, is_list_metric
+    from harness.report.board_rows import board_metrics, board_rows, rows_csv
+    from harness.report.comparison import MAIN
+    from harness.report.latex import latex
+    from harness.report.leaderboard import leaderboard as render
+    from harness.report.reference import reference_row
+    from harness.report.sides import read_board
+
+    is_page = form in (Format.MARKDOWN, Format.LATEX)
+    for metric in metrics:
+        (find_list_metric if is_list_metric(metric) else find_metric)(metric)  # refuses unknown ones
+        if is_page and is_list_metric(metric):
+            raise HarnessError(f"{metric} is a metric of lists, and orders no rows.", "Add --format csv or json.")
+    if is_page and len(metrics) > 1:
+        raise HarnessError(f"A board in {form} is by one metric.", "Name one, or add --format csv or json.")
+    board = read_board(results, suite)
+    if is_page:
+        metric = metrics[0] if metrics else MAIN[1]
+        return render(board, metric) if form is Format.MARKDOWN else latex(board, metric)
+    rows = board_rows(board, metrics or board_metrics())
+    if form is Format.CSV:
+        return rows_csv(rows)
+    head = {"suite": board.suite, "version": board.version, "reference": reference_row(board)}
+    return json.dumps({**head, "rows": [asdict(row) for row in rows]}, indent=1, allow_nan=False) + "\n"
+
+
+def _write(output_dir: Path, suite: str | None, check: bool, readme: Path | None) -> None:
+    """Write all leaderboards, overviews and claim pages, or check them.
+
+    Raises:
+        HarnessError: there are no results, or a file cannot be read.
+        Exit: a file is not what its results give.
     """
     from harness.report.claims import claim_page, read_claims
     from harness.report.collect import Board, boards_in, collect

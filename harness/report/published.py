@@ -1,16 +1,14 @@
 """A board's rows beside figures that others published on the same data with the same protocol."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.published import Figure, Protocol, Source, published_sources
 from harness.report.collect import Board, Entry
 from harness.report.markdown import escaped
-from harness.report.tables import DASH, Cell, make_table
+from harness.report.tables import DASH, Cell, Table, folded, make_table
 from harness.results.record import RunResult
-
-_HEADINGS = ("method", "target", "candidates", "metric", "published", "row here", "here", "here is", "by")
 
 
 @dataclass(frozen=True)
@@ -38,39 +36,36 @@ class _Claim:
 def beside_published(board: Board) -> list[str]:
     """A section with the figures of the board's own protocol, and a line on the others; empty if there are none."""
     claims = list(_claims(board))
-    if not claims:
-        return []
-    body, cited = [], dict[str, int]()
-    reasons: Counter[str] = Counter()
+    reasons = Counter(reason for claim in claims if (reason := _comparable(claim)[1]))
+    groups: dict[tuple[str, str], list[_Claim]] = {}
     for claim in claims:
-        comparable, reason = _comparable(claim)
-        if reason:
-            reasons[reason] += 1
-            continue
-        number = cited.setdefault(claim.source.key, len(cited) + 1)
-        body += _rows(claim, comparable, number)
-    lines = ["", "## Beside published figures", ""]
-    if body:
-        by_key = {source.key: source for source in published_sources()}
-        sources = (f"- [{number}]({by_key[key].url}): {escaped(by_key[key].citation)}" for key, number in cited.items())
-        lines += [
+        if not _comparable(claim)[1]:
+            groups.setdefault((claim.target, claim.source.protocol.candidate_set or ""), []).append(claim)
+    cited = {claim.source.key: claim.source for group in groups.values() for claim in group}
+    numbers = {key: number for number, key in enumerate(sorted(cited), 1)}
+    lines = []
+    if groups:
+        lines = [
             "Made on the same data with the same k-core, split, candidates and order of ties, as far as their sources "
-            "say. Settings and budgets are theirs. Row here: the same model with the same loss, if the board has it.",
+            "say; settings and budgets are theirs. Each table also has the best row of this board, and the rows of the "
+            "same model with the same loss. Row here: that row; here is: by how much its figure in the last column of "
+            "figures is above or below the published one.",
+        ]
+        for (target, candidates), group in sorted(groups.items()):
+            table = _table(group, candidates, numbers)
+            lines += ["", f"### Published: {escaped(target)}, {candidates}, all users", "", table.markdown]
+        lines += [
             "",
-            make_table("", _HEADINGS, body).markdown,
-            "",
-            *sources,
+            *(f"- [{numbers[key]}]({cited[key].url}): {escaped(cited[key].citation)}" for key in sorted(cited)),
         ]
     if reasons:
-        why = "; ".join(
-            f"{count} for {reason}" for reason, count in sorted(reasons.items(), key=lambda r: (-r[1], r[0]))
-        )
+        why = "; ".join(f"{count} for {name}" for name, count in sorted(reasons.items(), key=lambda r: (-r[1], r[0])))
         lines += [
-            *([""] if body else []),
-            f"Not shown, as they are of another protocol or it is not known: {sum(reasons.values())} more methods and "
-            f"targets ({why}). `harness ls --published` lists all.",
+            *([""] if groups else []),
+            f"Not shown, as their protocol is another one or not known: {reasons.total()} more methods and targets "
+            f"({why}). `harness ls --published` lists all.",
         ]
-    return lines
+    return ["", "## Beside published figures", "", *lines] if lines else []
 
 
 def _claims(board: Board) -> Iterator[_Claim]:
@@ -116,21 +111,39 @@ def _differences(protocol: Protocol, result: RunResult) -> list[str]:
     return [name for name, is_same in checks.items() if not is_same]
 
 
-def _rows(claim: _Claim, comparable: list[Entry], number: int) -> Iterator[list[Cell]]:
-    """A row for each metric."""
-    candidates = claim.source.protocol.candidate_set or ""
-    # Methods without sources have the same figures in all scenarios of a target.
-    same = next((entry for entry in comparable if entry.method == claim.figure.row), None)
-    for metric, value in claim.values.items():
-        mean = same.mean(candidates, metric) if same else None
-        yield [
+def _table(claims: list[_Claim], candidates: str, numbers: Mapping[str, int]) -> Table:
+    """Published figures and rows of the board on one target among the same candidates, the best first.
+
+    Args:
+        claims: comparable ones.
+        candidates: the candidate set.
+        numbers: of the sources.
+    """
+    metrics = [metric for metric in claims[0].values if all(metric in claim.values for claim in claims)]
+    entries = {id(entry): entry for claim in claims for entry in _comparable(claim)[0]}.values()
+    means = [(entry, [entry.mean(candidates, metric) or 0.0 for metric in metrics]) for entry in entries]
+    best = max(means, key=lambda row: row[1][-1])[0]
+    own: dict[str, tuple[Entry, list[float]]] = {}
+    for entry, values in means:
+        # Methods without sources have the same figures in all scenarios of a target: the first stands for them.
+        if entry is best or entry.method in {claim.figure.row for claim in claims}:
+            own.setdefault(entry.method, (entry, values))
+    rows = []
+    for entry, values in own.values():
+        names = [entry.method, DASH, entry.results[0].scenario.name, *(f"{value:.4f}" for value in values), DASH, DASH]
+        rows.append((values[-1], [Cell(name) for name in names]))
+    for claim in claims:
+        values = [claim.values[metric] for metric in metrics]
+        same = own.get(claim.figure.row or "")
+        ratio = f"{same[1][-1] / values[-1] - 1:+.0%}" if same else DASH
+        cells = [
             Cell(claim.figure.method),
-            Cell(claim.target),
-            Cell(candidates),
-            Cell(metric.upper()),
-            Cell(f"{value:.4f}"),
-            Cell(same.method if same else DASH),
-            Cell(DASH if mean is None else f"{mean:.4f}"),
-            Cell(DASH if mean is None else f"{mean / value - 1:+.0%}"),
-            Cell(f"[{number}]"),
+            folded(claim.figure.loss, 24),
+            Cell(f"[{numbers[claim.source.key]}]"),
+            *(Cell(f"{value:.4f}") for value in values),
+            Cell(same[0].method if same else DASH),
+            Cell(ratio),
         ]
+        rows.append((values[-1], cells))
+    headings = ["method", "loss", "by", *(metric.upper() for metric in metrics), "row here", "here is"]
+    return make_table("", headings, [cells for _, cells in sorted(rows, key=lambda row: -row[0])])

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from harness.data.ties import Neighbours, TieAudit, percent
 from harness.report.collect import Board
-from harness.report.tables import DASH, Cell, make_table
+from harness.report.markdown import escaped
+from harness.report.tables import DASH, Cell, Table, make_table
 
 
 def order_of_ties(board: Board) -> list[str]:
@@ -17,18 +18,28 @@ def order_of_ties(board: Board) -> list[str]:
     if not audits:
         return []
     warnings = [f"- **{line}**" for line in tie_warnings(audits)]
-    return ["", "## Order of ties", "", tie_table(audits), *([""] * bool(warnings)), *warnings]
+    lines = ["", "## Order of ties"]
+    tables = _tables(audits)
+    for table in tables:
+        if len(tables) > 1:
+            lines += ["", f"### Order of ties: {escaped(', '.join(table.headings[1:]))}"]
+        lines += ["", table.markdown]
+    return [*lines, *([""] if warnings else []), *warnings]
 
 
 def tie_table(audits: Mapping[str, TieAudit]) -> str:
-    """One column per domain; lines that are empty for all are left out."""
+    """One column per domain; lines that are empty for all are left out. Several tables where one is too wide."""
+    return "\n\n".join(part.markdown for part in _tables(audits))
+
+
+def _tables(audits: Mapping[str, TieAudit]) -> list[Table]:
     columns = [_shares(audit) for audit in audits.values()]
     body = [
         [Cell(share), *(Cell(column[share]) for column in columns)]
         for share in columns[0]
         if any(column[share] != DASH for column in columns)
     ]
-    return "\n\n".join(part.markdown for part in make_table("", ["share", *audits], body).parts())
+    return list(make_table("", ["share", *audits], body).parts())
 
 
 def tie_warnings(audits: Mapping[str, TieAudit]) -> list[str]:
