@@ -9,7 +9,7 @@ def print_published(as_json: bool) -> None:
     """Print the registry of published figures: a table and its sources, or all fields as JSON."""
     from tabulate import tabulate
 
-    from harness.published import published_sources
+    from harness.suites.published import published_sources
 
     sources = published_sources()
     if as_json:

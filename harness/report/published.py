@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from harness.published import Figure, Protocol, Source, published_sources
 from harness.report.collect import Board, Entry
 from harness.report.markdown import escaped
 from harness.report.tables import DASH, Cell, Table, folded, make_table
 from harness.results.record import RunResult
+from harness.suites.published import Figure, Protocol, Source, published_sources
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ def _differences(protocol: Protocol, result: RunResult) -> list[str]:
         "the k-core": result.scenario.k_core[target] == protocol.k_core,
         "the split": (result.scenario.split.partition("/")[0], result.scenario.overlap) == (protocol.split, "kept"),
         "the order of ties": order == protocol.ties,
+        "a draw of users": result.test_users is None and result.user_limit is None,
     }
     if candidates is None:
         checks["an unknown history" if protocol.history == "unknown" else "the history"] = False

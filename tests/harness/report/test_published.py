@@ -8,9 +8,9 @@ import pytest
 
 from harness.cli import app as cli
 from harness.errors import HarnessError
-from harness.published import Data, Figure, Protocol, Source, published_sources, read_source
 from harness.report.collect import Board, collect
 from harness.report.leaderboard import leaderboard
+from harness.suites.published import Data, Figure, Protocol, Source, published_sources, read_source
 from tests.harness.report.boards import made_board
 from tests.harness.report.test_leaderboard import cells, section, unwrapped
 
@@ -91,6 +91,12 @@ def test_figures_of_another_protocol_are_counted_only(
     assert f"(2 for {reason})" in unwrapped(both)
 
 
+def test_figures_of_all_users_do_not_stand_beside_drawn_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = page(made_board(tmp_path, changes={"test_users": 60}), monkeypatch, source())
+    assert "(2 for a draw of users)" in unwrapped(text)
+    assert "Test users: 60 drawn at random (0 take no part)" in unwrapped(text)
+
+
 def test_figures_on_other_data_give_no_section(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
     other = source().model_copy(update={"data": {"films": Data(name="Films", users=61, items=50)}})
     assert "Beside published" not in page(board, monkeypatch, other)
@@ -123,7 +129,7 @@ def test_the_registry_is_valid_and_names_rows_that_exist() -> None:
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
-    text = Path("harness/published/esasrec.yaml").read_text(encoding="utf-8")
+    text = Path("harness/suites/published/esasrec.yaml").read_text(encoding="utf-8")
     assert old in text
     path = tmp_path / "wrong.yaml"
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -144,3 +150,10 @@ def test_ls_lists_published_figures(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     for each in published_sources():
         assert each.url in outputs[0]
     assert [each["key"] for each in json.loads(outputs[1])] == [each.key for each in published_sources()]
+
+
+def test_the_example_of_the_docs_is_valid(tmp_path: Path) -> None:
+    text = Path("docs/leaderboards.md").read_text(encoding="utf-8")
+    path = tmp_path / "example.yaml"
+    path.write_text(text.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    assert read_source(path).protocol.candidate_set == "full"

@@ -125,4 +125,4 @@ def read_source(path: Path) -> Source:
     except (TypeError, ValidationError) as error:
         problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (), "msg": str(error)}
         place = ".".join(map(str, problem["loc"]))
-        raise HarnessError(f"{path}: {place}: {problem['msg']}.", "See `harness.published.Source`.") from error
+        raise HarnessError(f"{path}: {place}: {problem['msg']}.", "See `harness.suites.published.Source`.") from error
