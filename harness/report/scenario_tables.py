@@ -19,9 +19,6 @@ from harness.report.tables import DASH, Cell, Table, bold_if, figures, interval,
 #: The cell of a method with the figures of the full catalogue for every user.
 _AS_FULL = "as full"
 
-#: Title of the main table of a scenario.
-MAIN_TITLE = "full catalogue, all users"
-
 #: (scenario, method, candidates).
 FullCell = tuple[str, str, str]
 
@@ -97,7 +94,7 @@ class BoardTables:
         body = list(zip(*columns.values(), strict=True))
         for method, status in failed_methods(self.board, scenario).items():
             body.append((Cell(method), Cell(status, "italic"), *[Cell(DASH)] * (len(columns) - 2)))
-        return make_table(MAIN_TITLE, list(columns), body)
+        return make_table("full catalogue, all users", list(columns), body)
 
     def slice_tables(self, scenario: str) -> list[Table]:
         """A table of each metric and candidate set with columns of slices."""

@@ -7,7 +7,7 @@ from harness.report.collect import Entry
 from harness.report.comparison import Comparison
 from harness.report.failures import failure_lines
 from harness.report.markdown import escaped
-from harness.report.scenario_tables import MAIN_TITLE, BoardTables, equal_rows
+from harness.report.scenario_tables import BoardTables, equal_rows
 from harness.report.tables import Table
 from harness.report.time_guard import time_guard
 from harness.results.record import RunResult
@@ -28,9 +28,9 @@ def scenario_sections(tables: BoardTables) -> list[str]:
             "",
             _seeds(tables.board.scenarios[scenario], tables.comparisons[scenario]),
         ]
-        for table in scenario_tables(tables, scenario):
+        for number, table in enumerate(scenario_tables(tables, scenario)):
             lines += ["", f"### {escaped(scenario)}: {escaped(table.title)}", "", table.markdown]
-            if table.title == MAIN_TITLE:
+            if number == 0:
                 same = [" = ".join(map(escaped, methods)) for methods in equal_rows(rows)]
                 lines += ["", f"The same ranks for every user and seed: {'; '.join(same)}."] if same else []
         lines += failure_lines(tables.board, scenario)

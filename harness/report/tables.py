@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -106,15 +106,18 @@ class Table:
         used = (index for index in range(1, len(self.headings)) if any(row[index].text != DASH for row in self.rows))
         return self.columns((0, *used))
 
-    def parts(self, width: int = WIDTH) -> Iterator["Table"]:
-        """Tables that fit a width, each with the first column and some of the others."""
-        start = 1
+    def parts(self, width: int = WIDTH) -> list["Table"]:
+        """Tables that fit a width, each with the first column and some of the others; several have numbered titles."""
+        parts, start = [], 1
         while start < len(self.headings):
             end = len(self.headings)
             while end > start + 1 and self.columns((0, *range(start, end))).width > width:
                 end -= 1
-            yield self.columns((0, *range(start, end)))
+            parts.append(self.columns((0, *range(start, end))))
             start = end
+        if len(parts) == 1:
+            return parts
+        return [replace(part, title=f"{part.title}, part {number}") for number, part in enumerate(parts, 1)]
 
 
 def _is_of_figures(column: Iterable[Cell]) -> bool:

@@ -39,7 +39,7 @@ def _tables(audits: Mapping[str, TieAudit]) -> list[Table]:
         for share in columns[0]
         if any(column[share] != DASH for column in columns)
     ]
-    return list(make_table("", ["share", *audits], body).parts())
+    return make_table("", ["share", *audits], body).parts()
 
 
 def tie_warnings(audits: Mapping[str, TieAudit]) -> list[str]:

@@ -23,14 +23,15 @@ def test_columns_of_dashes_are_left_out() -> None:
 
 def test_a_wide_table_is_printed_in_parts_with_all_columns() -> None:
     headings = ["method", *(f"column{number}" for number in range(30))]
-    table = make_table("", headings, rows("x " + "0.1 " * 30))
-    parts = list(table.parts(60))
+    table = make_table("all users", headings, rows("x " + "0.1 " * 30))
+    parts = table.parts(60)
+    assert [part.title for part in parts[:2]] == ["all users, part 1", "all users, part 2"]
     assert all(part.width <= 60 for part in parts)
     assert all(part.headings[0] == "method" for part in parts)
     assert [name for part in parts for name in part.headings[1:]] == headings[1:]
-    assert len(list(table.parts(10_000))) == 1
+    assert [part.title for part in table.parts(10_000)] == ["all users"]
     # A column that is too wide by itself is printed all the same.
-    assert len(list(make_table("", ["method", "x" * 99], rows("a 1")).parts(20))) == 1
+    assert len(make_table("", ["method", "x" * 99], rows("a 1")).parts(20)) == 1
 
 
 def test_width_is_that_of_the_text() -> None:
