@@ -1,5 +1,6 @@
 """A board's tables as LaTeX, for papers. They need the package booktabs."""
 
+import re
 from collections.abc import Iterator
 
 from harness.report.collect import Board
@@ -84,4 +85,5 @@ def escaped_latex(text: str) -> str:
     >>> escaped_latex("a_b ± 5%")
     'a\\_b $\\pm$ 5\\%'
     """
-    return text.translate(_ESCAPES).replace("\n", " ")
+    escaped = text.translate(_ESCAPES).replace("\n", " ")
+    return re.sub(r"^-(?=\d)", "$-$", escaped)

@@ -12,7 +12,7 @@ from harness.report.failures import failed_methods
 from harness.report.markdown import anchor, escaped
 from harness.report.reference import gains_over, reference_row
 from harness.report.rows import shown_name
-from harness.report.tables import DASH, WIDTH, Cell, Table, bold_if, figures, make_table, signed
+from harness.report.tables import DASH, WIDTH, Cell, Table, figures, make_table, signed
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,12 @@ class _Rows:
         """The methods, the best first; a missing result counts as 0."""
         return sorted(self.names, key=lambda method: (-self._sum(method), method))
 
-    def mean(self, method: str) -> str:
-        """The mean over scenarios; a dash for a method without results of all."""
-        complete = len(self.means[method]) == len(self.failed)
-        return f"{self._sum(method) / len(self.failed):.4f}" if complete else DASH
+    @property
+    def mean_cells(self) -> list[Cell]:
+        """The mean of each method over scenarios, in order; a dash for a method without results of all."""
+        complete = {method for method, means in self.means.items() if len(means) == len(self.failed)}
+        means = [self._sum(method) / len(self.failed) if method in complete else None for method in self.order]
+        return figures(means, best_in_bold=True)
 
     def mean_seconds(self, method: str) -> str:
         """The mean CPU-seconds over scenarios; a dash if they are not known of all."""
@@ -94,12 +96,12 @@ def overview(board: Board, metric: str = MAIN[1]) -> Overview:
     body = [
         [
             Cell(rows.names[method]),
-            bold_if(rows.mean(method), number == 0 and rows.mean(method) != DASH),
+            mean,
             Cell(signed(gains.get(method))),
             *(map(Cell, places.get(method, (DASH, DASH)))),
             Cell(rows.mean_seconds(method) if trained else DASH),
         ]
-        for number, method in enumerate(rows.order)
+        for method, mean in zip(rows.order, rows.mean_cells, strict=True)
     ]
     where = f"{metric.upper()}, full catalogue, all users"
     headings = ["method", metric.upper(), f"gain over {reference}", "rank", "group", "CPU-s"]

@@ -134,6 +134,7 @@ def test_latex_has_booktabs_bold_marks_and_escapes(tmp_path: Path) -> None:
     main = next(table for table in tables if "drama-from-action: full catalogue" in table)
     assert r"\textbf{base} & \textbf{0." in main
     assert r"$\pm$ 0." in main
+    assert r"& $-$0." in main
 
 
 @pytest.mark.parametrize(
