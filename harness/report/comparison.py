@@ -24,6 +24,9 @@ from harness.report.collect import Board, Entry
 #: Candidates and metric that methods are ordered and tested by.
 MAIN = ("full", "ndcg@10")
 
+#: Differences up to this are the rounding of floats.
+_ROUNDING = 1e-12
+
 #: A method and its reference.
 Pair = tuple[str, str]
 
@@ -88,6 +91,11 @@ class Comparison:
             difference = self.values[self.methods.index(a)] - self.values[self.methods.index(b)]
             gains[a, b] = Gain(mean_interval(difference, self.spread), difference.mean(axis=0), bool(p_value < LEVEL))
         return gains
+
+
+def is_higher(gains: Floats) -> tuple[float, float]:
+    """Shares of users (float64 [n_users], their gains) with a gain, and with a loss."""
+    return float((gains > _ROUNDING).mean()), float((gains < -_ROUNDING).mean())
 
 
 _NOTHING = Comparison((), np.empty((0, 0, 0)))

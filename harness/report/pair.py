@@ -13,12 +13,9 @@ from harness.errors import HarnessError
 from harness.protocol.metrics import Floats, find_metric, is_list_metric
 from harness.protocol.significance import MeanInterval, SeedSpread, mean_interval, seed_spread, simultaneous_p_values
 from harness.report.collect import Board
-from harness.report.comparison import MAIN, compare_over_scenarios
+from harness.report.comparison import MAIN, compare_over_scenarios, is_higher
 from harness.report.sides import Sides
 from harness.results.record import RunResult
-
-#: Differences of a user's metric below this are rounding.
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -132,11 +129,6 @@ def user_values(sides: Sides, scenario: str, candidates: str, metric: str, slice
     return (
         None if values[0] is None or values[1] is None else np.array([v.mean(axis=0) for v in values if v is not None])
     )
-
-
-def is_higher(gains: Floats) -> tuple[float, float]:
-    """Shares of users (float64 [n_users], their gains) with a gain, and with a loss."""
-    return float((gains > _ROUNDING).mean()), float((gains < -_ROUNDING).mean())
 
 
 def _difference(

@@ -8,7 +8,7 @@ import numpy as np
 from harness.protocol.metrics import Floats
 from harness.protocol.significance import MeanInterval, SeedSpread, mean_interval
 from harness.report.collect import Board, Entry
-from harness.report.comparison import MAIN, Comparison, Gain, Pair, compare, compare_over_scenarios
+from harness.report.comparison import MAIN, Comparison, Gain, Pair, compare, compare_over_scenarios, is_higher
 from harness.report.markdown import escaped
 from harness.report.tables import DASH, Cell, bold_if, make_table, signed
 
@@ -49,7 +49,7 @@ def transfer(board: Board, comparisons: dict[str, Comparison]) -> list[str]:
     for scenario in board.scenarios:
         if pairs[scenario]:
             extra = {
-                pair: [f"{(gain.users > 0).mean():.1%}", f"{(gain.users < 0).mean():.1%}"]
+                pair: [f"{share:.1%}" for share in is_higher(gain.users)]
                 for pair, gain in gains[scenario][MAIN[0]].items()
             }
             lines += ["", f"### Transfer: {escaped(scenario)}, NDCG@10, all users", ""]

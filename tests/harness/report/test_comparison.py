@@ -8,7 +8,7 @@ import pytest
 
 from harness.protocol.significance import mean_interval
 from harness.report.collect import Board
-from harness.report.comparison import compare, compare_over_scenarios
+from harness.report.comparison import compare, compare_over_scenarios, is_higher
 from harness.report.leaderboard import leaderboard
 from harness.report.overview import overview
 from harness.report.reference import reference_row
@@ -153,3 +153,10 @@ def test_a_method_without_results_on_a_scenario_has_no_rank(board: Board) -> Non
     assert compare_over_scenarios(board).methods == ("base", "better", "one")
     rows = cells("\n".join(overview(board).markdown), f"Overview: {overview(board).summary.title}")
     assert [rows["two"][column] for column in ("NDCG@10", "gain over base", "rank", "group")] == ["–"] * 4
+
+
+def test_a_difference_that_cancels_over_seeds_helps_and_hurts_nobody() -> None:
+    first, second, third = 1 / np.log2([2, 5, 7])
+    gains = np.array([[first - second, 1.0], [second - third, 1.0], [third - first, 1.0]]).mean(axis=0)
+    assert gains[0] != 0  # by the rounding of floats
+    assert is_higher(gains) == (0.5, 0.0)
