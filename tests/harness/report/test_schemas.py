@@ -58,7 +58,7 @@ def test_committed_files_are_valid(kind: str) -> None:
         assert error is None, f"{path}: {error and error.json_path}: {error and error.message}"
 
 
-def changed(content: Any, *place: Any) -> Iterator[Any]:
+def changed(content: Any) -> Iterator[Any]:
     """Copies of some content, each with one field removed or one more."""
     for key in list(content):
         less = copy.deepcopy(content)
@@ -119,6 +119,6 @@ def test_the_command_prints_a_schema_or_writes_all(tmp_path: Path) -> None:
     assert json.loads(printed.stdout)["$id"] == "urn:cdsr-harness:suite:1"
     assert "tuning" in CliRunner().invoke(app, ["schema"]).stdout
     written = CliRunner().invoke(app, ["schema", "--output-dir", str(tmp_path / "new")])
-    assert {Path(line).name for line in written.stdout.splitlines()} == {path.name for path in COMMITTED.iterdir()}
+    assert {Path(line).name for line in written.stdout.splitlines()} <= {path.name for path in COMMITTED.iterdir()}
     with pytest.raises(HarnessError, match="Unknown schema 'results'. Did you mean 'result'"):
         CliRunner().invoke(app, ["schema", "results"], catch_exceptions=False)
