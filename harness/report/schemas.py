@@ -121,7 +121,9 @@ def field_tables(kind: FileKind) -> str:
     sections = []
     for name, definition in definitions.items():
         if "properties" in definition:
-            meanings = {field: each["description"].replace("|", r"\|") for field, each in definition["properties"].items()}
+            meanings = {
+                field: each["description"].replace("|", r"\|") for field, each in definition["properties"].items()
+            }
             rows = [f"| `{field}` | {meaning} |" for field, meaning in meanings.items()]
             head = [f"## {name}", "", definition["description"], "", "| field | meaning |", "|---|---|"]
             sections.append("\n".join([*head, *rows, ""]))

@@ -21,6 +21,7 @@ from harness.tuning.tunable import check_settings, configured
 
 _FOLDER = Path(__file__).parent
 
+
 def suite_names() -> list[str]:
     """Names of the shipped suites, without versions."""
     return sorted(path.name for path in _FOLDER.iterdir() if any(path.glob("v*.yaml")))
