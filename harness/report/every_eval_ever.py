@@ -135,8 +135,8 @@ def _metric(name: str, k: int, candidates: str, slice_name: str) -> dict[str, An
     title, description = _METRICS[name]
     users = "all test users" if slice_name == "all" else f"the test users of the slice {slice_name}"
     return {
-        "evaluation_description": f"Next-item recommendation, {description.format(k=k)}; one held-out item a user, ranked among "
-        f"the candidate set {candidates}, ties counted by expectation; mean over {users}.",
+        "evaluation_description": f"Next-item recommendation, {description.format(k=k)}; one held-out item a user, "
+        f"ranked among the candidate set {candidates}, ties counted by expectation; mean over {users}.",
         "metric_id": f"{name}_at_k",
         "metric_name": f"{title}@{k}",
         "metric_kind": name,

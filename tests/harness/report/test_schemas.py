@@ -120,5 +120,5 @@ def test_the_command_prints_a_schema_or_writes_all(tmp_path: Path) -> None:
     assert "tuning" in CliRunner().invoke(app, ["schema"]).stdout
     written = CliRunner().invoke(app, ["schema", "--output-dir", str(tmp_path / "new")])
     assert {Path(line).name for line in written.stdout.splitlines()} <= {path.name for path in COMMITTED.iterdir()}
-    with pytest.raises(HarnessError, match="Unknown schema 'results'. Did you mean 'result'"):
+    with pytest.raises(HarnessError, match=r"Unknown schema 'results'\. Did you mean 'result'"):
         CliRunner().invoke(app, ["schema", "results"], catch_exceptions=False)
