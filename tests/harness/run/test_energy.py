@@ -144,9 +144,9 @@ def test_wrong_requests_are_refused_before_anything_runs(codecarbon, toy, monkey
     with pytest.raises(HarnessError, match="--country 'Mars' is no country"):
         toy.run("popularity", energy=True, country="Mars")
     monkeypatch.setattr(harness.run.energy, "find_spec", lambda name: None)
-    with pytest.raises(HarnessError, match="codecarbon, which is not installed. Run: pip install codecarbon"):
+    with pytest.raises(HarnessError, match=r"codecarbon, which is not installed\. Run: pip install codecarbon"):
         toy.run("popularity", energy=True)
-    with pytest.raises(HarnessError, match="Add --energy"):
+    with pytest.raises(HarnessError, match=r"Add --energy\."):
         CliRunner().invoke(app, ["run", "--suite", "cdsr", "--country", "DEU"], catch_exceptions=False)
     assert not toy.out.exists()
 
@@ -192,7 +192,7 @@ def test_trainings_and_runs_have_records_of_their_own(codecarbon, toy) -> None:
     run_one(toy, "planned", "unplanned", energy=True, country="DEU", console=console)
     assert [line for line in lines if "estimated by a model: cpu, ram" in line]
     planned, unplanned = result_of(toy, "planned"), result_of(toy, "unplanned")
-    assert planned.cost.artefacts[0].energy and planned.cost.energy
+    assert None not in (planned.cost.artefacts[0].energy, planned.cost.energy)
     # The run of `unplanned` was tracked while its artefact was, whose energy is taken out of it.
     (artefact,) = unplanned.cost.artefacts
     assert artefact.energy is not None
