@@ -134,7 +134,7 @@ class SuiteFile(_File):
     least_recall: Annotated[float, BeforeValidator(read_number), Field(ge=0, le=1)] = 0.99
     """Recall from 0 to 1 below which an approximate index is refused."""
     test_users: _Positive | None = None
-    """Number of the target's test users that are drawn. Default: all."""
+    """Number of test users to rank, drawn by a hash of their ids and `candidate_seed`. Default: all."""
     methods: Annotated[_Methods, Field(min_length=1)]
     """Methods that a run includes."""
     more_methods: _Methods = []
