@@ -14,6 +14,8 @@ from harness.results.record import ArtefactCost, ArtefactRecord, EnergyRecord, R
 #: What decides how long a training takes, beside the code: timings of other machines cannot be compared with it.
 _MACHINE = ("cpu", "cores", "gpu", "threads", "bfloat16", "system")
 
+#: Names and values of what decides timings.
+Machine = tuple[tuple[str, str], ...]
 #: By seed, the keys of artefacts that do not count.
 Credit = Mapping[int, frozenset[str]]
 
@@ -74,7 +76,7 @@ def marginal_cost(entry: Entry, entries: Iterable[Entry]) -> RowCost | None:
     return row_cost(entry, credit) if {result.seed for result in entry.results} <= credit.keys() else None
 
 
-def machine(entry: Entry) -> tuple[tuple[str, str], ...] | None:
+def machine(entry: Entry) -> Machine | None:
     """The kind of machine that a row's trainings were timed on; None for none, or for several.
 
     Trainings of older results do not say: then it is that of the run, and their threads are not recorded.
@@ -141,16 +143,17 @@ def _table(rows: list[dict[str, str]], texts: tuple[str, ...]) -> str:
     return table(names, [[row[name] for name in names] for row in rows], align)
 
 
-def _spent(entry: Entry, entries: tuple[Entry, ...], letters: Mapping[object, str]) -> dict[str, str]:
+def _spent(entry: Entry, entries: tuple[Entry, ...], letters: Mapping[Machine, str]) -> dict[str, str]:
     whole, added = row_cost(entry), marginal_cost(entry, entries)
     assert whole is not None  # noqa: S101 - rows without a cost are left out
     watt_hours, grams = _energy(entry)
+    kind = machine(entry)
     comparable = [
         other
         for other in entries
         if (needed := cpu_seconds(other)) is not None
         and needed <= whole.cpu_s
-        and (not needed or machine(other) == machine(entry))
+        and (not needed or machine(other) == kind)
     ]
     best = max([*comparable, entry], key=lambda other: (_ndcg(other), other.method))
     return {
@@ -162,7 +165,7 @@ def _spent(entry: Entry, entries: tuple[Entry, ...], letters: Mapping[object, st
         "tokens added": _number(added.tokens) if added else "–",
         "Wh": watt_hours,
         "g CO2": grams,
-        "timed on": letters.get(machine(entry), "–"),
+        "timed on": "–" if kind is None else letters[kind],
         "NDCG@10": f"{_ndcg(entry):.4f}",
         "best for no more CPU-seconds": "–" if best is entry else f"{escaped(best.method)} {_ndcg(best):.4f}",
     }

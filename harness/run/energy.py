@@ -100,10 +100,10 @@ class EnergyMeter:
 
 
 def _started(tracking: EnergyTracking) -> Any:
-    # It logs before it reads its own option.
-    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
     from codecarbon import OfflineEmissionsTracker
 
+    # It logs before it reads its own option.
+    logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
     # What a user's file .codecarbon.config could set otherwise, is set here: results must not depend on it.
     tracker = OfflineEmissionsTracker(
         country_iso_code=tracking.country,

@@ -235,7 +235,7 @@ def test_parts_are_taken_out_of_a_whole(codecarbon) -> None:
     assert without(whole, []) == whole
 
 
-def test_codecarbon_measures_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_codecarbon_measures_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd) -> None:
     pytest.importorskip("codecarbon", reason="needs the extra `energy`")
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".codecarbon.config").write_text("[codecarbon]\nco2_signal_api_token = x\nsave_to_api = true\n")
@@ -257,5 +257,6 @@ def test_codecarbon_measures_offline(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     # Germany's electricity is between 200 and 600 g a kWh.
     assert 0.2 < record.co2_kg / record.kwh < 0.6
     assert list(tmp_path.iterdir()) == [tmp_path / ".codecarbon.config"]
+    assert capfd.readouterr() == ("", "")
     with pytest.raises(HarnessError, match="--country 'XXX'"):
         energy_tracking("XXX")
