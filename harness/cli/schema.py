@@ -9,7 +9,7 @@ from harness.errors import HarnessError
 
 
 def schema(
-    name: Annotated[str | None, typer.Argument(help="Which file: result, failure, suite or tuning.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Kind of file. Without it, all kinds are listed.")] = None,
     fields: Annotated[bool, typer.Option("--fields", help="Print tables of the fields (markdown) instead.")] = False,
     output_dir: Annotated[Path | None, typer.Option(help="Write all schemas into this folder instead.")] = None,
 ) -> None:

@@ -162,7 +162,7 @@ def record_set(name: str, file: str, columns: Mapping[str, str]) -> dict[str, An
 def dataset_metadata(dataset: Dataset, data_dir: Path) -> dict[str, Any]:
     """Croissant metadata of a named data set: its files and, of a table, their columns.
 
-    Paths of files that no one publishes are relative to the data folder.
+    Paths of files that no one publishes are relative to the data folder; those inside a package are named only.
 
     Args:
         dataset: the data set.

@@ -91,55 +91,60 @@ def machine(entry: Entry) -> Machine | None:
 
 
 def cost(board: Board) -> list[str]:
-    """A section with a row for each trained method of each scenario; empty if no result says what training cost."""
-    rows = [
-        (scenario, entry, entries)
+    """A section with a table for each scenario with trained methods; empty if no result says what training cost."""
+    scenarios = {
+        scenario: sorted(rows, key=lambda entry: (cpu_seconds(entry) or 0.0, entry.method))
         for scenario, entries in board.scenarios.items()
-        for entry in sorted(entries, key=lambda entry: (cpu_seconds(entry) or 0.0, entry.method))
-        if cpu_seconds(entry)
-    ]
-    if not rows:
+        if (rows := [entry for entry in entries if cpu_seconds(entry)])
+    }
+    trained = [entry for rows in scenarios.values() for entry in rows]
+    if not trained:
         return []
-    machines = sorted({kind for _, entry, _ in rows if (kind := machine(entry)) is not None})
+    machines = sorted({kind for entry in trained if (kind := machine(entry)) is not None})
     letters = {kind: chr(ord("A") + number) for number, kind in enumerate(machines)}
-    spent = [
-        {"scenario": escaped(name), "method": escaped(entry.method), **_spent(entry, entries, letters)}
-        for name, entry, entries in rows
+    spent = {
+        scenario: [{"method": escaped(e.method), **_spent(e, board.scenarios[scenario], letters)} for e in rows]
+        for scenario, rows in scenarios.items()
+    }
+    made = [
+        {"scenario": escaped(scenario), "method": escaped(entry.method), **_made(entry)}
+        for scenario, rows in scenarios.items()
+        for entry in rows
     ]
-    made = [{"scenario": escaped(name), "method": escaped(entry.method), **_made(entry)} for name, entry, _ in rows]
     return [
         "",
         "## What training cost",
         "",
-        _NOTE + (_ENERGY_NOTE if any(row["Wh"] != "–" for row in spent) else ""),
+        _NOTE + (_ENERGY_NOTE if any(row["Wh"] != "–" for rows in spent.values() for row in rows) else ""),
         "",
         *(f"- {letter}: {', '.join(f'{name} {value}' for name, value in kind)}." for kind, letter in letters.items()),
-        "",
-        _table(spent, ("stopped by", "best for no more CPU-seconds", "timed on")),
+        *(line for name, rows in spent.items() for line in ("", f"### Cost: {escaped(name)}", "", _table(rows))),
         "",
         "### What was trained",
         "",
-        "Sums over a row's trainings, mean over seeds. Prefixes of the target: how often a training example of the "
-        "target was presented. Stopped by: `patience`, or the cap that ended a training before validation did.",
+        "Sums over a row's trainings, mean over seeds. Prefixes: how often a training example of the target was "
+        "presented. Stopped by: `patience`, or the cap that ended a training before validation did.",
         "",
-        _table(made, ("stopped by",)),
+        _table(made),
     ]
 
 
 _NOTE = (
-    "Mean over seeds. CPU-seconds: of all threads, for all that a row is made from, trained from nothing; components "
-    "that rows share are counted in each. Added: without the components of the row's reference, such as those of "
-    "`target-only`, so what the row costs whoever has that one. Best for no more CPU-seconds: the view at equal cost, "
-    "among rows timed on the same kind of machine. Timed on: timings may be compared between rows with the same "
-    "letter; a dash stands for several kinds of machines."
+    "Mean over seeds. CPU-s: CPU-seconds of all threads, for all that a row is made from, trained from nothing; "
+    "components that rows share are counted in each. Added: without the components of the row's reference, such as "
+    "those of `target-only`, so what the row costs whoever has that one. Best at this cost: the best row by NDCG@10 "
+    "that needed no more CPU-seconds, among rows timed on the same kind of machine. Timed on: timings may be compared "
+    "between rows with the same letter; a dash stands for several kinds of machines."
 )
 _ENERGY_NOTE = " Wh and g CO2: energy of trainings, fitting and ranking; ≈ where a part is estimated by a model."
+#: Columns of text, which are set on the left.
+_TEXTS = ("scenario", "method", "stopped by", "timed on", "best at this cost")
 
 
-def _table(rows: list[dict[str, str]], texts: tuple[str, ...]) -> str:
+def _table(rows: list[dict[str, str]]) -> str:
     """A table without the columns that hold dashes alone."""
     names = [name for name in rows[0] if any(row[name] != "–" for row in rows)]
-    align = ["left" if name in ("scenario", "method", *texts) else "right" for name in names]
+    align = ["left" if name in _TEXTS else "right" for name in names]
     return table(names, [[row[name] for name in names] for row in rows], align)
 
 
@@ -157,17 +162,16 @@ def _spent(entry: Entry, entries: tuple[Entry, ...], letters: Mapping[Machine, s
     ]
     best = max([*comparable, entry], key=lambda other: (_ndcg(other), other.method))
     return {
-        "CPU-seconds": f"{whole.cpu_s:,.0f}",
+        "CPU-s": f"{whole.cpu_s:,.0f}",
         "added": "–" if added is None else f"{added.cpu_s:,.0f}",
-        "GPU-seconds": _number(whole.gpu_s),
-        "GPU-seconds added": _number(added.gpu_s) if added and whole.gpu_s else "–",
+        "GPU-s": _number(whole.gpu_s),
+        "GPU-s added": _number(added.gpu_s) if added and whole.gpu_s else "–",
         "tokens": _number(whole.tokens),
         "tokens added": _number(added.tokens) if added else "–",
         "Wh": watt_hours,
         "g CO2": grams,
         "timed on": "–" if kind is None else letters[kind],
-        "NDCG@10": f"{_ndcg(entry):.4f}",
-        "best for no more CPU-seconds": "–" if best is entry else f"{escaped(best.method)} {_ndcg(best):.4f}",
+        "best at this cost": "–" if best is entry else f"{escaped(best.method)} {_ndcg(best):.4f}",
     }
 
 
@@ -190,8 +194,8 @@ def _made(entry: Entry) -> dict[str, str]:
     target = entry.results[0].scenario.target
     return {
         "steps": _mean(entry, lambda record: record.steps),
-        "prefixes of the target": _mean(entry, lambda record: record.notes.get("prefixes", {}).get(target, 0)),
-        "weights trained": _mean(entry, lambda record: record.trainable_parameters),
+        "prefixes": _mean(entry, lambda record: record.notes.get("prefixes", {}).get(target, 0)),
+        "weights": _mean(entry, lambda record: record.trainable_parameters),
         "stopped by": _stops(entry.results),
     }
 
