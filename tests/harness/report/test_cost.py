@@ -88,7 +88,8 @@ def tables_of(section: list[str]) -> list[dict[str, dict[str, str]]]:
     for part in section:
         lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in part.splitlines()]
         if part.startswith("|"):
-            tables.append({line[1]: dict(zip(lines[0], line, strict=True)) for line in lines[2:]})
+            rows = [dict(zip(lines[0], line, strict=True)) for line in lines[2:]]
+            tables.append({row["method"]: row for row in rows})
     return tables
 
 
