@@ -23,6 +23,7 @@ app = typer.Typer(
 Names = Annotated[
     list[str] | None, typer.Argument(help="Names of data sets (see: list).", autocompletion=complete_datasets)
 ]
+DatasetName = Annotated[str, typer.Argument(help="Name of a data set (see: list).", autocompletion=complete_datasets)]
 OfSuite = Annotated[
     str | None,
     typer.Option("--suite", help="All domains of a suite, by its name or file.", autocompletion=complete_suites),
@@ -282,6 +283,20 @@ def export(
         )
     for path in export_data(workspace, chosen, output_dir, form):
         typer.echo(str(path))
+
+
+@app.command()
+def croissant(name: DatasetName, data_dir: DataDir = DATA) -> None:
+    """Print Croissant metadata of a named data set: its files, their hashes, its licence and, of tables, the columns.
+
+    `harness data export` writes such metadata beside the files of any scenario.
+
+    Example: `harness data croissant amazon2014-clothing --data-dir data > data/croissant.json`
+    """
+    from harness.datasets import load_dataset
+    from harness.datasets.croissant import dataset_metadata
+
+    typer.echo(json.dumps(dataset_metadata(load_dataset(name), data_dir), indent=1, ensure_ascii=False))
 
 
 def _check(what: str, state: str, by: str, sha256: str = "") -> dict[str, str]:

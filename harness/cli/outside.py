@@ -1,6 +1,8 @@
 """Commands that exchange scores and lists with other programs."""
 
 import json
+import time
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -112,17 +114,36 @@ def summary(result: "RunResult") -> list[str]:
     return lines
 
 
+class RunFormat(StrEnum):
+    """Forms of exported results."""
+
+    trec = "trec"
+    every_eval_ever = "every-eval-ever"
+
+
 def export_run(
     result: Annotated[Path, typer.Argument(help="A result file: leaderboards/results/.../sasrec-seed0.json.")],
-    output_dir: Annotated[Path, typer.Option(help="Where the run and the judgements go.")] = Path("trec"),
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where the files go. Default: a folder of the format's name.")
+    ] = None,
+    form: Annotated[
+        RunFormat, typer.Option("--format", help="trec: lists and judgements; every-eval-ever: metrics and conditions.")
+    ] = RunFormat.trec,
+    organization: Annotated[str, typer.Option(help="Who provides the record, for every-eval-ever.")] = "unknown",
 ) -> None:
-    """Write a result's top-20 lists as a TREC run, and the test items as TREC judgements.
+    """Write a result's top-20 lists as a TREC run with judgements, or its metrics as a record of Every Eval Ever.
 
-    ranx, ir-measures and trec_eval read both files.
+    ranx, ir-measures and trec_eval read both files of TREC's format. Every Eval Ever is a shared database of results:
+    https://evalevalai.com.
 
     Example: `harness export-run leaderboards/results/cdsr/v2/drama-from-action/sasrec-seed0.json`
     """
+    from harness.report.every_eval_ever import write_every_eval_ever
     from harness.results.trec import write_run
 
-    for path in write_run(result, output_dir):
-        typer.echo(str(path))
+    folder = output_dir or Path(form.value)
+    if form is RunFormat.trec:
+        for path in write_run(result, folder):
+            typer.echo(str(path))
+    else:
+        typer.echo(str(write_every_eval_ever(result, folder, organization, time.time())))

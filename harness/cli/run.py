@@ -90,9 +90,18 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
     on_error: OnError = OnErrorChoice.GO_ON,
     lists: Annotated[bool, typer.Option("--lists/--no-lists", help="Keep each user's top-20 list of items.")] = True,
+    energy: Annotated[
+        bool,
+        typer.Option("--energy", help="Track energy by codecarbon, offline. Cached trainings keep what they have."),
+    ] = False,
+    country: Annotated[
+        str | None, typer.Option(help="With --energy: whose electricity, for CO2, as in DEU (ISO 3166-1 alpha-3).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a suite."""
+    if country is not None and not energy:
+        raise HarnessError("--country is for --energy.", "Add --energy.")
     from harness.run.progress import make_console
     from harness.run.suite import run_suite
 
@@ -117,6 +126,8 @@ def run(
             dry_run=dry_run,
             stop_on_error=on_error is OnErrorChoice.STOP,
             keep_lists=lists,
+            energy=energy,
+            country=country,
             console=console,
         )
     if console.quiet:  # a secondary process of a distributed run, with nothing to write or clean up

@@ -112,7 +112,12 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Extremes:
-    """Share of users whose last item has the largest, or the smallest, id of all their items."""
+    """Share of users whose last item has the largest, or the smallest, id of all their items.
+
+    Attributes:
+        largest: share of users, between 0 and 1, whose last item has the largest id.
+        smallest: share of users, between 0 and 1, whose last item has the smallest id.
+    """
 
     largest: float
     smallest: float

@@ -27,6 +27,7 @@ class Dataset:
         files: to download; empty if no one publishes the files in this form.
         page: the publisher's page.
         licence: the publisher's terms of use.
+        citation: the publication that describes it; empty if none is known.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Dataset:
     files: tuple[RemoteFile, ...]
     page: str
     licence: str
+    citation: str = ""
 
 
 class _Strict(BaseModel):
@@ -60,6 +62,7 @@ class _Entry(_Strict):
 class _Publisher(_Strict):
     page: str
     licence: str
+    citation: str = ""
     datasets: list[_Entry]
 
 
@@ -95,5 +98,6 @@ def _all() -> dict[str, Dataset]:
                 files=tuple(RemoteFile(**file.model_dump()) for file in entry.files),
                 page=publisher.page,
                 licence=publisher.licence,
+                citation=publisher.citation,
             )
     return datasets

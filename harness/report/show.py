@@ -222,6 +222,14 @@ def _cost(record: RunResult) -> list[str]:
         whole = len(measured) == len(cost.artefacts)
         cpu = f"{sum(measured):,.0f} CPU-seconds" if whole else "CPU-seconds were not measured"
         lines.append(f"- Training of all that it is made of: {wall:,.0f} s, {cpu}.")
+    energies = [*(artefact.energy for artefact in cost.artefacts), cost.energy]
+    tracked = [energy for energy in energies if energy is not None]
+    if len(tracked) == len(energies):
+        co2 = [energy.co2_kg for energy in tracked if energy.co2_kg is not None]
+        grams = f", {1000 * sum(co2):,.2f} g CO2" if len(co2) == len(tracked) else ""
+        parts = sorted({part for energy in tracked for part in energy.estimated})
+        how = f"; estimated by a model: {', '.join(parts)}" if parts else ""
+        lines.append(f"- Energy of all of it: {1000 * sum(energy.kwh for energy in tracked):,.2f} Wh{grams}{how}.")
     return lines
 
 

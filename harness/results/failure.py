@@ -15,20 +15,26 @@ _SUFFIX = ".failed.json"
 class FailureRecord(BaseModel):
     """A run without a result. The next command tries it again."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
+    """Version of this form."""
     suite: str
+    """Name of the suite."""
     suite_version: int
+    """Version of the suite."""
     scenario: str
+    """Name of the scenario."""
     method: str
+    """Name of the method, or of a suite's variant."""
     seed: int
+    """Seed of the run."""
     status: Literal["failed", "skipped"] = "failed"
     """`skipped` if the run could not be tried: the machine or the data lack what the method needs."""
     cause: str
-    """One line."""
+    """The reason, in one line."""
     created: str
-    """UTC, ISO 8601."""
+    """Time in UTC, ISO 8601."""
 
     @property
     def path(self) -> Path:

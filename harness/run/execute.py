@@ -247,7 +247,7 @@ def _stopped(label: str, failure: Failure) -> HarnessError:
 
 
 def _train(training: Training, workspace: Workspace) -> None:
-    train(_artefact(training, workspace), workspace.store, workspace.device, report_step)
+    train(_artefact(training, workspace), workspace.store, workspace.device, report_step, energy=workspace.energy)
 
 
 def _artefact(training: Training, workspace: Workspace) -> Artefact:

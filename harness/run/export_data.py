@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 from harness import __version__
 from harness.data.domain import Ints, Sequences
 from harness.data.times import as_seconds
+from harness.datasets import dataset_names, load_dataset
+from harness.datasets.croissant import file_object, metadata, record_set
 from harness.errors import HarnessError
 from harness.protocol.negatives import candidates_digest
 from harness.protocol.overlap import user_ids_in_files
@@ -22,7 +25,7 @@ from harness.run.workspace import Workspace
 from harness.storage.files import canonical_json, file_digest, temporary_folder
 
 FORMATS = ("plain", "recbole")
-MANIFEST = "manifest.json"
+MANIFEST, CROISSANT = "manifest.json", "croissant.json"
 
 #: RecBole's type of each column; see https://recbole.io/docs/user_guide/data/atomic_files.html.
 _TYPES = {
@@ -38,8 +41,8 @@ def export_data(workspace: Workspace, scenario: Scenario, folder: Path, form: st
     """Write what a method may see of a scenario, and what it has to score, into a new folder.
 
     Training and validation events and item texts of every domain; the histories of the target's test users, and the
-    candidates that the suite draws for them; and a manifest with the SHA-256 of each file. No test event is written:
-    a drawn candidate set holds each user's test item among others, in the order of item ids.
+    candidates that the suite draws for them; a manifest with the SHA-256 of each file, and Croissant metadata. No test
+    event is written: a drawn candidate set holds each user's test item among others, in the order of item ids.
 
     Args:
         workspace: the suite and its data.
@@ -72,12 +75,14 @@ def export_data(workspace: Workspace, scenario: Scenario, folder: Path, form: st
             (temporary / path).write_text(text, encoding="utf-8", newline="")
         manifest |= {"format": form, "files": {path: file_digest(temporary / path) for path in files}}
         (temporary / MANIFEST).write_text(canonical_json(manifest) + "\n", encoding="utf-8")
+        described = json.dumps(_croissant(workspace, scenario, manifest["files"], files), indent=1, ensure_ascii=False)
+        (temporary / CROISSANT).write_text(described + "\n", encoding="utf-8")
         temporary.chmod(0o755)
         try:
             temporary.rename(folder)
         except OSError as error:
             raise HarnessError(f"{folder} is there and not empty.", "Choose another --output-dir.") from error
-    return [folder / path for path in (*files, MANIFEST)]
+    return [folder / path for path in (*files, CROISSANT, MANIFEST)]
 
 
 #: Columns of one length, by name.
@@ -165,8 +170,12 @@ def _csv(columns: _Table) -> str:
 
 def _atomic(columns: _Table) -> str:
     """Columns separated by tabs; white space within a cell becomes one space, as the format has no quotes."""
-    header = "\t".join(f"{name}:{_TYPES[name]}" for name in columns)
+    header = "\t".join(map(_atomic_name, columns))
     return "\n".join([header, *("\t".join(map(_cell, row)) for row in zip(*columns.values(), strict=True)), ""])
+
+
+def _atomic_name(column: str) -> str:
+    return f"{column}:{_TYPES[column]}"
 
 
 def _cell(value: object) -> str:
@@ -189,3 +198,29 @@ def _manifest(
         "candidate_seed": suite.candidate_seed,
         "candidates_sha256": {name: candidates_digest(table) for name, table in tables.items()},
     }
+
+
+def _croissant(
+    workspace: Workspace, scenario: Scenario, digests: Mapping[str, str], files: Mapping[str, _Table]
+) -> dict[str, Any]:
+    """Croissant metadata of the files, with the pages and licences of the named data sets they were made from."""
+    suite = workspace.suite
+    sources = [suite.spec(name).source for name in scenario.domains]
+    named = [dataset for dataset in map(load_dataset, dataset_names()) if dataset.source in sources]
+    return metadata(
+        f"{suite.name}-v{suite.version}-{scenario.name}",
+        f"{suite.title}: what may be seen of the scenario {scenario.name} of {suite.id}, without the test events.",
+        [file_object(path, digest) for path, digest in digests.items()],
+        [
+            record_set(
+                path.rpartition("/")[2].removesuffix(".csv"),
+                path,
+                {name: name if path.endswith(".csv") else _atomic_name(name) for name in columns},
+            )
+            for path, columns in files.items()
+        ],
+        list(dict.fromkeys(dataset.licence for dataset in named)),
+        list(dict.fromkeys(dataset.page for dataset in named)),
+        list(dict.fromkeys(dataset.citation for dataset in named if dataset.citation)),
+        f"{suite.version}.0.0",
+    )

@@ -106,6 +106,13 @@ def hardware(device: str) -> dict[str, str]:
     return described
 
 
+def timed_on(device: str) -> dict[str, str]:
+    """Describe the machine with the number of threads that torch computes with now: what timings depend on."""
+    import torch
+
+    return {**hardware(device), "threads": str(torch.get_num_threads())}
+
+
 def _cpu_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

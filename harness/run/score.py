@@ -50,6 +50,7 @@ from harness.results.record import (
 )
 from harness.results.users import CatalogueItems, TestUsers
 from harness.run.artefact import RunArtefacts
+from harness.run.energy import EnergyMeter, without
 from harness.run.memory import PeakMemory
 from harness.run.methods import check_tuned_on, method_for
 from harness.run.plan import Run
@@ -81,8 +82,8 @@ def score(
         InvalidScoresError: the method's scores hold NaN or have the wrong shape.
     """
     suite, store, device = workspace.suite, workspace.store, workspace.device
-    artefacts = RunArtefacts(store, device, report, failed)
-    with PeakMemory(device) as peak:
+    artefacts = RunArtefacts(store, device, report, failed, workspace.energy)
+    with EnergyMeter(workspace.energy) as meter, PeakMemory(device) as peak:
         started = time.perf_counter()
         training = open_training(workspace, run.scenario)
         context = FitContext(suite.budget, run.seed, device, artefacts)
@@ -99,7 +100,10 @@ def score(
         peak_memory_mb=peak.megabytes(),
         peak_gpu_memory_mb=peak.gpu_megabytes(),
         artefacts=tuple(artefacts.costs),
+        energy=without(meter.record, artefacts.tracked),
     )
+    if meter.failure:
+        store.tell(f"The energy of {run.label} was not tracked: {meter.failure}")
     described = {
         "settings": settings_of(method),
         "tuning": tuning,

@@ -12,6 +12,7 @@ from harness.errors import HarnessError, one_line
 from harness.protocol.suite import Suite
 from harness.report.collect import Board, NoResultsError, collect, results_in
 from harness.report.leaderboard import leaderboard
+from harness.run.energy import energy_line, energy_tracking
 from harness.run.execute import FailedRun, default_jobs, execute, train_together, tune
 from harness.run.methods import select_methods, unavailable
 from harness.run.plan import Plan, check_plan, check_results, make_plan
@@ -71,6 +72,8 @@ def run_suite(
     dry_run: bool = False,
     stop_on_error: bool = False,
     keep_lists: bool = True,
+    energy: bool = False,
+    country: str | None = None,
     console: Console | None = None,
 ) -> SuiteRun:
     """Run a suite, or a part of it: train what is missing, score, and rebuild its leaderboard.
@@ -91,6 +94,8 @@ def run_suite(
         dry_run: plan and check, and stop before anything is trained.
         stop_on_error: stop all runs at the first failure instead of going on with the others.
         keep_lists: keep each user's top-k list beside the ranks.
+        energy: track the energy of trainings and runs; needs codecarbon.
+        country: ISO 3166-1 alpha-3 code of the country whose electricity is used, for CO2. None: no CO2.
         console: where progress is shown. None: the standard error.
 
     Returns:
@@ -105,6 +110,7 @@ def run_suite(
     chosen = pick_scenarios(suite, scenarios) if scenarios else suite.scenarios
     console = console or make_console(stderr=True)
     device = pick_device(device)
+    tracking = energy_tracking(country) if energy else None
     results = output_dir / "results"
     if not dry_run:
         check_writable(output_dir)
@@ -128,8 +134,12 @@ def run_suite(
     if dry_run or not processes.main:
         return done
     growing = _GrowingBoard(workspace, plan, output_dir)
+    jobs = default_jobs(device) if jobs is None else jobs
+    if tracking is not None and plan.missing:
+        tracking = replace(tracking, alone=jobs <= 1)
+        workspace = replace(workspace, energy=tracking)
+        console.print(energy_line(tracking))
     with show_progress(console) as progress:
-        jobs = default_jobs(device) if jobs is None else jobs
         failed = execute(plan, workspace, jobs, progress, stop_on_error, keep_lists, growing.update)
     with publishing(output_dir, console.print):
         publish(workspace, plan, results, failed)

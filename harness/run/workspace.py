@@ -12,6 +12,7 @@ from harness.data.ties import TieAudit
 from harness.errors import HarnessError
 from harness.protocol.scenario import DomainSpec
 from harness.protocol.suite import Suite
+from harness.run.energy import EnergyTracking
 from harness.run.progress import NO_PROGRESS, Progress
 from harness.storage.files import check_writable, remove_leftovers
 from harness.storage.locks import Tell, remove_stale_locks
@@ -31,6 +32,7 @@ class Workspace:
         device: `cpu` or `cuda`.
         fingerprints: content of the prepared domains, by domain name.
         ties: audit of the order of each domain's ties, by domain name.
+        energy: how energy is tracked. None: it is not.
     """
 
     suite: Suite
@@ -38,6 +40,7 @@ class Workspace:
     device: str = "cpu"
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     ties: Mapping[str, TieAudit] = field(default_factory=dict)
+    energy: EnergyTracking | None = None
 
     def domain(self, name: str) -> Domain:
         """Load a domain and verify it.

@@ -5,147 +5,21 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
-from harness.data.sources import Source, make_source, source_class
-from harness.data.ties import TieOrder, TieRule
-from harness.datasets import load_dataset
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.registry import make_method
 from harness.protocol.candidate_names import find_candidate_set
-from harness.protocol.overlap import OVERLAPS
-from harness.protocol.scenario import DomainSpec, Scenario, scenario_name
-from harness.protocol.split import SPLITS
+from harness.protocol.scenario import Scenario
 from harness.protocol.suite import Budget, Suite
 from harness.storage.yaml_file import read_yaml
+from harness.suites.file import BudgetFile, ScenarioFile, SuiteFile
 from harness.suites.methods import MethodEntry, SuiteMethods, read_methods
-from harness.tuning.space import read_number
 from harness.tuning.tunable import check_settings, configured
 
 _FOLDER = Path(__file__).parent
-
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$")]
-_Positive = Annotated[int, Field(ge=1)]
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class _DomainFile(_File):
-    """A domain: the name of a data set, or a source with its options (which are the extra fields)."""
-
-    model_config = ConfigDict(extra="allow")
-
-    name: _Name
-    dataset: str | None = None
-    data_dir: Annotated[Path | None, Field(strict=False)] = None
-    k_core: _Positive = 5
-    ties: TieRule = "hashed"
-    tie_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    fingerprint: _Sha256 | None = None
-
-    def source(self) -> Source:
-        """The source that reads it."""
-        options: Mapping[str, Any] = self.model_extra or {}
-        if (self.dataset is None) == ("source" not in options):
-            raise ValueError(f"domain {self.name!r} must have either a dataset or a source")
-        if self.dataset is not None:
-            for option in options:
-                unknown = HarnessError.unknown("key", option, type(self).model_fields)
-                raise HarnessError(
-                    f"domain {self.name!r}: {option!r} is not for a domain with a dataset.", unknown.hint
-                )
-            return load_dataset(self.dataset).source
-        known = {**type(self).model_fields, **source_class(str(options["source"])).model_fields}
-        for option in options:
-            if option not in known:
-                unknown = HarnessError.unknown("key", option, known)
-                raise HarnessError(f"domain {self.name!r}: {option}: there is no such key.", unknown.hint)
-        return make_source(options)
-
-    def spec(self, folder: Path) -> DomainSpec:
-        """The domain. Paths start from the suite file's folder; those of a data set from the command's data folder."""
-        in_data_folder = self.dataset and self.data_dir is None
-        data_folder = None if in_data_folder else folder / (self.data_dir or Path()).expanduser()
-        if self.ties == "file" and "tie_seed" in self.model_fields_set:
-            raise ValueError(f"domain {self.name!r}: tie_seed is for ties: hashed, not for ties: file")
-        ties = TieOrder(self.ties, self.tie_seed)
-        return DomainSpec(self.name, self.source(), self.k_core, self.fingerprint, data_folder, ties)
-
-
-class _ScenarioFile(_File):
-    target: _Name
-    sources: Annotated[list[_Name], Field(min_length=1)]
-    split: str | None = None
-    overlap: str | None = None
-    candidates_sha256: dict[str, _Sha256] = {}
-
-
-class _BudgetFile(_File):
-    trials: _Positive
-    epochs: _Positive
-    patience: _Positive
-
-
-class _SuiteFile(_File):
-    suite: _Name
-    version: _Positive
-    title: str
-    domains: Annotated[list[_DomainFile], Field(min_length=2)]
-    scenarios: Annotated[list[_ScenarioFile], Field(min_length=1)]
-    split: str = "leave-one-out"
-    overlap: str = "kept"
-    overlap_seed: Annotated[int, Field(ge=0)] = 0
-    candidates: Annotated[list[str], Field(min_length=1)] = ["full", "sampled-30"]
-    candidate_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    least_recall: Annotated[float, BeforeValidator(read_number), Field(ge=0, le=1)] = 0.99
-    test_users: _Positive | None = None
-    methods: Annotated[list[MethodEntry], Field(min_length=1)]
-    more_methods: list[MethodEntry] = []
-    settings: dict[str, dict[str, Any]] = {}
-    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)] = [0, 1, 2]
-    budget: _BudgetFile
-    retired: str | None = None
-
-    @model_validator(mode="after")
-    def _check_references(self) -> "_SuiteFile":
-        names = [domain.name for domain in self.domains]
-        for kind, values in (
-            ("domain", names),
-            ("candidate set", self.candidates),
-            ("seed", self.seeds),
-            ("scenario", [self.scenario(s).name for s in self.scenarios]),
-        ):
-            if len(set(values)) < len(values):
-                raise ValueError(f"a {kind} is listed twice")
-        if "full" not in self.candidates:
-            raise ValueError("candidates must include 'full': sampled metrics are never reported alone")
-        for scenario in map(self.scenario, self.scenarios):
-            for name in scenario.domains:
-                _check_known("domain", name, names)
-            _check_known("split", scenario.split, SPLITS)
-            _check_known("overlap", scenario.overlap, OVERLAPS)
-            if scenario.target in scenario.sources or len(set(scenario.sources)) < len(scenario.sources):
-                raise ValueError(f"scenario with target {scenario.target!r} names a domain twice")
-            for name, _ in scenario.pins:
-                _check_known("candidates", name, self.candidates)
-        return self
-
-    def scenario(self, file: _ScenarioFile) -> Scenario:
-        """A scenario; its split and overlap are the suite's unless it has its own."""
-        split, overlap = file.split or self.split, file.overlap or self.overlap
-        name = scenario_name(file.target, file.sources, split, overlap)
-        pins = tuple(sorted(file.candidates_sha256.items()))
-        return Scenario(name, file.target, tuple(file.sources), split, overlap, self.overlap_seed, pins)
-
-
-def _check_known(kind: str, name: str, names: Iterable[str]) -> None:
-    if name not in set(names):
-        raise ValueError(str(HarnessError.unknown(kind, name, names)))
 
 
 def suite_names() -> list[str]:
@@ -198,7 +72,7 @@ def current_suite(suite: Suite | str) -> Suite:
 def _load(path: Path) -> Suite:
     shipped = path.parent.parent == _FOLDER
     try:
-        file = _SuiteFile.model_validate(read_yaml(path))
+        file = SuiteFile.model_validate(read_yaml(path))
         domains = tuple(domain.spec(path.parent) for domain in file.domains)
         for name in file.candidates:
             find_candidate_set(name)
@@ -275,11 +149,11 @@ def _explained(error: ValidationError) -> tuple[str, str]:
     where = ".".join(map(str, first["loc"])) or "the file"
     if first["type"] == "extra_forbidden":
         models: dict[object, type[BaseModel]] = {
-            "scenarios": _ScenarioFile,
-            "budget": _BudgetFile,
+            "scenarios": ScenarioFile,
+            "budget": BudgetFile,
             "methods": MethodEntry,
         }
-        known = models[parents[0]] if parents else _SuiteFile
+        known = models[parents[0]] if parents else SuiteFile
         return f"{where}: there is no such key.", HarnessError.unknown("key", str(last), known.model_fields).hint
     if first["type"] == "missing":
         return f"{where}: missing.", "Add it."

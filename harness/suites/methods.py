@@ -21,11 +21,14 @@ from harness.storage.files import file_digest
 class MethodEntry(BaseModel):
     """An entry of `methods:`. A text stands for `{method: <text>}`."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
     method: str
+    """An installed method, or a class in a file: `./my_method.py:Markov`."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]*$", max_length=100)] | None = None
+    """Name of a variant; required with settings."""
     settings: dict[str, Any] = {}
+    """Settings that differ from the method's defaults."""
 
     @model_validator(mode="before")
     @classmethod

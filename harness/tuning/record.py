@@ -16,21 +16,22 @@ from harness.tuning.tunable import Tunable
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class TrialRecord(_Record):
     """One trial."""
 
     settings: dict[str, Any]
+    """The settings that were tried, by dotted name."""
     validation: float | None
-    """NDCG@10 on the target's validation events; None if the training diverged."""
+    """NDCG@10 on the target's validation events; null if the training diverged."""
     curves: dict[str, tuple[float, ...]]
-    """Validation after each evaluation, by what was trained."""
+    """Trained artefact -> validation NDCG@10 after each evaluation."""
     steps: dict[str, int]
-    """Optimiser steps, by what was trained."""
+    """Trained artefact -> optimiser steps made."""
     seconds: float
-    """Wall-clock time; close to zero where the trainings were in the store."""
+    """Wall-clock seconds; close to zero where the trainings were in the store."""
 
 
 class Tuning(_Record):
@@ -39,14 +40,19 @@ class Tuning(_Record):
     command: str
     """The command that tuned."""
     method: str
+    """Name of the method."""
     data: dict[str, str]
-    """Name -> identity of the training data, of each domain that the method learns from; the target first."""
+    """Domain -> digest of its training data, of each domain that the method learns from; the target first."""
     budget: dict[str, int]
+    """The training budget: `trials`, `epochs` and `patience`."""
     seed: int
     """Seed of the draws of settings, and of every training in the study."""
     space: dict[str, Any]
+    """The search space: setting -> its values or range."""
     chosen: dict[str, Any]
+    """The settings of the best trial, by dotted name."""
     trials: tuple[TrialRecord, ...]
+    """All trials, in order; the first has the defaults."""
     code: str
     """SHA-256 (hex) of the code that decides a trial's outcome."""
 

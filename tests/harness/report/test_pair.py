@@ -124,7 +124,8 @@ def test_figures_of_a_committed_board_are_those_of_its_table_of_gains() -> None:
         values.append((gains[last] - gains[np.minimum(above, 400)]) / (tied + 1))
     assert pair.main.figure.mean == pytest.approx(values[0].mean() - values[1].mean(), abs=1e-12)
     board = (ROOT / "leaderboards" / "cdsr-v2.md").read_text(encoding="utf-8")
-    rows = board.partition("## Transfer")[2].partition(f"### Transfer: {scenario}, NDCG@10, all users\n")[2].partition("\n#")[0].splitlines()
+    section = board.partition(f"### Transfer: {scenario}, NDCG@10, all users\n")[2]
+    rows = section.partition("\n#")[0].splitlines()
     (row,) = [line for line in rows if line.startswith("| joint ") and "target-only" in line]
     cells = [cell.strip() for cell in row.split("|")]
     assert cells[3].strip("*") == f"{pair.main.figure.mean:+.4f} ± {pair.main.figure.half_width:.4f}"

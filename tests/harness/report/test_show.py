@@ -12,6 +12,7 @@ from harness.errors import HarnessError
 from harness.report.show import explain, read_shown
 from harness.results.failure import FailureRecord, write_failure
 from tests.harness.report.made_results import write_made
+from tests.harness.report.test_cost import ENERGY
 
 ABOVE = np.arange(40) % 15
 TRAINING = {
@@ -75,6 +76,15 @@ def test_patience_and_fixed_settings_are_no_fault(tmp_path: Path) -> None:
     text = careful(shown(tmp_path, training=[fields], settings={"rank": 4}))
     assert "stopped by" not in text
     assert "Not tuned: the suite runs every method with fixed settings." in text
+
+
+def test_energy_is_told_if_all_of_it_was_tracked(tmp_path: Path) -> None:
+    record = ENERGY.model_dump(mode="json")
+    cost = {"fit_s": 1, "score_s": 1, "peak_memory_mb": 1, "energy": record}
+    artefact = {"label": "a", "key": "k", "wall_s": 1, "peak_memory_mb": 1}
+    text = shown(tmp_path / "all", cost={**cost, "artefacts": [{**artefact, "energy": record}]})
+    assert "- Energy of all of it: 3.00 Wh, 4.00 g CO2; estimated by a model: ram.\n" in text
+    assert "Energy" not in shown(tmp_path / "part", cost={**cost, "artefacts": [artefact]})
 
 
 def test_a_result_without_its_ranks_is_explained_and_says_so(tmp_path: Path) -> None:

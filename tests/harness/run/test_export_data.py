@@ -97,7 +97,7 @@ def test_recbole_files_hold_the_same(scenario, tmp_path: Path) -> None:
 
 def test_the_manifest_names_the_suite_and_the_hash_of_each_file(scenario, tmp_path: Path) -> None:
     workspace, chosen, training, _ = scenario
-    *files, manifest_path = export_data(workspace, chosen, tmp_path / "plain")
+    *files, _, manifest_path = export_data(workspace, chosen, tmp_path / "plain")
     manifest = json.loads(manifest_path.read_text())
     assert (manifest["suite"], manifest["scenario"], manifest["candidate_seed"]) == ("toy/v1", chosen.name, 7)
     assert manifest["candidates_sha256"] == candidate_digests(workspace, chosen)
@@ -106,6 +106,7 @@ def test_the_manifest_names_the_suite_and_the_hash_of_each_file(scenario, tmp_pa
     assert manifest["files"] == {n: hashlib.sha256(p.read_bytes()).hexdigest() for n, p in expected.items()}
     assert {p.relative_to(tmp_path / "plain").as_posix() for p in (tmp_path / "plain").rglob("*.*")} == {
         *expected,
+        "croissant.json",
         "manifest.json",
     }
 
