@@ -1,8 +1,9 @@
 """The results of one suite, grouped by scenario and method."""
 
 from collections import defaultdict
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ from harness.results.failure import FailureRecord, is_failure, read_failure
 from harness.results.files import read_recommendations, read_result, result_path_of
 from harness.results.ranks_table import RankTable
 from harness.results.record import RunResult
-from harness.results.users import TestUsers
+from harness.results.users import CatalogueItems, TestUsers
+from harness.storage.files import file_digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """All seeds of one method on one scenario; the rows of its tables are of the same users in the same order.
 
@@ -27,12 +29,14 @@ class Entry:
         results: one per seed.
         tables: ranks of each result.
         paths: of each result file.
+        read_items: reads the file of a catalogue.
     """
 
     method: str
     results: tuple[RunResult, ...]
     tables: tuple[RankTable, ...]
     paths: tuple[Path, ...] = ()
+    read_items: Callable[[Path], CatalogueItems] = field(default=CatalogueItems.from_parquet, repr=False)
 
     def values(self, candidates: str, metric: str, slice_name: str = "all") -> Floats | None:
         """Per-user values of a metric of ranks, such as `ndcg@10`, over the users of a slice.
@@ -51,6 +55,17 @@ class Entry:
 
         A metric of lists is over the lists of all test users. None if the results lack what it needs.
         """
+        key = (candidates, metric, slice_name)
+        if key not in self._means:
+            self._means[key] = self._mean(*key)
+        return self._means[key]
+
+    @cached_property
+    def _means(self) -> dict[tuple[str, str, str], float | None]:
+        """The means that were asked for: a board shows many of them several times."""
+        return {}
+
+    def _mean(self, candidates: str, metric: str, slice_name: str) -> float | None:
         if not is_list_metric(metric):
             values = self.values(candidates, metric, slice_name)
             return None if values is None else float(values.mean())
@@ -59,19 +74,25 @@ class Entry:
             return None
         return float(np.mean([np.nanmean(function(lists, k)) for lists in self.recommendations]))
 
-    @cached_property
+    @property
     def recommendations(self) -> tuple[Recommendations, ...] | None:
         """The recommendation lists of each seed; None if one has none.
 
         Raises:
             HarnessError: a file of lists is missing, or is not the one that its result was made with.
         """
-        lists = tuple(
-            read_recommendations(path, result, table.users)
-            for path, result, table in zip(self.paths, self.results, self.tables, strict=True)
-        )
-        kept = tuple(each for each in lists if each is not None)
-        return kept if len(kept) == len(self.results) else None
+        return _read_lists(self)
+
+
+@lru_cache(maxsize=2)
+def _read_lists(entry: Entry) -> tuple[Recommendations, ...] | None:
+    """The lists of an entry. Only those of the last two are kept, as the lists of a board may not fit in memory."""
+    lists = tuple(
+        read_recommendations(path, result, table.users, entry.read_items)
+        for path, result, table in zip(entry.paths, entry.results, entry.tables, strict=True)
+    )
+    kept = tuple(each for each in lists if each is not None)
+    return kept if len(kept) == len(entry.results) else None
 
 
 @dataclass(frozen=True)
@@ -137,7 +158,7 @@ def collect(folder: Path, suite: str, version: int) -> Board:
             raise HarnessError(
                 f"No result file {expected}, but {parquet.name} is there.", "Restore the file, or run the suite again."
             )
-    read_users = cache(TestUsers.from_parquet)
+    read_users, read_items = _read_once(TestUsers.from_parquet), cache(CatalogueItems.from_parquet)
     runs: dict[str, dict[str, list[tuple[RunResult, RankTable, Path]]]] = defaultdict(lambda: defaultdict(list))
     first: dict[str, tuple[Path, RunResult, RankTable]] = {}
     first_seed: dict[tuple[str, str], tuple[Path, RunResult]] = {}
@@ -160,12 +181,27 @@ def collect(folder: Path, suite: str, version: int) -> Board:
         version,
         {
             scenario: tuple(
-                Entry(method, *map(tuple, zip(*seeds, strict=True))) for method, seeds in sorted(methods.items())
+                Entry(method, *map(tuple, zip(*seeds, strict=True)), read_items)
+                for method, seeds in sorted(methods.items())
             )
             for scenario, methods in sorted(runs.items())
         },
         tuple(read_failure(path) for path in written if is_failure(path)),
     )
+
+
+def _read_once(read: Callable[[Path], TestUsers]) -> Callable[[Path], TestUsers]:
+    """A reader that gives one object for files of the same bytes, such as those of scenarios with one target."""
+    by_content: dict[str, TestUsers] = {}
+
+    @cache
+    def reader(path: Path) -> TestUsers:
+        sha256 = file_digest(path) if path.is_file() else ""
+        if sha256 not in by_content:
+            by_content[sha256] = read(path)
+        return by_content[sha256]
+
+    return reader
 
 
 def shared_conditions(result: RunResult) -> dict[str, object]:
