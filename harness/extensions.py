@@ -10,7 +10,8 @@ from harness.errors import HarnessError, UnavailableError
 
 #: Prefix of the names of all groups of entry points.
 GROUP_PREFIX = "cdsr_harness."
-_OWN = "cdsr-harness"
+#: The distribution of the harness.
+OWN = "cdsr-harness"
 
 SOURCES = "cdsr_harness.sources"
 METRICS = "cdsr_harness.metrics"
@@ -40,7 +41,7 @@ def single_entry(group: str, name: str, entries: Sequence[EntryPoint]) -> EntryP
     Raises:
         HarnessError: two installed distributions offer it.
     """
-    first, *others = sorted({distribution_name(entry) for entry in entries}, key=lambda name: (name != _OWN, name))
+    first, *others = sorted({distribution_name(entry) for entry in entries}, key=lambda name: (name != OWN, name))
     if others:
         raise HarnessError(
             f"{name!r} in {group} is offered by two installed distributions: {first} and {others[0]}.",

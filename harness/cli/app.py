@@ -119,6 +119,8 @@ def _harness(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,  # noqa: ARG001
 ) -> None:
     """A benchmark and evaluation harness for cross-domain sequential recommendation."""
+    if "WORLD_SIZE" not in os.environ:  # not started by a launcher
+        return
     from harness.training.distributed import launched
 
     if launched() and context.invoked_subcommand != "run":

@@ -33,7 +33,6 @@ from harness.errors import HarnessError, one_line
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.report.collect import Board
     from harness.run.workers import Failure
 
 #: Share of the speed of matrix products that a training reaches.
@@ -124,9 +123,9 @@ def run(
         failures = {failed.run.id: failed.failure.cause for failed in suite_run.failed}
         paths = {"leaderboard": suite_run.board_path, "results": suite_run.results.parents[1]}
         typer.echo(json.dumps({**suite_run.plan.as_json(), **paths, "failed": failures}, default=str))
-    elif suite_run.board and suite_run.board_path:
+    elif suite_run.report and suite_run.board_path:
         _show_board(console, suite_run.board_path)
-        for line in _leaks(suite_run.board):
+        for line in suite_run.report.leaks:
             console.print(line)
         console.print(f"Leaderboard: {suite_run.board_path}")
         console.print(f"Results:     {suite_run.results}")
@@ -202,6 +201,7 @@ def plan(
 def leaderboard(
     suite: Annotated[str | None, typer.Option(help="Only this suite. Default: all with results.")] = None,
     output_dir: OutputDir = OUTPUT,
+    cache_dir: CacheDir = CACHE,
     check: Annotated[
         bool,
         typer.Option("--check", help="Write nothing; exit with 1 if a file is not what its results give."),
@@ -219,13 +219,11 @@ def leaderboard(
 
     Example: `harness leaderboard --check`
     """
-    from harness.report.claims import claim_page, read_claims
-    from harness.report.collect import Board, boards_in, collect
-    from harness.report.leaderboard import leaderboard as render
-    from harness.report.overview import overview
+    from harness.report.cached import Reports
+    from harness.report.folders import board_path, boards_in
     from harness.report.readme import suites_shown, with_overviews
-    from harness.run.suite import board_path
     from harness.storage.files import write_atomically
+    from harness.storage.store import Store
 
     results = output_dir / "results"
     boards = boards_in(results, suite)
@@ -238,16 +236,16 @@ def leaderboard(
     has_overviews = readme is not None or bool(suites_shown(readme_text))
     texts: dict[Path, str] = {}
     overviews: dict[str, str] = {}
-    read: dict[str, Board] = {}
+    reports = Reports(results, Store(cache_dir / "store"))
     for name, version in boards:  # in ascending order, so the newest version's overview is kept
-        board = read[f"{name}/v{version}"] = collect(results, name, version)
-        texts[board_path(output_dir, name, version)] = render(board)
-        overviews[name] = overviews[f"{name}/v{version}"] = overview(board).table
+        board = reports.board(name, version)
+        texts[board_path(output_dir, name, version)] = board.text
+        overviews[name] = overviews[f"{name}/v{version}"] = board.overview
     if has_overviews:
         texts[readme_path] = with_overviews(readme_path, overviews.get)
     if suite is None:
         for path in sorted((output_dir / "claims").glob("*.yaml")):
-            texts[path.with_suffix(".md")] = claim_page(read_claims(path), read.get)
+            texts[path.with_suffix(".md")] = reports.claim_page(path)
     outdated = []
     for path, text in texts.items():
         same = path.is_file() and path.read_text(encoding="utf-8") == text
@@ -305,11 +303,3 @@ def print_failures(failures: "Mapping[str, Failure]") -> None:
             typer.echo(failure.details, err=True)
         typer.echo(one_line(f"harness: {label} failed: {failure.cause}"), err=True)
     typer.echo("harness: What is finished is kept; the same command tries the rest again.", err=True)
-
-
-def _leaks(board: "Board") -> list[str]:
-    """Return a line for each scenario whose training data may include test events or later ones."""
-    from harness.report.time_guard import is_free_of_leakage, time_guard
-
-    results = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
-    return [f"{name}: {time_guard(result)}" for name, result in results.items() if not is_free_of_leakage(result)]

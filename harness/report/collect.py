@@ -11,6 +11,7 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.protocol.metrics import Floats, find_list_metric, find_metric, is_list_metric
 from harness.protocol.recommendations import Recommendations
+from harness.report.folders import NoResultsError
 from harness.results.check import difference
 from harness.results.failure import FailureRecord, is_failure, read_failure
 from harness.results.files import read_recommendations, read_result, result_path_of
@@ -44,11 +45,15 @@ class Entry:
         Returns:
             float64 [n_seeds, n_users]; None if the results lack these candidates or this slice, or it is empty.
         """
-        function, k = find_metric(metric)
         if any(candidates not in table.ranks or slice_name not in table.slices for table in self.tables):
+            find_metric(metric)
             return None
-        rows = [function(table.ranks[candidates], k)[table.slices[slice_name]] for table in self.tables]
-        return np.stack(rows) if len(rows[0]) else None
+        values = _per_user(self, candidates, metric)
+        if slice_name != "all":
+            values = np.stack(
+                [row[table.slices[slice_name]] for row, table in zip(values, self.tables, strict=True)]
+            )
+        return values if values.size else None
 
     def mean(self, candidates: str, metric: str, slice_name: str = "all") -> float | None:
         """Mean of a metric of ranks or of recommendation lists over seeds and users.
@@ -82,6 +87,15 @@ class Entry:
             HarnessError: a file of lists is missing, or is not the one that its result was made with.
         """
         return _read_lists(self)
+
+
+@lru_cache(maxsize=64)  # a board asks for one metric of a method several times, by slices and for several tables
+def _per_user(entry: Entry, candidates: str, metric: str) -> Floats:
+    """Values of a metric for all users: float64 [n_seeds, n_users], not to be written to."""
+    function, k = find_metric(metric)
+    values = np.stack([function(table.ranks[candidates], k) for table in entry.tables])
+    values.setflags(write=False)
+    return values
 
 
 @lru_cache(maxsize=2)
@@ -120,19 +134,6 @@ class Board:
     def results(self) -> list[RunResult]:
         """Every result, in order."""
         return [result for entry in self.entries for result in entry.results]
-
-
-class NoResultsError(HarnessError):
-    """There are no results to make a board of."""
-
-
-def boards_in(folder: Path, suite: str | None = None) -> list[tuple[str, int]]:
-    """Names and versions of the suites with results in a folder, or the versions of one of them."""
-    return sorted(
-        (path.parent.name, int(path.name[1:]))
-        for path in folder.glob(f"{suite or '*'}/v*")
-        if path.is_dir() and path.name[1:].isdecimal()
-    )
 
 
 def results_in(folder: Path) -> frozenset[Path]:
@@ -181,7 +182,7 @@ def collect(folder: Path, suite: str, version: int) -> Board:
         version,
         {
             scenario: tuple(
-                Entry(method, *map(tuple, zip(*seeds, strict=True)), read_items)
+                Entry(method, *map(tuple, zip(*seeds, strict=True)), read_items=read_items)  # type: ignore[arg-type]
                 for method, seeds in sorted(methods.items())
             )
             for scenario, methods in sorted(runs.items())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from harness.errors import HarnessError
 from harness.protocol.metrics import CUTOFFS, RECORDED, per_user
 from harness.protocol.ranks import MISSED, Ranks
-from harness.results.parquet import RESTORE, read_parquet, to_parquet
+from harness.results.parquet import RESTORE, as_array, read_parquet, to_parquet
 from harness.results.users import TestUsers
 
 #: Columns of each candidate set, and those that are left out where they say nothing.
@@ -37,6 +37,9 @@ class _Compact(Mapping[str, Ranks]):
 
     def __getitem__(self, name: str) -> Ranks:
         return _with_type(self._ranks[name], np.int64)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._ranks
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._ranks)
@@ -128,7 +131,7 @@ class RankTable:
             is_type = pa.types.is_boolean if group == "slice" else _TYPES.get(part)
             if not group or is_type is None or not is_type(table.schema.field(name).type) or table[name].null_count:
                 raise HarnessError(f"{path}: column {name!r} is not one of ranks or slices.", RESTORE)
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+        columns = {name: as_array(table[name]) for name in table.column_names}
         sets = dict.fromkeys(name.rpartition("/")[0] for name in columns if not name.startswith("slice/"))
         missing = [f"{s}/{part}" for s in sets for part in _PARTS if f"{s}/{part}" not in columns]
         if missing or not columns.get("slice/all", np.zeros(1)).all():

@@ -4,14 +4,16 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.errors import HarnessError, one_line
 from harness.protocol.suite import Suite
-from harness.report.collect import Board, NoResultsError, collect, results_in
-from harness.report.leaderboard import leaderboard
+from harness.report.cached import BoardReport, Reports
+from harness.report.collect import Board, collect, results_in
+from harness.report.folders import NoResultsError, board_path
 from harness.run.execute import FailedRun, default_jobs, execute, train_together, tune
 from harness.run.methods import select_methods, unavailable
 from harness.run.plan import Plan, check_plan, check_results, make_plan
@@ -42,16 +44,21 @@ class SuiteRun:
         plan: its plan.
         results: the folder of the suite's results.
         failed: planned runs that failed.
-        board: all results of the suite in the output folder; None if there are none.
         board_path: the leaderboard's file; None if there are no results.
+        report: what it shows; None if there are no results.
     """
 
     suite: Suite
     plan: Plan
     results: Path
     failed: tuple[FailedRun, ...] = ()
-    board: Board | None = None
     board_path: Path | None = None
+    report: BoardReport | None = None
+
+    @cached_property
+    def board(self) -> Board | None:
+        """All results of the suite in the output folder, read when it is first asked for; None if there are none."""
+        return collect(self.results.parents[1], self.suite.name, self.suite.version) if self.board_path else None
 
 
 def run_suite(
@@ -133,8 +140,8 @@ def run_suite(
         failed = execute(plan, workspace, jobs, progress, stop_on_error, keep_lists, growing.update)
     with publishing(output_dir, console.print):
         publish(workspace, plan, results, failed)
-        board, path = write_board(output_dir, suite, bool(failed))
-    return replace(done, failed=tuple(failed), board=board, board_path=path)
+        path, report = write_board(output_dir, workspace, bool(failed))
+    return replace(done, failed=tuple(failed), board_path=path, report=report)
 
 
 class _GrowingBoard:
@@ -155,7 +162,7 @@ class _GrowingBoard:
         with publishing(self._output_dir, tell_stderr), suppress(HarnessError):
             # Results that the plan will overwrite may not suit the new ones yet; the last board has them all.
             publish(self._workspace, self._plan, self._output_dir / "results")
-            write_board(self._output_dir, self._workspace.suite, failures=False)
+            write_board(self._output_dir, self._workspace, failures=False)
         now = time.monotonic()
         self._next = now + max(_FIRST_BOARD_S, 20 * (now - start))
 
@@ -237,19 +244,24 @@ def tune_suite(
     return replace(done, failures=failures)
 
 
-def board_path(output_dir: Path, suite: str, version: int) -> Path:
-    """The file of a suite's leaderboard."""
-    return output_dir / f"{suite}-v{version}.md"
+def write_board(
+    output_dir: Path, workspace: Workspace, failures: bool
+) -> tuple[Path, BoardReport] | tuple[None, None]:
+    """Write a suite's leaderboard.
 
+    Returns:
+        Its file and content; None for both if there are failures and no result.
 
-def write_board(output_dir: Path, suite: Suite, failures: bool) -> tuple[Board | None, Path | None]:
-    """Write a suite's leaderboard; give it and its file, or None for both if all runs failed and there is no result."""
+    Raises:
+        NoResultsError: there is no result, and no failure explains it.
+    """
+    suite = workspace.suite
     try:
-        board = collect(output_dir / "results", suite.name, suite.version)
+        report = Reports(output_dir / "results", workspace.store).board(suite.name, suite.version)
     except NoResultsError:
         if not failures:
             raise
         return None, None
     path = board_path(output_dir, suite.name, suite.version)
-    write_atomically(path, leaderboard(board))
-    return board, path
+    write_atomically(path, report.text)
+    return path, report
