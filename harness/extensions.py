@@ -10,8 +10,7 @@ from harness.errors import HarnessError, UnavailableError
 
 #: Prefix of the names of all groups of entry points.
 GROUP_PREFIX = "cdsr_harness."
-#: The distribution of the harness.
-OWN = "cdsr-harness"
+_OWN = "cdsr-harness"
 
 SOURCES = "cdsr_harness.sources"
 METRICS = "cdsr_harness.metrics"
@@ -41,13 +40,18 @@ def single_entry(group: str, name: str, entries: Sequence[EntryPoint]) -> EntryP
     Raises:
         HarnessError: two installed distributions offer it.
     """
-    first, *others = sorted({distribution_name(entry) for entry in entries}, key=lambda name: (name != OWN, name))
+    first, *others = sorted({distribution_name(entry) for entry in entries}, key=lambda name: (name != _OWN, name))
     if others:
         raise HarnessError(
             f"{name!r} in {group} is offered by two installed distributions: {first} and {others[0]}.",
             f"Uninstall one of them, such as by: pip uninstall {others[0]}, or rename its entry point.",
         )
     return entries[0]
+
+
+def has_other_packages(group: str) -> bool:
+    """Whether another distribution than the harness itself offers something in a group."""
+    return any(distribution_name(entry) != _OWN for same_name in entries_by_name(group).values() for entry in same_name)
 
 
 def load_extension(entry: EntryPoint) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import harness
 from harness.errors import HarnessError
-from harness.extensions import COLUMNS, LIST_METRICS, METRICS, OWN, distribution_name, entries_by_name
+from harness.extensions import COLUMNS, LIST_METRICS, METRICS, has_other_packages
 from harness.report.folders import boards_in
 from harness.storage.files import digest, file_digest
 from harness.storage.store import Store
@@ -134,9 +134,7 @@ def _report(board: "Board") -> BoardReport:
 
 def _code() -> str | None:
     """A digest of the code that makes reports; None if other packages add to it: theirs may change unnoticed."""
-    groups = [entries_by_name(group) for group in (COLUMNS, METRICS, LIST_METRICS)]
-    entries = [entry for group in groups for same_name in group.values() for entry in same_name]
-    return None if any(distribution_name(entry) != OWN for entry in entries) else _own_code()
+    return None if any(map(has_other_packages, (COLUMNS, METRICS, LIST_METRICS))) else _own_code()
 
 
 @cache
