@@ -131,7 +131,7 @@ def run(
         console.print(f"Results:     {suite_run.results}")
         console.print(f"Cache:       {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
     if suite_run.failed:
-        print_failures({failed.run.id: failed.failure for failed in suite_run.failed})
+        print_failures({failed.run.id: failed.failure for failed in suite_run.failed}, suite_run.log)
         raise typer.Exit(1)
 
 
@@ -296,10 +296,10 @@ def _show_board(console: "Console", path: Path) -> None:
         typer.echo(text)
 
 
-def print_failures(failures: "Mapping[str, Failure]") -> None:
-    """Print failures and their causes to standard error; with --debug, also tracebacks."""
+def print_failures(failures: "Mapping[str, Failure]", log: Path | None) -> None:
+    """Print failures, their causes and the log to standard error; with --debug, also tracebacks."""
     for label, failure in failures.items():
         if "HARNESS_DEBUG" in os.environ and failure.details:
             typer.echo(failure.details, err=True)
         typer.echo(one_line(f"harness: {label} failed: {failure.cause}"), err=True)
-    typer.echo("harness: What is finished is kept; the same command tries the rest again.", err=True)
+    typer.echo(f"harness: What is finished is kept; the same command tries the rest again. Tracebacks: {log}", err=True)

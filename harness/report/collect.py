@@ -1,7 +1,7 @@
 """The results of one suite, grouped by scenario and method."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
@@ -50,9 +50,7 @@ class Entry:
             return None
         values = _per_user(self, candidates, metric)
         if slice_name != "all":
-            values = np.stack(
-                [row[table.slices[slice_name]] for row, table in zip(values, self.tables, strict=True)]
-            )
+            values = np.stack([row[table.slices[slice_name]] for row, table in zip(values, self.tables, strict=True)])
         return values if values.size else None
 
     def mean(self, candidates: str, metric: str, slice_name: str = "all") -> float | None:
@@ -181,14 +179,20 @@ def collect(folder: Path, suite: str, version: int) -> Board:
         suite,
         version,
         {
-            scenario: tuple(
-                Entry(method, *map(tuple, zip(*seeds, strict=True)), read_items=read_items)  # type: ignore[arg-type]
-                for method, seeds in sorted(methods.items())
-            )
+            scenario: tuple(_entry(method, seeds, read_items) for method, seeds in sorted(methods.items()))
             for scenario, methods in sorted(runs.items())
         },
         tuple(read_failure(path) for path in written if is_failure(path)),
     )
+
+
+def _entry(
+    method: str,
+    seeds: Sequence[tuple[RunResult, RankTable, Path]],
+    read_items: Callable[[Path], CatalogueItems],
+) -> Entry:
+    results, tables, paths = zip(*seeds, strict=True)
+    return Entry(method, results, tables, paths, read_items)
 
 
 def _read_once(read: Callable[[Path], TestUsers]) -> Callable[[Path], TestUsers]:

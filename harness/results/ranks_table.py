@@ -131,7 +131,7 @@ class RankTable:
             is_type = pa.types.is_boolean if group == "slice" else _TYPES.get(part)
             if not group or is_type is None or not is_type(table.schema.field(name).type) or table[name].null_count:
                 raise HarnessError(f"{path}: column {name!r} is not one of ranks or slices.", RESTORE)
-        columns = {name: as_array(table[name]) for name in table.column_names}
+        columns: dict[str, Any] = {name: as_array(table[name]) for name in table.column_names}
         sets = dict.fromkeys(name.rpartition("/")[0] for name in columns if not name.startswith("slice/"))
         missing = [f"{s}/{part}" for s in sets for part in _PARTS if f"{s}/{part}" not in columns]
         if missing or not columns.get("slice/all", np.zeros(1)).all():

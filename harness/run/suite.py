@@ -1,8 +1,8 @@
 """Runs or tunes a suite. `run_suite`: prepare, plan, train, score, publish, and write the leaderboard."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,9 @@ from harness.report.folders import NoResultsError, board_path
 from harness.run.execute import FailedRun, default_jobs, execute, train_together, tune
 from harness.run.methods import select_methods, unavailable
 from harness.run.plan import Plan, check_plan, check_results, make_plan
-from harness.run.progress import make_console, show_progress
+from harness.run.progress import Progress, make_console, show_progress
 from harness.run.publish import publish, publishing
+from harness.run.record import CommandRecord, recorded
 from harness.run.tune import TuningTask, check_tuning, tuning_tasks
 from harness.run.workers import Failure
 from harness.run.workspace import Workspace, open_workspace, remove_unfinished
@@ -46,6 +47,7 @@ class SuiteRun:
         failed: planned runs that failed.
         board_path: the leaderboard's file; None if there are no results.
         report: what it shows; None if there are no results.
+        log: the log of the command; None for a dry run.
     """
 
     suite: Suite
@@ -54,6 +56,7 @@ class SuiteRun:
     failed: tuple[FailedRun, ...] = ()
     board_path: Path | None = None
     report: BoardReport | None = None
+    log: Path | None = None
 
     @cached_property
     def board(self) -> Board | None:
@@ -115,33 +118,44 @@ def run_suite(
     results = output_dir / "results"
     if not dry_run:
         check_writable(output_dir)
-    with process_group(device) as processes:
-        console.quiet = console.quiet or not processes.main
-        if processes.main and not dry_run:
-            remove_unfinished(results)
-            remove_unfinished(output_dir, deep=False)  # the user's own folders may be below
-        with processes.main_first(), show_progress(console) as progress:
-            workspace = open_workspace(suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
-        existing = results_in(results) if missing else ()
-        plan = make_plan(workspace, chosen, names, seeds or suite.seeds, existing, keep_lists)
-        check_results(plan, workspace, results)
-        for line in (f"{suite.id}: {suite.title}", *plan.lines()):
-            console.print(one_line(line))
-        check_plan(plan, suite)
-        if processes.count > 1 and not dry_run:
-            with show_progress(console) as progress:
-                train_together(plan, workspace, processes, progress)
-    done = SuiteRun(suite, plan, results / suite.id)
-    if dry_run or not processes.main:
-        return done
-    growing = _GrowingBoard(workspace, plan, output_dir)
+    with ExitStack() as recording:
+        with process_group(device) as processes:
+            console.quiet = console.quiet or not processes.main
+            record = None
+            if processes.main and not dry_run:
+                record = recording.enter_context(recorded(cache_dir, "run", suite.id))
+                remove_unfinished(results)
+                remove_unfinished(output_dir, deep=False)  # the user's own folders may be below
+            with processes.main_first(), _progress(console, record) as progress:
+                workspace = open_workspace(
+                    suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress
+                )
+            existing = results_in(results) if missing else ()
+            plan = make_plan(workspace, chosen, names, seeds or suite.seeds, existing, keep_lists)
+            check_results(plan, workspace, results)
+            for line in (f"{suite.id}: {suite.title}", *plan.lines()):
+                console.print(one_line(line))
+            check_plan(plan, suite)
+            if processes.count > 1 and not dry_run:
+                with _progress(console, record) as progress:
+                    train_together(plan, workspace, processes, progress)
+        if record is None:
+            return SuiteRun(suite, plan, results / suite.id)
+        growing = _GrowingBoard(workspace, plan, output_dir)
+        with _progress(console, record) as progress:
+            jobs = default_jobs(device) if jobs is None else jobs
+            failed = execute(plan, workspace, jobs, progress, stop_on_error, keep_lists, growing.update)
+        with publishing(output_dir, console.print):
+            publish(workspace, plan, results, failed)
+            path, report = write_board(output_dir, workspace, bool(failed))
+    return SuiteRun(suite, plan, results / suite.id, tuple(failed), path, report, record.log)
+
+
+@contextmanager
+def _progress(console: Console, record: CommandRecord | None) -> Iterator[Progress]:
+    """Progress that is shown, and recorded if there is a record."""
     with show_progress(console) as progress:
-        jobs = default_jobs(device) if jobs is None else jobs
-        failed = execute(plan, workspace, jobs, progress, stop_on_error, keep_lists, growing.update)
-    with publishing(output_dir, console.print):
-        publish(workspace, plan, results, failed)
-        path, report = write_board(output_dir, workspace, bool(failed))
-    return replace(done, failed=tuple(failed), board_path=path, report=report)
+        yield record.watch(progress) if record else progress
 
 
 class _GrowingBoard:
@@ -175,11 +189,13 @@ class SuiteTuning:
         suite: the suite.
         tasks: all tunings that were asked for.
         failures: of tunings that failed, by their labels.
+        log: the log of the command; None if nothing was to be tuned.
     """
 
     suite: Suite
     tasks: tuple[TuningTask, ...]
     failures: Mapping[str, Failure] = field(default_factory=dict)
+    log: Path | None = None
 
     @property
     def tunings(self) -> dict[str, Tuning | None]:
@@ -234,19 +250,17 @@ def tune_suite(
     check_writable(suite.tuned)
     remove_unfinished(suite.tuned)
     device = pick_device(device)
-    with show_progress(console) as progress:
+    with recorded(cache_dir, "tune", suite.id) as record, _progress(console, record) as progress:
         workspace = open_workspace(suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
         unsuited = {task: reason for task in missing if (reason := check_tuning(workspace, task))}
         for task, reason in unsuited.items():
             progress.say(f"  skipped: {task.label}: {reason}")
         ready = [task for task in missing if task not in unsuited]
         failures = tune(ready, workspace, default_jobs(device) if jobs is None else jobs, progress, stop_on_error)
-    return replace(done, failures=failures)
+    return replace(done, failures=failures, log=record.log)
 
 
-def write_board(
-    output_dir: Path, workspace: Workspace, failures: bool
-) -> tuple[Path, BoardReport] | tuple[None, None]:
+def write_board(output_dir: Path, workspace: Workspace, failures: bool) -> tuple[Path, BoardReport] | tuple[None, None]:
     """Write a suite's leaderboard.
 
     Returns:
