@@ -10,7 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import harness
 from harness.errors import HarnessError
 from harness.extensions import COLUMNS, LIST_METRICS, METRICS, has_other_packages
 from harness.report.folders import boards_in
@@ -139,7 +138,7 @@ def _code() -> str | None:
 
 @cache
 def _own_code() -> str:
-    folder = Path(harness.__file__).parent
+    folder = Path(__file__).parents[1]  # the package
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     versions = {name: version(name) for name in _PACKAGES}
     return digest(
