@@ -102,6 +102,11 @@ class CommandRecord:
         self.write(f"harness {command} --suite {suite}, process {pid}")
         self._save()
 
+    @property
+    def has_failures(self) -> bool:
+        """Whether a task of the phase failed."""
+        return any(task.state == "failed" for task in self._state.tasks.values())
+
     def write(self, line: str) -> None:
         """Add a line, or a traceback, to the log."""
         with suppress(OSError), self.log.open("a", encoding="utf-8") as file:  # a full disk must not stop the command
@@ -119,7 +124,7 @@ class CommandRecord:
 
     def end(self, outcome: Literal["done", "failed", "stopped"], message: str = "") -> None:
         """Note that the command has ended."""
-        failed = any(task.state == "failed" for task in self._state.tasks.values())
+        failed = self.has_failures
         if outcome == "done":
             for task in self._state.tasks.values():  # such as domains that were prepared before
                 task.state = "failed" if task.state == "failed" else "done"
@@ -136,7 +141,7 @@ class CommandRecord:
 
 @contextmanager
 def recorded(cache_dir: Path, command: str, suite: str) -> Iterator[CommandRecord]:
-    """Record a command while the block runs; errors get the path of the log added.
+    """Record a command while the block runs; an error after a failed task names the log.
 
     Raises:
         HarnessError: the cache cannot be written to.
@@ -147,7 +152,7 @@ def recorded(cache_dir: Path, command: str, suite: str) -> Iterator[CommandRecor
         yield record
     except BaseException as error:
         record.end("stopped", one_line(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__))
-        if isinstance(error, HarnessError):
+        if isinstance(error, HarnessError) and record.has_failures:
             error.hint = f"{error.hint} Log: {record.log}."
         raise
     record.end("done")

@@ -74,13 +74,19 @@ def test_steps_are_not_written_each_time(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(written) < 50
 
 
-def test_an_error_stops_the_record_and_names_the_log(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError) as error, recorded(tmp_path, "tune", "toy/v1"):
-        raise HarnessError("It failed.", "Mend it.")
+@pytest.mark.parametrize("failed", [False, True])
+def test_an_error_stops_the_record_and_names_the_log_if_a_task_failed(tmp_path: Path, failed: bool) -> None:
+    def stops() -> None:
+        with recorded(tmp_path, "tune", "toy/v1") as record:
+            record.watch(NO_PROGRESS).finish("a", failed=failed)
+            raise HarnessError("It failed.", "Mend it.")
+
+    with pytest.raises(HarnessError) as error:
+        stops()
     state, alive = the_state(tmp_path)
     assert (alive, state.outcome) == ("ended", "stopped")
     assert "It failed." in state.message
-    assert error.value.hint == f"Mend it. Log: {state.log}."
+    assert error.value.hint == "Mend it." + f" Log: {state.log}." * failed
 
 
 def test_a_killed_command_is_told_from_a_running_one(tmp_path: Path) -> None:
