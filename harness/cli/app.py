@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import cache, compare, data, doctor, extend, inspect, outside, run, status, tune
+from harness.cli import cache, compare, data, doctor, extend, inspect, leaderboard, outside, run, status, tune
 from harness.errors import HarnessError, one_line
 from harness.methods.error_origin import plugin_behind
 
@@ -32,7 +32,7 @@ app.command("tune", help="Choose methods' settings on validation data, with an e
     tune.tune
 )
 app.command("plan")(run.plan)
-app.command("leaderboard")(run.leaderboard)
+app.command("leaderboard")(leaderboard.leaderboard)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)

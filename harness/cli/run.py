@@ -2,8 +2,10 @@
 
 import json
 import os
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -47,6 +49,8 @@ Examples:
 - `harness run --suite cdsr --dry-run` prints the plan only
 
 - `harness run --suite cdsr --method weaverec --method joint --seed 0` runs a part
+
+- `harness run --suite cdsr --json` prints each run's metrics and files as JSON
 
 - `harness run --suite cdsr --missing` makes only runs without a result in `leaderboards`
 
@@ -95,24 +99,25 @@ def run(
     console = make_console(stderr=as_json)
     if limit is not None and output_dir == OUTPUT:
         output_dir = cache_dir / "limited"
-    suite_run = run_suite(
-        suite,
-        methods=method,
-        all_methods=all_methods,
-        scenarios=scenario,
-        seeds=seed,
-        output_dir=output_dir,
-        cache_dir=cache_dir,
-        data_dir=data_dir,
-        device=device,
-        jobs=jobs,
-        missing=missing,
-        user_limit=limit,
-        dry_run=dry_run,
-        stop_on_error=on_error is OnErrorChoice.STOP,
-        keep_lists=lists,
-        console=console,
-    )
+    with _stdout_kept() if as_json else nullcontext():
+        suite_run = run_suite(
+            suite,
+            methods=method,
+            all_methods=all_methods,
+            scenarios=scenario,
+            seeds=seed,
+            output_dir=output_dir,
+            cache_dir=cache_dir,
+            data_dir=data_dir,
+            device=device,
+            jobs=jobs,
+            missing=missing,
+            user_limit=limit,
+            dry_run=dry_run,
+            stop_on_error=on_error is OnErrorChoice.STOP,
+            keep_lists=lists,
+            console=console,
+        )
     if console.quiet:  # a secondary process of a distributed run, with nothing to write or clean up
         # A normal interpreter exit can abort while backend threads still hold tensors.
         os._exit(0)
@@ -120,9 +125,15 @@ def run(
         if as_json:
             typer.echo(json.dumps(suite_run.plan.as_json(), indent=1))
     elif as_json:
-        failures = {failed.run.id: failed.failure.cause for failed in suite_run.failed}
-        paths = {"leaderboard": suite_run.board_path, "results": suite_run.results.parents[1]}
-        typer.echo(json.dumps({**suite_run.plan.as_json(), **paths, "failed": failures}, default=str))
+        from harness.report.run_json import results_json
+
+        runs = [(run.scenario.name, run.method, run.seed) for run in suite_run.plan.runs]
+        done = {
+            "leaderboard": suite_run.board_path and str(suite_run.board_path),
+            "results": results_json(suite_run.board, runs),
+            "failed": {failed.run.id: failed.failure.cause for failed in suite_run.failed},
+        }
+        typer.echo(json.dumps({**suite_run.plan.as_json(), **done}, indent=1))
     elif suite_run.report and suite_run.board_path:
         _show_board(console, suite_run.board_path)
         for line in suite_run.report.leaks:
@@ -133,6 +144,20 @@ def run(
     if suite_run.failed:
         print_failures({failed.run.id: failed.failure for failed in suite_run.failed}, suite_run.log)
         raise typer.Exit(1)
+
+
+@contextmanager
+def _stdout_kept() -> Iterator[None]:
+    """Send what methods and their libraries print, in this and other processes, to the standard error."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def plan(
@@ -168,8 +193,9 @@ def plan(
     run_plan = make_plan(workspace, scenarios, methods, seed or loaded.seeds)
     for line in () if as_json else (f"{loaded.id}: {loaded.title}", *run_plan.lines()):
         console.print(one_line(line))
-    # A list: trainings under two splits may have the same label.
-    estimates = [(t.label, run_plan.estimates[t.key]()) for t in run_plan.trainings if t.key in run_plan.estimates]
+    estimates = [
+        (run_plan.labels[t.key], run_plan.estimates[t.key]()) for t in run_plan.trainings if t.key in run_plan.estimates
+    ]
     speed = _SPEED_REACHED * flops_per_second(device)
     hours = [estimate.flops / speed / 3600 for _, estimate in estimates]
     if as_json:
@@ -198,71 +224,21 @@ def plan(
     )
 
 
-def leaderboard(
-    suite: Annotated[str | None, typer.Option(help="Only this suite. Default: all with results.")] = None,
-    output_dir: OutputDir = OUTPUT,
-    cache_dir: CacheDir = CACHE,
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="Write nothing; exit with 1 if a file is not what its results give."),
+def list_all(
+    published: Annotated[
+        bool, typer.Option("--published", help="List figures that others have published, and their protocols.")
     ] = False,
-    readme: Annotated[
-        Path | None,
-        typer.Option(
-            help="Also write the overviews between `<!-- leaderboard: SUITE -->` and `<!-- end -->` in this file; "
-            "SUITE is a name, or one with a version: `cdsr/v1`. Default: README.md beside the output folder, if it has "
-            "any."
-        ),
-    ] = None,
+    as_json: Json = False,
 ) -> None:
-    """Rebuild leaderboards and claim pages from result files, without training anything.
+    """List suites with their scenarios, and methods. For data sets, see `harness data list`.
 
-    Example: `harness leaderboard --check`
+    Example: `harness ls --published`
     """
-    from harness.report.cached import Reports
-    from harness.report.folders import board_path, boards_in
-    from harness.report.readme import suites_shown, with_overviews
-    from harness.storage.files import write_atomically
-    from harness.storage.store import Store
+    if published:
+        from harness.cli.published import print_published
 
-    results = output_dir / "results"
-    boards = boards_in(results, suite)
-    if not boards:
-        of_suite = f" of suite {suite!r}" if suite else ""
-        raise HarnessError(f"No results{of_suite} in {results}.", f"Run: harness run --suite {suite or 'cdsr'}.")
-    default_readme = output_dir.parent / "README.md"
-    readme_path = readme or default_readme
-    readme_text = readme_path.read_text(encoding="utf-8") if readme is None and default_readme.is_file() else ""
-    has_overviews = readme is not None or bool(suites_shown(readme_text))
-    texts: dict[Path, str] = {}
-    overviews: dict[str, str] = {}
-    reports = Reports(results, Store(cache_dir / "store"))
-    for name, version in boards:  # in ascending order, so the newest version's overview is kept
-        board = reports.board(name, version)
-        texts[board_path(output_dir, name, version)] = board.text
-        overviews[name] = overviews[f"{name}/v{version}"] = board.overview
-    if has_overviews:
-        texts[readme_path] = with_overviews(readme_path, overviews.get)
-    if suite is None:
-        for path in sorted((output_dir / "claims").glob("*.yaml")):
-            texts[path.with_suffix(".md")] = reports.claim_page(path)
-    outdated = []
-    for path, text in texts.items():
-        same = path.is_file() and path.read_text(encoding="utf-8") == text
-        if not check:
-            write_atomically(path, text)
-            typer.echo(str(path))
-            continue
-        typer.echo(f"{path}: {'as its results give' if same else 'differs from what its results give'}")
-        if not same:
-            outdated.append(path)
-    if outdated:
-        typer.echo("Run: harness leaderboard", err=True)
-        raise typer.Exit(1)
-
-
-def list_all(as_json: Json = False) -> None:
-    """List suites with their scenarios, and methods. For data sets, see `harness data list`."""
+        print_published(as_json)
+        return
     from harness.methods.registry import family_names, method_names, not_installed
     from harness.suites import load_suite, suite_names
 

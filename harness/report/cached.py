@@ -128,7 +128,7 @@ def _report(board: "Board") -> BoardReport:
 
     first = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
     leaks = [f"{name}: {time_guard(result)}" for name, result in first.items() if not is_free_of_leakage(result)]
-    return BoardReport(leaderboard(board), overview(board).table, tuple(leaks))
+    return BoardReport(leaderboard(board), overview(board).summary.markdown, tuple(leaks))
 
 
 def _code() -> str | None:

@@ -3,11 +3,13 @@
 Other packages add columns by the entry point group `cdsr_harness.columns`, whose entries name a `Column`.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from harness.errors import HarnessError
 from harness.extensions import COLUMNS as GROUP
 from harness.extensions import extensions, load_extension
+from harness.protocol.metrics import is_list_metric
 from harness.report.collect import Entry
 
 
@@ -27,14 +29,25 @@ class Column:
     metric: str
     slice: str = "all"
 
+    @property
+    def is_main(self) -> bool:
+        """Whether it stands in the main table: a metric of ranks among the full catalogue over all users."""
+        return self.candidates == "full" and self.slice == "all" and not self.is_of_lists
+
+    @property
+    def is_of_lists(self) -> bool:
+        """Whether it is a metric of recommendation lists."""
+        return is_list_metric(self.metric)
+
 
 COLUMNS = (
+    Column("NDCG@10", "full", "ndcg@10"),
     Column("HR@10", "full", "hr@10"),
     Column("MRR@10", "full", "mrr@10"),
-    Column("NDCG@10, cold users", "full", "ndcg@10", "cold_users"),
-    Column("NDCG@10, head items", "full", "ndcg@10", "head_items"),
-    Column("NDCG@10, tail items", "full", "ndcg@10", "tail_items"),
-    Column("NDCG@10, cold items", "full", "ndcg@10", "cold_items"),
+    Column("cold users", "full", "ndcg@10", "cold_users"),
+    Column("head items", "full", "ndcg@10", "head_items"),
+    Column("tail items", "full", "ndcg@10", "tail_items"),
+    Column("cold items", "full", "ndcg@10", "cold_items"),
     Column("Coverage@10", "full", "coverage@10"),
     Column("Gini@10", "full", "gini@10"),
     Column("Novelty@10", "full", "novelty@10"),
@@ -55,7 +68,6 @@ def board_columns() -> tuple[Column, ...]:
     return (*COLUMNS, *others)
 
 
-def cell(entry: Entry, column: Column) -> str:
-    """A method's mean in a column; a dash where its results lack what the column needs."""
-    mean = entry.mean(column.candidates, column.metric, column.slice)
-    return "–" if mean is None else f"{mean:.4f}"
+def means(entries: Iterable[Entry], column: Column) -> list[float | None]:
+    """The mean of each entry in a column; None where its results lack what the column needs."""
+    return [entry.mean(column.candidates, column.metric, column.slice) for entry in entries]

@@ -6,44 +6,34 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from harness.report.collect import Board, Entry
-from harness.report.markdown import escaped, table
+from harness.report.markdown import escaped
 from harness.report.rows import is_scored_outside
+from harness.report.tables import DASH, Cell, make_table
 from harness.results.record import ArtefactRecord, RunResult
 
-_HEADINGS = (
-    "scenario",
-    "method",
-    "CPU-seconds",
-    "steps",
-    "prefixes of the target",
-    "tokens",
-    "weights trained",
-    "stopped by",
-    "NDCG@10",
-    "best for no more CPU-seconds",
-)
+_HEADINGS = ("method", "CPU-s", "steps", "prefixes", "tokens", "weights", "stopped by", "best at this cost")
 
 
 def cost(board: Board) -> list[str]:
-    """A section with a row for each trained method of each scenario; empty if no result says what training cost."""
-    body = [
-        [escaped(scenario), escaped(entry.method), *_facts(entry, entries)]
-        for scenario, entries in board.scenarios.items()
-        for entry in sorted(entries, key=lambda entry: (cpu_seconds(entry) or 0.0, entry.method))
-        if cpu_seconds(entry)
-    ]
-    if not body:
+    """A section with a table for each scenario; empty if no result says what training cost."""
+    lines: list[str] = []
+    for scenario, entries in board.scenarios.items():
+        trained = sorted(filter(cpu_seconds, entries), key=lambda entry: (cpu_seconds(entry) or 0.0, entry.method))
+        if trained:
+            body = [[Cell(text) for text in (entry.method, *_facts(entry, entries))] for entry in trained]
+            lines += ["", f"### Cost: {escaped(scenario)}", "", make_table("", _HEADINGS, body).markdown]
+    if not lines:
         return []
     return [
         "",
         "## What training cost",
         "",
         "All that a row is made from, trained from nothing, mean over seeds; components that rows share are counted in "
-        "each. CPU-seconds: of all threads, on the machines of the last section. Prefixes of the target: how often a "
-        "training example of the target was presented. Stopped by: `patience`, or the cap that ended a training before "
-        "validation did. The last column is the view at equal cost: the best row that needed no more CPU-seconds.",
-        "",
-        table(_HEADINGS, body, ["left", "left", *["right"] * 5, "left", "right", "left"]),
+        "each. CPU-s: CPU-seconds of all threads, on the machines of the last section. Prefixes: how often a training "
+        "example of the target was presented. Weights: how many are trained. Stopped by: `patience`, or the cap that "
+        "ended a training before validation did. Best at this cost: the best row by NDCG@10 that needed no more "
+        "CPU-seconds.",
+        *lines,
     ]
 
 
@@ -68,15 +58,14 @@ def _facts(entry: Entry, entries: Iterable[Entry]) -> list[str]:
         _mean(entry, lambda record: record.notes.get("tokens", 0)),
         _mean(entry, lambda record: record.trainable_parameters),
         _stops(entry.results),
-        f"{_ndcg(entry):.4f}",
-        "–" if best is entry else f"{escaped(best.method)} {_ndcg(best):.4f}",
+        DASH if best is entry else f"{best.method} {_ndcg(best):.4f}",
     ]
 
 
 def _mean(entry: Entry, number: Callable[[ArtefactRecord], float]) -> str:
     """The sum over a row's trainings, mean over seeds; a dash for 0."""
     mean = float(np.mean([sum(map(number, result.training)) for result in entry.results]))
-    return f"{mean:,.0f}" if mean else "–"
+    return f"{mean:,.0f}" if mean else DASH
 
 
 def _stops(results: Iterable[RunResult]) -> str:
@@ -87,7 +76,7 @@ def _stops(results: Iterable[RunResult]) -> str:
         for record in result.training
         if "stopped_by" in record.notes
     )
-    return ", ".join(name if len(stops) == 1 else f"{name} ({count})" for name, count in sorted(stops.items())) or "–"
+    return ", ".join(name if len(stops) == 1 else f"{name} ({count})" for name, count in sorted(stops.items())) or DASH
 
 
 def _ndcg(entry: Entry) -> float:

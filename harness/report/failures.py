@@ -5,13 +5,13 @@ from harness.report.markdown import escaped
 
 
 def failed_methods(board: Board, scenario: str) -> dict[str, str]:
-    """Methods of a scenario without a result, sorted: *failed* if a run was tried, else *skipped*."""
+    """Methods of a scenario without a result, sorted: `failed` if a run was tried, else `skipped`."""
     measured = {entry.method for entry in board.scenarios.get(scenario, ())}
     statuses: dict[str, set[str]] = {}
     for failure in board.failures:
         if failure.scenario == scenario and failure.method not in measured:
             statuses.setdefault(failure.method, set()).add(failure.status)
-    return {method: f"*{min(outcomes)}*" for method, outcomes in sorted(statuses.items())}
+    return {method: min(outcomes) for method, outcomes in sorted(statuses.items())}
 
 
 def failure_lines(board: Board, scenario: str) -> list[str]:

@@ -1,7 +1,8 @@
-"""Markdown for reports: tables, bold cells, and escaped names and messages."""
+"""Markdown for reports: tables, bold cells, escaped names and messages, and lines that fit a screen."""
 
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterable, Sequence
 
 from tabulate import tabulate
 
@@ -33,3 +34,37 @@ def escaped(text: str) -> str:
     'a\\|b \\[bold\\]'
     """
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", one_line(text))
+
+
+def anchor(heading: str) -> str:
+    """The anchor that GitHub gives a heading.
+
+    >>> anchor("drama-from-action+comedy: full catalogue")
+    'drama-from-actioncomedy-full-catalogue'
+    """
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def contents(lines: Iterable[str]) -> str:
+    """A line of links to the sections with a heading of the second level."""
+    headings = [heading for line in lines if (heading := line.removeprefix("## ")) != line]
+    links = (f"[{heading.partition(': ')[0]}](#{anchor(heading)})" for heading in headings)
+    return f"Contents: {' · '.join(links)}"
+
+
+#: A word that would start a list, a heading, a quotation or a table at the start of a line.
+_MARKER = re.compile(r" (?=(?:[-+*#>|=]+|\d+[.)])(?: |$))")
+
+
+def wrapped(lines: Iterable[str], width: int = 120) -> str:
+    """A page whose paragraphs and list items have lines of at most a width; tables and headings stay as they are."""
+    page = []
+    for line in "\n".join(lines).split("\n"):
+        if line.startswith(("|", "#")):
+            page.append(line)
+            continue
+        indent = "  " if line.startswith("- ") else ""
+        glued = _MARKER.sub("\0", line)
+        broken = textwrap.wrap(glued, width, break_long_words=False, break_on_hyphens=False, subsequent_indent=indent)
+        page.append("\n".join(broken).replace("\0", " "))
+    return "\n".join(page) + "\n"

@@ -1,10 +1,10 @@
 """What methods recommend, whether or not it is the held-out item: metrics of their recommendation lists."""
 
-from harness.protocol.metrics import is_list_metric
 from harness.report.collect import Board
-from harness.report.columns import board_columns, cell
-from harness.report.markdown import escaped, table
+from harness.report.columns import board_columns, means
+from harness.report.markdown import escaped
 from harness.report.rows import Row, shown_name
+from harness.report.tables import Cell, figures, make_table
 
 
 def recommended(board: Board, rows: dict[str, list[Row]]) -> list[str]:
@@ -16,7 +16,7 @@ def recommended(board: Board, rows: dict[str, list[Row]]) -> list[str]:
     """
     if all(entry.recommendations is None for entry in board.entries):
         return []
-    columns = [column for column in board_columns() if is_list_metric(column.metric)]
+    columns = [column for column in board_columns() if column.is_of_lists]
     headings = ["method", *(column.heading for column in columns)]
     lines = [
         "",
@@ -27,6 +27,9 @@ def recommended(board: Board, rows: dict[str, list[Row]]) -> list[str]:
         "interactions.",
     ]
     for scenario, scenario_rows in rows.items():
-        body = [[shown_name(row.entry), *(cell(row.entry, column) for column in columns)] for row in scenario_rows]
-        lines += ["", f"### {escaped(scenario)}", "", table(headings, body)]
+        entries = [row.entry for row in scenario_rows]
+        cells = [[Cell(shown_name(entry)) for entry in entries], *(figures(means(entries, c)) for c in columns)]
+        body = list(zip(*cells, strict=True))
+        for table in make_table("full catalogue, all users", headings, body).parts():
+            lines += ["", f"### Recommended: {escaped(scenario)}, {table.title}", "", table.markdown]
     return lines

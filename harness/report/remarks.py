@@ -10,8 +10,13 @@ from harness.suites import shipped_suite
 _FEWEST_SEEDS = 3
 
 
-def remarks(board: Board) -> list[str]:
-    """The title of a board and the remarks below it."""
+def remarks(board: Board, metric: str) -> list[str]:
+    """The title of a board and the remarks below it.
+
+    Args:
+        board: the results.
+        metric: that rows are ordered and compared by.
+    """
     counts = {len(entry.results) for entry in board.entries}
     least = min(counts)
     lines = [
@@ -19,8 +24,9 @@ def remarks(board: Board) -> list[str]:
         "",
         "Derived from the files in `results/` by `harness leaderboard`; do not edit.",
         "",
-        "NDCG@10 over the **full** target catalogue less each user's history, unless a column says otherwise. "
-        "**Bold**: the best of its table. " + _intervals(max(counts)),
+        f"{metric.upper()} over the **full** target catalogue less each user's history, unless a heading says "
+        f"otherwise. **Bold**: the best of its table, or of its column where columns are scenarios, slices or "
+        f"candidate sets. {_intervals(max(counts))}",
     ]
     if len(counts) > 1:
         lines += ["", f"**Incomplete:** entries have between {least} and {max(counts)} seeds."]

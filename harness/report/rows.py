@@ -1,11 +1,10 @@
-"""The methods of a scenario in the order of the main metric."""
+"""The methods of a scenario in the order of a metric."""
 
 from dataclasses import dataclass
 
 from harness.protocol.significance import MeanInterval, mean_interval
 from harness.report.collect import Entry
 from harness.report.comparison import MAIN, Comparison
-from harness.report.markdown import escaped
 
 
 @dataclass(frozen=True)
@@ -14,23 +13,24 @@ class Row:
 
     Attributes:
         entry: its results.
-        figure: mean and confidence interval of the main metric.
+        figure: mean and confidence interval of the metric that rows are ordered by.
     """
 
     entry: Entry
     figure: MeanInterval
 
 
-def ordered_rows(entries: tuple[Entry, ...], comparison: Comparison) -> list[Row]:
+def ordered_rows(entries: tuple[Entry, ...], comparison: Comparison, metric: str = MAIN[1]) -> list[Row]:
     """The rows of a scenario, the best first.
 
     Args:
         entries: of the scenario.
-        comparison: of them.
+        comparison: of them, by the metric.
+        metric: of ranks among the full catalogue.
     """
     rows = []
     for entry in entries:
-        values = entry.values(*MAIN)
+        values = entry.values(MAIN[0], metric)
         assert values is not None  # noqa: S101 - every suite has full candidates, and a result has users
         rows.append(Row(entry, mean_interval(values, comparison.spread)))
     return sorted(rows, key=lambda row: (-row.figure.mean, row.entry.method))
@@ -47,6 +47,5 @@ def is_scored_outside(entry: Entry) -> bool:
 
 
 def shown_name(entry: Entry) -> str:
-    """A method's name as markdown, with a mark if it was scored outside or ran with default settings."""
-    marks = "§" * is_scored_outside(entry) + "‡" * has_default_settings(entry)
-    return escaped(entry.method) + marks
+    """A method's name, with a mark if it was scored outside or ran with default settings."""
+    return entry.method + "§" * is_scored_outside(entry) + "‡" * has_default_settings(entry)

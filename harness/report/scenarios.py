@@ -1,40 +1,23 @@
-"""A board's section for each scenario: its data and its table."""
+"""A board's section for each scenario: its data and its tables."""
 
-import numpy as np
+from collections.abc import Iterator
 
 from harness.data.times import as_day
-from harness.protocol.candidate_names import candidate_count
-from harness.protocol.metrics import CUTOFFS, is_list_metric, ndcg
-from harness.report.collect import Board, Entry
-from harness.report.columns import Column, board_columns, cell
+from harness.report.collect import Entry
 from harness.report.comparison import Comparison
-from harness.report.failures import failed_methods, failure_lines
-from harness.report.markdown import bold, escaped, table
-from harness.report.rows import Row, shown_name
+from harness.report.failures import failure_lines
+from harness.report.markdown import escaped
+from harness.report.scenario_tables import BoardTables, equal_rows
+from harness.report.tables import Table
 from harness.report.time_guard import time_guard
 from harness.results.record import RunResult
 
-#: The cell of a method with the figures of the full catalogue for every user.
-_AS_FULL = "as full"
 
-#: (scenario, method, candidates).
-Cell = tuple[str, str, str]
-
-
-def scenario_sections(
-    board: Board, rows: dict[str, list[Row]], comparisons: dict[str, Comparison], as_full: frozenset[Cell]
-) -> list[str]:
-    """A section for each scenario.
-
-    Args:
-        board: the results.
-        rows: by scenario, the best first.
-        comparisons: of the rows of each scenario.
-        as_full: see `cells_as_full`.
-    """
+def scenario_sections(tables: BoardTables) -> list[str]:
+    """A section for each scenario."""
     lines = []
-    for scenario, scenario_rows in rows.items():
-        result = scenario_rows[0].entry.results[0]
+    for scenario, rows in tables.rows.items():
+        result = rows[0].entry.results[0]
         lines += [
             "",
             f"## {escaped(scenario)}",
@@ -43,44 +26,25 @@ def scenario_sections(
             "",
             time_guard(result),
             "",
-            _seeds(board.scenarios[scenario], comparisons[scenario]),
-            "",
-            _table(board, scenario, scenario_rows, comparisons[scenario], as_full),
-            *failure_lines(board, scenario),
+            _seeds(tables.board.scenarios[scenario], tables.comparisons[scenario]),
         ]
+        for number, table in enumerate(scenario_tables(tables, scenario)):
+            lines += ["", f"### {escaped(scenario)}: {escaped(table.title)}", "", table.markdown]
+            if number == 0:
+                same = [" = ".join(map(escaped, methods)) for methods in equal_rows(rows)]
+                lines += ["", f"The same ranks for every user and seed: {'; '.join(same)}."] if same else []
+        lines += failure_lines(tables.board, scenario)
     return lines
 
 
-def cells_as_full(board: Board) -> frozenset[Cell]:
-    """Cells of retrieved candidates in which the index changes nothing for any user, as far down as it retrieves."""
-    cells = []
-    for scenario, entries in board.scenarios.items():
-        for entry in entries:
-            for name, record in entry.results[0].candidates.items():
-                cutoff = max((k for k in CUTOFFS if k <= candidate_count(name)), default=0)
-                # Of fewer than ten items, NDCG@10 is another figure.
-                if record.index is not None and cutoff >= 10 and _same_as_full(entry, name, cutoff):
-                    cells.append((scenario, entry.method, name))
-    return frozenset(cells)
-
-
-def columns_as_full(board: Board, as_full: frozenset[Cell]) -> frozenset[str]:
-    """Candidate sets without a column: every method measured on them has the figures of the full catalogue."""
-    others = {
-        name
-        for scenario, entries in board.scenarios.items()
-        for entry in entries
-        for name, record in entry.results[0].candidates.items()
-        if record.metrics is not None and (scenario, entry.method, name) not in as_full
-    }
-    return frozenset(name for _, _, name in as_full if name not in others)
-
-
-def _same_as_full(entry: Entry, candidates: str, cutoff: int) -> bool:
-    if any(candidates not in ranks.ranks for ranks in entry.tables):
-        return False
-    pairs = [(ndcg(t.ranks[candidates], cutoff), ndcg(t.ranks["full"], cutoff)) for t in entry.tables]
-    return all(np.allclose(values, full, rtol=0, atol=1e-9) for values, full in pairs)
+def scenario_tables(tables: BoardTables, scenario: str) -> Iterator[Table]:
+    """The tables of a scenario, the main one first, each as wide as a page at most."""
+    yield from tables.main_table(scenario).parts()
+    for table in tables.slice_tables(scenario):
+        yield from table.parts()
+    among = tables.candidates_table(scenario)
+    if among is not None:
+        yield from among.parts()
 
 
 def _description(result: RunResult) -> str:
@@ -90,7 +54,8 @@ def _description(result: RunResult) -> str:
         f"{target.training_interactions:,} training interactions), sources "
         f"{', '.join(result.scenario.sources)}; split {_split(result)}"
         f"{'; shared users left in one domain only' if result.scenario.overlap == 'none' else ''}. "
-        f"Test users: {sizes['all']:,} ({result.left_out:,} take no part), of them cold "
+        f"Test users: {sizes['all']:,}{' drawn at random' if result.test_users else ''} ({result.left_out:,} take no "
+        f"part), of them cold "
         f"{sizes['cold_users']:,} (the {sizes['cold_users'] / sizes['all']:.1%} with the shortest histories); "
         f"held-out items: head {sizes['head_items']:,}, tail {sizes['tail_items']:,}, "
         f"cold {sizes['cold_items']:,}."
@@ -111,30 +76,3 @@ def _split(result: RunResult) -> str:
     name, *instants = result.scenario.split.split("/")
     days = [as_day(instant) for instant in instants]
     return f"{name} (validation from {days[0]}, test from {days[1]})" if days else name
-
-
-def _table(board: Board, scenario: str, rows: list[Row], comparison: Comparison, as_full: frozenset[Cell]) -> str:
-    best = rows[0].entry.method
-    marked = comparison.same_as(best) - {best}
-    columns = [column for column in board_columns() if not is_list_metric(column.metric)]
-    hidden = {"full", *columns_as_full(board, as_full)}
-    others = [name for name in rows[0].entry.results[0].candidates if name not in hidden]
-    body = [
-        [
-            bold(shown_name(row.entry), row is rows[0]),
-            bold(f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}", row is rows[0])
-            + ("†" if row.entry.method in marked else ""),
-            *(cell(row.entry, column) for column in columns),
-            *(
-                _AS_FULL
-                if (scenario, row.entry.method, name) in as_full
-                else cell(row.entry, Column(name, name, "ndcg@10"))
-                for name in others
-            ),
-        ]
-        for row in rows
-    ]
-    headings = ["method", "NDCG@10", *(column.heading for column in columns), *(f"NDCG@10, {n}" for n in others)]
-    for method, status in failed_methods(board, scenario).items():
-        body.append([escaped(method), status, *["–"] * (len(headings) - 2)])
-    return table(headings, body)

@@ -1,10 +1,11 @@
-"""Tables of tie audits: what the order of events rests on, one row per domain."""
+"""Tables of tie audits: what the order of events rests on, one column per domain."""
 
 from collections.abc import Mapping
 
 from harness.data.ties import Neighbours, TieAudit, percent
 from harness.report.collect import Board
-from harness.report.markdown import table
+from harness.report.markdown import escaped
+from harness.report.tables import DASH, Cell, Table, make_table
 
 
 def order_of_ties(board: Board) -> list[str]:
@@ -17,15 +18,28 @@ def order_of_ties(board: Board) -> list[str]:
     if not audits:
         return []
     warnings = [f"- **{line}**" for line in tie_warnings(audits)]
-    return ["", "## Order of ties", "", tie_table(audits), *([""] * bool(warnings)), *warnings]
+    lines = ["", "## Order of ties"]
+    tables = _tables(audits)
+    for table in tables:
+        if len(tables) > 1:
+            lines += ["", f"### Order of ties: {escaped(', '.join(table.headings[1:]))}"]
+        lines += ["", table.markdown]
+    return [*lines, *([""] if warnings else []), *warnings]
 
 
 def tie_table(audits: Mapping[str, TieAudit]) -> str:
-    """One row per domain; columns that are empty for all are left out."""
-    rows = [_row(name, audit) for name, audit in audits.items()]
-    headings = [heading for heading in rows[0] if any(row[heading] != "–" for row in rows)]
-    body = [[row[heading] for heading in headings] for row in rows]
-    return table(headings, body)
+    """One column per domain; lines that are empty for all are left out. Several tables where one is too wide."""
+    return "\n\n".join(part.markdown for part in _tables(audits))
+
+
+def _tables(audits: Mapping[str, TieAudit]) -> list[Table]:
+    columns = [_shares(audit) for audit in audits.values()]
+    body = [
+        [Cell(share), *(Cell(column[share]) for column in columns)]
+        for share in columns[0]
+        if any(column[share] != DASH for column in columns)
+    ]
+    return make_table("", ["share", *audits], body).parts()
 
 
 def tie_warnings(audits: Mapping[str, TieAudit]) -> list[str]:
@@ -33,10 +47,9 @@ def tie_warnings(audits: Mapping[str, TieAudit]) -> list[str]:
     return [f"{name}: {warning}" for name, audit in audits.items() for warning in audit.warnings()]
 
 
-def _row(name: str, audit: TieAudit) -> dict[str, str]:
+def _shares(audit: TieAudit) -> dict[str, str]:
     last = audit.last_numbers if audit.id_kind == "numbers" and audit.last_numbers else audit.last_ids
     return {
-        "domain": name,
         "ties": audit.order or "no timestamps",
         "events tied": percent(audit.tied),
         "tied with the one before": percent(audit.tied_with_previous),

@@ -1,6 +1,6 @@
 """The gain of source domains: each method against the same without them, user by user."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +9,8 @@ from harness.protocol.metrics import Floats
 from harness.protocol.significance import MeanInterval, SeedSpread, mean_interval
 from harness.report.collect import Board, Entry
 from harness.report.comparison import MAIN, Comparison, Gain, Pair, compare, compare_over_scenarios
-from harness.report.markdown import bold, escaped, table
+from harness.report.markdown import escaped
+from harness.report.tables import DASH, Cell, bold_if, make_table, signed
 
 
 def transfer(board: Board, comparisons: dict[str, Comparison]) -> list[str]:
@@ -32,8 +33,7 @@ def transfer(board: Board, comparisons: dict[str, Comparison]) -> list[str]:
         "half-width of the 95 % confidence interval over seeds and users, or over users only where there is one seed. "
         "**Bold**: differs from 0 by a randomisation test that holds the error over all gains of its column and table "
         "at 5 %; with one seed nothing is tested. Below 0 the sources do harm. Helped, hurt: share of test users "
-        "whose NDCG@10, mean over seeds, is higher or lower. Added: what the scenario gains over the one without that "
-        "source.",
+        "whose NDCG@10, mean over seeds, is higher or lower.",
     ]
     gains = {
         scenario: {name: _gains(board, scenario, comparisons[scenario], pairs[scenario], name) for name in columns}
@@ -44,17 +44,38 @@ def transfer(board: Board, comparisons: dict[str, Comparison]) -> list[str]:
         over_all = {name: compare_over_scenarios(board, name).gains(common) for name in columns}
         main = {pair: [of[MAIN[0]][pair].figure.mean for of in gains.values()] for pair in over_all[MAIN[0]]}
         above = {pair: [f"{sum(mean > 0 for mean in means)} of {len(means)}"] for pair, means in main.items()}
-        lines += ["", "### Mean over scenarios", "", _table(over_all, ["above 0"], above)]
-    for scenario, entries in board.scenarios.items():
+        lines += ["", "### Transfer: NDCG@10, all users, mean over scenarios", ""]
+        lines += [_table(over_all, ["above 0"], above)]
+    for scenario in board.scenarios:
         if pairs[scenario]:
-            added = {e.method: added_by_source(board, e, comparisons[scenario].spread) for e in entries}
             extra = {
-                pair: [f"{(gain.users > 0).mean():.1%}", f"{(gain.users < 0).mean():.1%}", added[pair[0]]]
+                pair: [f"{(gain.users > 0).mean():.1%}", f"{(gain.users < 0).mean():.1%}"]
                 for pair, gain in gains[scenario][MAIN[0]].items()
             }
-            headings = ["helped", "hurt", *(["added"] if any(added.values()) else [])]
-            lines += ["", f"### {escaped(scenario)}", "", _table(gains[scenario], headings, extra)]
-    return lines
+            lines += ["", f"### Transfer: {escaped(scenario)}, NDCG@10, all users", ""]
+            lines += [_table(gains[scenario], ["helped", "hurt"], extra)]
+    return [*lines, *_added(board, comparisons, pairs)]
+
+
+def _added(board: Board, comparisons: Mapping[str, Comparison], pairs: Mapping[str, Sequence[Pair]]) -> list[str]:
+    """A table of what single sources add to the methods of some pairs; empty if no scenario is without one of them."""
+    body = [
+        [Cell(scenario), Cell(entry.method), Cell(source), Cell(signed(gain))]
+        for scenario, entries in board.scenarios.items()
+        for entry in entries
+        if entry.method in dict(pairs[scenario])
+        for source, gain in added_by_source(board, entry, comparisons[scenario].spread).items()
+    ]
+    if not body:
+        return []
+    return [
+        "",
+        "### What a source adds: NDCG@10, full catalogue, all users",
+        "",
+        "What a method gains over the scenario of the same target with the other sources only.",
+        "",
+        make_table("", ["scenario", "method", "source", "gain"], body).markdown,
+    ]
 
 
 def _pairs(entries: Iterable[Entry]) -> list[Pair]:
@@ -94,23 +115,17 @@ def _table(gains: Mapping[str, Mapping[Pair, Gain]], headings: list[str], extra:
     main = next(iter(gains.values()))
     body = [
         [
-            *map(escaped, pair),
-            *(_figure(of[pair]) if pair in of else "–" for of in gains.values()),
-            *(text or "–" for text in extra[pair][: len(headings)]),
+            *map(Cell, pair),
+            *(
+                bold_if(signed(of[pair].figure), of[pair].is_found) if pair in of else Cell(DASH)
+                for of in gains.values()
+            ),
+            *map(Cell, extra[pair]),
         ]
         for pair, gain in sorted(main.items(), key=lambda item: (-item[1].figure.mean, item[0]))
     ]
     columns = ["gain" if name == MAIN[0] else f"gain, {name}" for name in gains]
-    align = ["left", "left", *("left" if name == "added" else "right" for name in (*columns, *headings))]
-    return table(["method", "against", *columns, *headings], body, align)
-
-
-def _figure(gain: Gain) -> str:
-    return bold(_signed(gain.figure), gain.is_found)
-
-
-def _signed(figure: MeanInterval) -> str:
-    return f"{figure.mean:+.4f} ± {figure.half_width:.4f}"
+    return make_table("", ["method", "against", *columns, *headings], body).markdown
 
 
 def paired_values(a: Entry, b: Entry, candidates: str = MAIN[0]) -> tuple[Floats, Floats] | None:
@@ -133,8 +148,8 @@ def paired_values(a: Entry, b: Entry, candidates: str = MAIN[0]) -> tuple[Floats
     return values[0], values[1]
 
 
-def added_by_source(board: Board, entry: Entry, spread: SeedSpread | None) -> str:
-    """For each source, the gain over the scenario of the same target with the other sources.
+def added_by_source(board: Board, entry: Entry, spread: SeedSpread | None) -> dict[str, MeanInterval]:
+    """For each source, the gain over the scenario of the same target with the other sources, where there is one.
 
     Args:
         board: the results.
@@ -142,9 +157,9 @@ def added_by_source(board: Board, entry: Entry, spread: SeedSpread | None) -> st
         spread: between the seeds of its table.
     """
     scenario = entry.results[0].scenario
-    gains: list[str] = []
+    gains: dict[str, MeanInterval] = {}
     if scenario.overlap == "none":  # the users of the target depend on the sources
-        return ""
+        return gains
     for source in scenario.sources:
         others = set(scenario.sources) - {source}
         without_source = (scenario.target, others, scenario.split, scenario.overlap)
@@ -153,5 +168,5 @@ def added_by_source(board: Board, entry: Entry, spread: SeedSpread | None) -> st
             if other.method == entry.method and (s.target, set(s.sources), s.split, s.overlap) == without_source:
                 pair = paired_values(entry, other)
                 if pair is not None:
-                    gains.append(f"{source} {_signed(mean_interval(pair[0] - pair[1], spread))}")
-    return ", ".join(gains)
+                    gains[source] = mean_interval(pair[0] - pair[1], spread)
+    return gains

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -108,20 +109,59 @@ class Plan:
         return [
             f"  runs:     {len(self.runs)}: {present} in the cache, {len(self.missing)} to be made",
             f"  training: {len(self.trainings)} to be trained, {len(self.reused)} reused",
-            *(f"    train {training.label}" for training in self.trainings),
-            *(f"    reuse {training.label}" for training in self.reused),
+            *(f"    train {self.labels[training.key]}" for training in self.trainings),
+            *(f"    reuse {self.labels[training.key]}" for training in self.reused),
             *(f"  skipped:  {', '.join(runs)}: {reason}" for reason, runs in skipped.items()),
         ]
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """The label of each training by its key; where labels are equal, with what tells the trainings apart."""
+        users: dict[str, list[Run]] = {}
+        for run in self.missing:
+            for key in self.needs.get(run.id, ()):
+                users.setdefault(key, []).append(run)
+        labels = {training.key: training.label for training in (*self.trainings, *self.reused)}
+        for aspect in (_split_of, _overlap_of, _methods_of, _scenarios_of):
+            labels = _told_apart(labels, {key: aspect(users.get(key, ())) for key in labels})
+        return _told_apart(labels, {key: key[:8] for key in labels})
 
     def as_json(self) -> dict[str, object]:
         """The plan as JSON values."""
         return {
             "runs": len(self.runs),
             "missing": [run.id for run in self.missing],
-            "trained": [training.label for training in self.trainings],
-            "reused": [training.label for training in self.reused],
+            "trained": [self.labels[training.key] for training in self.trainings],
+            "reused": [self.labels[training.key] for training in self.reused],
             "skipped": {run.id: run.reason for run in self.skipped},
         }
+
+
+def _told_apart(labels: Mapping[str, str], details: Mapping[str, str]) -> dict[str, str]:
+    """Labels by key, with a detail added to those that are equal and have different details."""
+    by_label: dict[str, set[str]] = {}
+    for key, label in labels.items():
+        by_label.setdefault(label, set()).add(details[key])
+    return {
+        key: f"{label}, {details[key]}" if len(by_label[label]) > 1 and details[key] else label
+        for key, label in labels.items()
+    }
+
+
+def _split_of(runs: Sequence[Run]) -> str:
+    return ", ".join(sorted({run.scenario.split for run in runs}))
+
+
+def _overlap_of(runs: Sequence[Run]) -> str:
+    return ", ".join(sorted({f"shared users {run.scenario.overlap}" for run in runs}))
+
+
+def _methods_of(runs: Sequence[Run]) -> str:
+    return f"for {', '.join(sorted({run.method for run in runs}))}"
+
+
+def _scenarios_of(runs: Sequence[Run]) -> str:
+    return f"on {', '.join(sorted({run.scenario.name for run in runs}))}"
 
 
 #: A method as a scenario runs it, and the tuning that its settings come from.

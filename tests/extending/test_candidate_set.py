@@ -65,6 +65,7 @@ def test_a_candidate_set(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
             tied = sum(counts[other] == counts[item] for other in row)
             ranks = [above + 1 + i for i in range(tied)]
             gains.append(np.mean([1 / np.log2(rank + 1) if rank <= 10 else 0.0 for rank in ranks]))
-        assert cell(text, scenario.name, "popularity", "NDCG@10, popular-12") == f"{np.mean(gains):.4f}"
+        heading = f"{scenario.name}: NDCG@10, by candidate set, all users"
+        assert cell(text, heading, "popularity", "popular-12") == f"{np.mean(gains):.4f}"
     described = "- popular-12: the held-out item and 11 negatives outside the history, drawn by training popularity."
     assert described in text.splitlines()

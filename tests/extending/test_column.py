@@ -40,9 +40,9 @@ def test_a_column_of_a_new_slice(toy, tmp_path, monkeypatch: pytest.MonkeyPatch)
             ranks = dict(zip(table.users.user_ids, table.ranks["full"].above + 1, strict=True))
             reciprocal += [1 / rank if rank <= 5 else 0.0 for user, rank in ranks.items() if lengths[user] <= 6]
     assert 0 < len(reciprocal) < 60
-    heading = "MRR@5, short histories"
-    assert cell(text, "left-from-right", "fixed", heading) == f"{np.mean(reciprocal):.4f}"
-    assert cell(text, "left-from-right", "popularity", heading) == "–"
+    where = ("left-from-right: MRR@5, full catalogue, by slice", "MRR@5, short histories")
+    assert cell(text, where[0], "fixed", where[1]) == f"{np.mean(reciprocal):.4f}"
+    assert cell(text, where[0], "popularity", where[1]) == "–"
     # Scored again, the older runs have the slice too.
     text = leaderboard(collect(run_all(toy), "toy", 1))
-    assert cell(text, "left-from-right", "popularity", heading) != "–"
+    assert cell(text, where[0], "popularity", where[1]) != "–"

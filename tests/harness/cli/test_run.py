@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from harness.cli import app as cli
+from harness.results.files import read_result
 from tests.weaverec.decoders import decoder
 
 SUITE = """
@@ -28,6 +29,26 @@ scenarios:
 methods: [popularity]
 seeds: [0, 1]
 budget: {trials: 1, epochs: 1, patience: 1}
+"""
+
+
+#: A method that prints while it trains.
+LOUD = """
+import os
+from harness.methods.api import NoSettings
+from baselines.popularity import Popularity
+
+class Loud:
+    settings = NoSettings()
+    reference = None
+
+    def learns_from(self, target, sources):
+        return (target,)
+
+    def fit(self, data, context):
+        print("a print", flush=True)
+        os.write(1, b"a system call")
+        return Popularity().fit(data, context)
 """
 
 
@@ -77,7 +98,16 @@ def test_run_repeats_restores_and_checks_results(workdir: Path, monkeypatch, cap
 
     code, out, _ = harness(monkeypatch, capsys, "run", "--suite", "tiny.yaml", "--json")
     assert code == 0
-    assert json.loads(out)["missing"] == []
+    done = json.loads(out)
+    assert done["missing"] == []
+    assert (done["failed"], done["leaderboard"]) == ({}, "leaderboards/tiny-v1.md")
+    assert [(run["scenario"], run["method"], run["seed"]) for run in done["results"]] == [
+        ("action-from-comedy", "popularity", seed) for seed in (0, 1)
+    ]
+    for run in done["results"]:
+        _, table = read_result(Path(run["result"]))
+        assert run["metrics"] == {name: table.metrics(name) for name in table.ranks}
+        assert all(Path(run[name]).is_file() for name in ("ranks", "lists", "users"))
     assert board.read_bytes() == text
     code, out, _ = harness(monkeypatch, capsys, "leaderboard", "--check")
     assert (code, out) == (0, "leaderboards/tiny-v1.md: as its results give\n")
@@ -197,6 +227,16 @@ def test_debug_raises_the_error_with_its_traceback(workdir: Path, monkeypatch) -
     monkeypatch.setenv("HARNESS_DEBUG", "")  # so that the value set by the command is undone
     with pytest.raises(cli.HarnessError):
         cli.main()
+
+
+def test_json_stands_alone_on_the_standard_output(workdir: Path) -> None:
+    (workdir / "loud.py").write_text(LOUD)
+    run = start(workdir, "run", "--suite", "tiny.yaml", "--method", "./loud.py:Loud", "--json", "--jobs", "1")
+    out, err = run.communicate(timeout=200)
+    assert run.returncode == 0, err
+    assert len(json.loads(out)["results"]) == 2
+    assert err.count("a print") == 2
+    assert err.count("a system call") == 2
 
 
 def test_dry_run_prints_the_plan_and_writes_nothing(workdir: Path, monkeypatch, capsys) -> None:

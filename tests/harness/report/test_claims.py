@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from harness.cli.run import leaderboard
+from harness.cli.leaderboard import leaderboard
 from harness.errors import HarnessError
 from harness.report.claims import Claims, claim_page, read_claims
 from harness.report.collect import Board

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from harness.cli.run import leaderboard
+from harness.cli.leaderboard import leaderboard
 from harness.errors import HarnessError
 from harness.report.collect import collect
 from harness.report.overview import overview
@@ -80,7 +80,7 @@ def test_leaderboard_command_updates_and_checks_the_readme(toy, tmp_path: Path, 
         path.write_text("# Mine\n<!-- leaderboard: toy -->\n<!-- end -->\n")
     leaderboard(output_dir=toy.out)
     # The README has the newest version's overview.
-    table = overview(collect(results, "toy", 2)).table
+    table = overview(collect(results, "toy", 2)).summary.markdown
     assert "| fixed" in table
     assert readme.read_text() == f"# Mine\n<!-- leaderboard: toy -->\n{table}\n<!-- end -->\n"
     leaderboard(output_dir=toy.out, check=True)
@@ -89,7 +89,10 @@ def test_leaderboard_command_updates_and_checks_the_readme(toy, tmp_path: Path, 
     # A marker with a version has that version's overview.
     earlier.write_text("<!-- leaderboard: toy/v1: best, popularity -->\n<!-- end -->\n")
     leaderboard(output_dir=toy.out, readme=earlier)
-    assert earlier.read_text().partition("\n")[2] == f"{overview(collect(results, 'toy', 1)).table}\n<!-- end -->\n"
+    assert (
+        earlier.read_text().partition("\n")[2]
+        == f"{overview(collect(results, 'toy', 1)).summary.markdown}\n<!-- end -->\n"
+    )
     readme.write_text(readme.read_text().replace("0.", "1.", 1))
     capsys.readouterr()
     with pytest.raises(typer.Exit):

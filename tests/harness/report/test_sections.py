@@ -3,18 +3,15 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from harness.methods.api import DotProduct
-from harness.protocol.significance import SeedSpread, mean_interval
+from harness.protocol.significance import MeanInterval, SeedSpread, mean_interval
 from harness.report.collect import collect
 from harness.report.leaderboard import leaderboard
 from harness.report.transfer import added_by_source
 from harness.results.record import ArtefactRecord, RunResult
-from harness.suites import load_suite
-from harness.suites.published import Published, published
 from harness.tuning.record import TrialRecord, Tuning
-from tests.harness.report.test_leaderboard import Fixed, run_all
+from tests.harness.report.test_leaderboard import Fixed, cells, run_all, section
 
 
 def test_transfer_gains_are_paired_by_user(toy) -> None:
@@ -29,9 +26,9 @@ def test_transfer_gains_are_paired_by_user(toy) -> None:
     toy.add("noise", Noise)
     results = run_all(toy, ("popularity", "fixed", "noise", "target-only"))
     board = collect(results, "toy", 1)
-    text = leaderboard(board).partition("## Transfer")[2].partition("## How it was trained")[0]
+    text = leaderboard(board)
     for scenario, entries in board.scenarios.items():
-        table = text.partition(f"### {scenario}\n")[2].partition("###")[0]
+        table = section(text, f"Transfer: {scenario}, NDCG@10, all users")
         values = {e.method: e.values("full", "ndcg@10").mean(axis=0) for e in entries}
         row = next(line for line in table.splitlines() if line.startswith("| noise"))
         gain = values["noise"] - values["target-only"]
@@ -92,14 +89,13 @@ def test_gain_of_a_source_is_the_difference_of_two_scenarios(toy) -> None:
         ),
     )
     board.scenarios["left-from-right+third"] = (multi, board.scenarios["left-from-right"][1])
-    assert added_by_source(board, multi, None) == "third +0.0000 ± 0.0000"
-    assert added_by_source(board, single, None) == ""
+    assert added_by_source(board, multi, None) == {"third": MeanInterval(0.0, 0.0)}
+    assert added_by_source(board, single, None) == {}
     others = (replace(board.scenarios["left-from-right"][1], method="fixed"),)
     board.scenarios["left-from-right"] = others
     values, without = (entry.values("full", "ndcg@10") for entry in (multi, *others))
     expected, spread = mean_interval(values - without, SeedSpread(2.0, 5)), SeedSpread(2.0, 5)
-    figure = f"third {expected.mean:+.4f} ± {expected.half_width:.4f}"
-    assert added_by_source(board, multi, spread) == figure
+    assert added_by_source(board, multi, spread) == {"third": expected}
 
 
 def test_a_board_without_the_reference_has_no_transfer_section(toy) -> None:
@@ -133,11 +129,10 @@ def test_merging_rules_have_a_section_with_their_weights(toy) -> None:
     (entry,) = board.scenarios["left-from-right"]
     board.scenarios["left-from-right"] = (replace(entry, results=tuple(map(with_training, entry.results))),)
     text = leaderboard(board)
-    rows = text.partition("## What merging rules chose")[2].partition("\n## ")[0].splitlines()
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows if "| fixed" in row]
-    assert cells == [
-        ["left-from-right", "fixed", "weights 0.5 / 0.33, scale 1", "0.2000, **0.3100**"],
-        ["left-from-right", "fixed", "mean weights 1 / 0", "0.2500"],
+    rows = section(text, "Merging: left-from-right, validation NDCG@10").splitlines()
+    assert [[cell.strip() for cell in row.strip("|").split("|")] for row in rows if "| fixed" in row] == [
+        ["fixed", "weights 0.5 / 0.33, scale 1", "0.2000", "**0.3100**"],
+        ["fixed", "mean weights 1 / 0", "0.2500", "–"],
     ]
     trained = text.partition("## How it was trained")[2].partition("\n## ")[0]
     assert "LoRA on left" in trained
@@ -175,41 +170,10 @@ def test_trainings_with_settings_by_target_have_a_row_per_target(toy) -> None:
 
     for name, (entry,) in board.scenarios.items():
         board.scenarios[name] = (replace(entry, results=tuple(map(tuned, entry.results))),)
-    text = leaderboard(board).partition("## How it was trained")[2]
-    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in text.splitlines() if "| SASRec" in row]
-    assert [row[0] for row in rows] == ["SASRec on left + right, for left", "SASRec on left + right, for right"]
-    assert [row[2] for row in rows] == ["somehow, bfloat16"] * 2
-    assert [row[5] for row in rows] == ["rate 0.1", "rate 0.2"]
-
-
-def test_published_figures_are_compared_with_the_board(toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [
-        Published("popularity", "left", "full", {"hr@10": 0.5}, "somebody"),
-        Published("popularity", "left", "not ranked", {"hr@10": 0.5}, "somebody else"),
-        Published("unheard-of", "left", "full", {"hr@10": 0.5}, "nobody"),
-    ]
-    monkeypatch.setattr(
-        "harness.report.published.published", lambda suite, version: rows if (suite, version) == ("toy", 1) else []
-    )
-    board = collect(run_all(toy), "toy", 1)
-    text = leaderboard(board).partition("## Beside published figures")[2].partition("\n## ")[0]
-    (line,) = [line for line in text.splitlines() if "somebody" in line]
-    value = (
-        next(e for e in board.scenarios["left-from-right"] if e.method == "popularity").values("full", "hr@10").mean()
-    )
-    assert f"| {value:.4f} |" in line
-    assert f"{value / 0.5 - 1:+.0%}" in line
-    assert "nobody" not in text
-
-
-def test_published_figures_name_known_methods_targets_and_metrics() -> None:
-    rows = published("cdsr-amazon", 1)
-    suite = load_suite("cdsr-amazon/v1")
-    assert published("my own suite", 1) == []
-    # The published figures use the order of ties of version 1.
-    assert published("cdsr-amazon", 2) == []
-    for row in rows:
-        assert row.method in suite.methods
-        assert row.target in {s.target for s in suite.scenarios}
-        assert row.candidates in suite.candidates
-        assert set(row.metrics) == {"hr@10", "ndcg@10"}
+    text = leaderboard(board)
+    trained = cells(text, "How it was trained")
+    assert list(trained) == ["SASRec on left + right, for left", "SASRec on left + right, for right"]
+    assert [row["way"] for row in trained.values()] == ["somehow, bfloat16"] * 2
+    chosen = cells(text, "Chosen settings: validation NDCG@10 of each trial")
+    assert list(chosen) == list(trained)
+    assert [row["settings"] for row in chosen.values()] == ["rate 0.1", "rate 0.2"]

@@ -16,7 +16,7 @@ from harness.protocol.scenario import Scenario
 from harness.protocol.suite import Budget, Suite
 from harness.report.collect import collect
 from harness.results.files import read_record, read_result
-from harness.run.plan import Plan, check_results, make_plan
+from harness.run.plan import Plan, Run, Training, check_results, make_plan
 from tests.conftest import Toy
 from tests.harness.report.test_leaderboard import Fixed, run_all
 
@@ -264,3 +264,28 @@ def test_further_methods_run_on_request(toy) -> None:
     assert {run.method for run in toy.run(dry_run=True, all_methods=True).plan.runs} == {"popularity", "markov"}
     plan = toy.run("item-knn", dry_run=True, all_methods=True).plan
     assert {run.method for run in plan.runs} == {"item-knn", "markov"}
+
+
+def test_trainings_with_equal_labels_are_told_apart() -> None:
+    left, later = Scenario("a-from-b", "a", ("b",)), Scenario("a-from-b.temporal", "a", ("b",), split="temporal")
+
+    def plan(*users: tuple[Scenario, str, str]) -> Plan:
+        """A plan in which each run needs one training of the given key, all with one label."""
+        runs = tuple(Run(scenario, method, number, f"r{number}") for number, (scenario, method, _) in enumerate(users))
+        keys = [key for *_, key in users]
+        trainings = {key: Training(key, "recbole", "SASRec on a", run) for key, run in zip(keys, runs, strict=True)}
+        needs = {run.id: (key,) for run, key in zip(runs, keys, strict=True)}
+        return Plan(runs, runs, tuple(trainings.values()), (), needs=needs)
+
+    assert plan((left, "x", "k1"), (left, "y", "k1")).as_json()["trained"] == ["SASRec on a"]
+    two = plan((left, "x", "k1"), (left, "y", "k2"), (left, "z", "k2"))
+    assert two.as_json()["trained"] == ["SASRec on a, for x", "SASRec on a, for y, z"]
+    assert two.lines()[2:] == ["    train SASRec on a, for x", "    train SASRec on a, for y, z"]
+    by_split = plan((left, "x", "k1"), (later, "x", "k2"), (later, "y", "k3"))
+    assert by_split.as_json()["trained"] == [
+        "SASRec on a, leave-one-out",
+        "SASRec on a, temporal, for x",
+        "SASRec on a, temporal, for y",
+    ]
+    same = plan((left, "x", "0123456789"), (left, "x", "abcdefghijk"))
+    assert same.as_json()["trained"] == ["SASRec on a, 01234567", "SASRec on a, abcdefgh"]
