@@ -49,6 +49,11 @@ def single_entry(group: str, name: str, entries: Sequence[EntryPoint]) -> EntryP
     return entries[0]
 
 
+def has_other_packages(group: str) -> bool:
+    """Whether another distribution than the harness itself offers something in a group."""
+    return any(distribution_name(entry) != _OWN for same_name in entries_by_name(group).values() for entry in same_name)
+
+
 def load_extension(entry: EntryPoint) -> Any:
     """The object that an entry point names.
 

@@ -13,7 +13,20 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import cache, compare, data, extend, inspect, leaderboard, outside, run, schema, tune
+from harness.cli import (
+    cache,
+    compare,
+    data,
+    doctor,
+    extend,
+    inspect,
+    leaderboard,
+    outside,
+    run,
+    schema,
+    status,
+    tune,
+)
 from harness.errors import HarnessError, one_line
 from harness.methods.error_origin import plugin_behind
 
@@ -33,6 +46,8 @@ app.command("tune", help="Choose methods' settings on validation data, with an e
 )
 app.command("plan")(run.plan)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("status")(status.status)
+app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)
 app.command("show")(compare.show)
 app.command("ls")(run.list_all)
@@ -120,6 +135,8 @@ def _harness(
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,  # noqa: ARG001
 ) -> None:
     """A benchmark and evaluation harness for cross-domain sequential recommendation."""
+    if "WORLD_SIZE" not in os.environ:  # not started by a launcher
+        return
     from harness.training.distributed import launched
 
     if launched() and context.invoked_subcommand != "run":

@@ -59,7 +59,7 @@ def list_datasets(data_dir: DataDir = DATA, as_json: Json = False) -> None:
             {
                 "name": d.name,
                 "title": d.title,
-                "here": _is_available(d, data_dir),
+                "here": d.is_in(data_dir),
                 "source": d.source.model_dump(mode="json", exclude_none=True),
                 "files": [asdict(file) for file in d.files],
                 "page": d.page,
@@ -69,7 +69,7 @@ def list_datasets(data_dir: DataDir = DATA, as_json: Json = False) -> None:
         ]
         typer.echo(json.dumps(listed, indent=1))
         return
-    rows = [[d.name, "yes" if _is_available(d, data_dir) else _how_to_get(d), d.title] for d in datasets]
+    rows = [[d.name, "yes" if d.is_in(data_dir) else _how_to_get(d), d.title] for d in datasets]
     typer.echo(tabulate(rows, ["data set", f"in {data_dir}", "title"]))
 
 
@@ -361,10 +361,6 @@ def _check_selection(names: list[str] | None, suite: str | None) -> None:
         raise HarnessError(
             "Name either data sets or a suite.", "Pass names (see: harness data list), or --suite; not both."
         )
-
-
-def _is_available(dataset: "Dataset", data_dir: Path) -> bool:
-    return all(path.is_file() for path in dataset.source.files(data_dir))
 
 
 def _how_to_get(dataset: "Dataset") -> str:

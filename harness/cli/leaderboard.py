@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import OUTPUT, OutputDir
+from harness.cli.options import CACHE, OUTPUT, CacheDir, OutputDir
 from harness.errors import HarnessError
 
 
@@ -27,6 +27,7 @@ def leaderboard(
         typer.Option(help="Only this suite; with --format or --metric also one version, as in cdsr/v2. Default: all."),
     ] = None,
     output_dir: OutputDir = OUTPUT,
+    cache_dir: CacheDir = CACHE,
     check: Annotated[
         bool,
         typer.Option("--check", help="Write nothing; exit with 1 if a file is not what its results give."),
@@ -68,7 +69,7 @@ def leaderboard(
     - `harness leaderboard --suite cdsr --format csv > cdsr.csv` prints one long table
     """
     if not form and not metric:
-        _write(output_dir, suite, check, readme)
+        _write(output_dir, cache_dir, suite, check, readme)
         return
     if check or readme:
         raise HarnessError("--format and --metric print a board and write nothing.", "Leave out --check and --readme.")
@@ -109,20 +110,18 @@ def _printed(results: Path, suite: str | None, form: Format, metrics: Sequence[s
     return json.dumps({**head, "rows": [asdict(row) for row in rows]}, indent=1, allow_nan=False) + "\n"
 
 
-def _write(output_dir: Path, suite: str | None, check: bool, readme: Path | None) -> None:
+def _write(output_dir: Path, cache_dir: Path, suite: str | None, check: bool, readme: Path | None) -> None:
     """Write all leaderboards, overviews and claim pages, or check them.
 
     Raises:
         HarnessError: there are no results, or a file cannot be read.
         Exit: a file is not what its results give.
     """
-    from harness.report.claims import claim_page, read_claims
-    from harness.report.collect import Board, boards_in, collect
-    from harness.report.leaderboard import leaderboard as render
-    from harness.report.overview import overview
+    from harness.report.cached import Reports
+    from harness.report.folders import board_path, boards_in
     from harness.report.readme import suites_shown, with_overviews
-    from harness.run.suite import board_path
     from harness.storage.files import write_atomically
+    from harness.storage.store import Store
 
     results = output_dir / "results"
     boards = boards_in(results, suite)
@@ -135,16 +134,16 @@ def _write(output_dir: Path, suite: str | None, check: bool, readme: Path | None
     has_overviews = readme is not None or bool(suites_shown(readme_text))
     texts: dict[Path, str] = {}
     overviews: dict[str, str] = {}
-    read: dict[str, Board] = {}
+    reports = Reports(results, Store(cache_dir / "store"))
     for name, version in boards:  # in ascending order, so the newest version's overview is kept
-        board = read[f"{name}/v{version}"] = collect(results, name, version)
-        texts[board_path(output_dir, name, version)] = render(board)
-        overviews[name] = overviews[f"{name}/v{version}"] = overview(board).summary.markdown
+        board = reports.board(name, version)
+        texts[board_path(output_dir, name, version)] = board.text
+        overviews[name] = overviews[f"{name}/v{version}"] = board.overview
     if has_overviews:
         texts[readme_path] = with_overviews(readme_path, overviews.get)
     if suite is None:
         for path in sorted((output_dir / "claims").glob("*.yaml")):
-            texts[path.with_suffix(".md")] = claim_page(read_claims(path), read.get)
+            texts[path.with_suffix(".md")] = reports.claim_page(path)
     outdated = []
     for path, text in texts.items():
         same = path.is_file() and path.read_text(encoding="utf-8") == text

@@ -35,7 +35,6 @@ from harness.errors import HarnessError, one_line
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from harness.report.collect import Board
     from harness.run.workers import Failure
 
 #: Share of the speed of matrix products that a training reaches.
@@ -146,15 +145,15 @@ def run(
             "failed": {failed.run.id: failed.failure.cause for failed in suite_run.failed},
         }
         typer.echo(json.dumps({**suite_run.plan.as_json(), **done}, indent=1))
-    elif suite_run.board and suite_run.board_path:
+    elif suite_run.report and suite_run.board_path:
         _show_board(console, suite_run.board_path)
-        for line in _leaks(suite_run.board):
+        for line in suite_run.report.leaks:
             console.print(line)
         console.print(f"Leaderboard: {suite_run.board_path}")
         console.print(f"Results:     {suite_run.results}")
         console.print(f"Cache:       {cache_dir}   Time: {time.perf_counter() - started:.0f} s")
     if suite_run.failed:
-        print_failures({failed.run.id: failed.failure for failed in suite_run.failed})
+        print_failures({failed.run.id: failed.failure for failed in suite_run.failed}, suite_run.log)
         raise typer.Exit(1)
 
 
@@ -284,18 +283,10 @@ def _show_board(console: "Console", path: Path) -> None:
         typer.echo(text)
 
 
-def print_failures(failures: "Mapping[str, Failure]") -> None:
-    """Print failures and their causes to standard error; with --debug, also tracebacks."""
+def print_failures(failures: "Mapping[str, Failure]", log: Path | None) -> None:
+    """Print failures, their causes and the log to standard error; with --debug, also tracebacks."""
     for label, failure in failures.items():
         if "HARNESS_DEBUG" in os.environ and failure.details:
             typer.echo(failure.details, err=True)
         typer.echo(one_line(f"harness: {label} failed: {failure.cause}"), err=True)
-    typer.echo("harness: What is finished is kept; the same command tries the rest again.", err=True)
-
-
-def _leaks(board: "Board") -> list[str]:
-    """Return a line for each scenario whose training data may include test events or later ones."""
-    from harness.report.time_guard import is_free_of_leakage, time_guard
-
-    results = {name: entries[0].results[0] for name, entries in board.scenarios.items()}
-    return [f"{name}: {time_guard(result)}" for name, result in results.items() if not is_free_of_leakage(result)]
+    typer.echo(f"harness: What is finished is kept; the same command tries the rest again. Tracebacks: {log}", err=True)

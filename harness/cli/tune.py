@@ -81,5 +81,5 @@ def tune(
     if not dry_run and not as_json:
         console.print(f"Settings: {done.suite.tuned}   Time: {time.perf_counter() - started:.0f} s")
     if done.failures:
-        print_failures(done.failures)
+        print_failures(done.failures, done.log)
         raise typer.Exit(1)

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Columns of a chunk of interactions, in the order of the input. Timestamps are Unix nanoseconds.
 INTERACTIONS = pa.schema([("user_id", pa.string()), ("item_id", pa.string()), ("timestamp", pa.int64())])
@@ -96,7 +99,7 @@ class RawDomain:
     train_only: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, name: str, interactions: pd.DataFrame, items: pd.DataFrame) -> "RawDomain":
+    def of(cls, name: str, interactions: "pd.DataFrame", items: "pd.DataFrame") -> "RawDomain":
         """A domain from two data frames with the columns of `INTERACTIONS` and `ITEMS`."""
         events = pa.Table.from_pandas(interactions[INTERACTIONS.names], schema=INTERACTIONS, preserve_index=False)
         catalogue = pa.Table.from_pandas(items[ITEMS.names], schema=ITEMS, preserve_index=False)

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -187,6 +186,8 @@ def _put_numbers(out: Instants, rows: Ints, whole: Ints, billionths: Ints, unit:
 
 def _put_dates(out: Instants, rows: Ints, texts: pa.Array, date_format: str, latest: int) -> None:
     """Store dates at some rows."""
+    import pandas as pd  # not at the top: reports read no times
+
     dates = pd.to_datetime(texts.to_pandas(), errors="coerce", utc=True, format=date_format)
     missing = dates.isna().to_numpy()
     seconds = dates.dt.as_unit("s").astype("int64").to_numpy().copy()

@@ -39,6 +39,10 @@ class Dataset:
     licence: str
     citation: str = ""
 
+    def is_in(self, data_dir: Path) -> bool:
+        """Whether all its files are in a data folder, or come with an installed package."""
+        return all(path.is_file() for path in self.source.files(data_dir))
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid")

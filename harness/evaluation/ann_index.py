@@ -7,7 +7,6 @@ from typing import Any
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_confint
 
 from harness.data.domain import Ints, Sequences
 from harness.errors import HarnessError
@@ -110,6 +109,9 @@ class ItemIndex:
                 f"and the suite asks for {least_recall}.",
                 "Lower the suite's least_recall to accept that; results record it.",
             )
+        # Not at the top: it imports much, and a run whose results are all in the cache makes no index.
+        from statsmodels.stats.proportion import proportion_confint
+
         low, high = proportion_confint(recall * len(queries), len(queries), method="wilson")
         interval = (recall, recall) if all_users else (float(low), float(high))
         return IndexReport(f"IVF{self._lists},Flat nprobe={probes}", recall, interval, len(queries))

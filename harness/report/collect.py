@@ -1,8 +1,9 @@
 """The results of one suite, grouped by scenario and method."""
 
 from collections import defaultdict
-from dataclasses import dataclass
-from functools import cache, cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,17 @@ import numpy as np
 from harness.errors import HarnessError
 from harness.protocol.metrics import Floats, find_list_metric, find_metric, is_list_metric
 from harness.protocol.recommendations import Recommendations
+from harness.report.folders import NoResultsError
 from harness.results.check import difference
 from harness.results.failure import FailureRecord, is_failure, read_failure
 from harness.results.files import read_recommendations, read_result, result_path_of
 from harness.results.ranks_table import RankTable
 from harness.results.record import RunResult
-from harness.results.users import TestUsers
+from harness.results.users import CatalogueItems, TestUsers
+from harness.storage.files import file_digest
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Entry:
     """All seeds of one method on one scenario; the rows of its tables are of the same users in the same order.
 
@@ -27,12 +30,14 @@ class Entry:
         results: one per seed.
         tables: ranks of each result.
         paths: of each result file.
+        read_items: reads the file of a catalogue.
     """
 
     method: str
     results: tuple[RunResult, ...]
     tables: tuple[RankTable, ...]
     paths: tuple[Path, ...] = ()
+    read_items: Callable[[Path], CatalogueItems] = field(default=CatalogueItems.from_parquet, repr=False)
 
     def values(self, candidates: str, metric: str, slice_name: str = "all") -> Floats | None:
         """Per-user values of a metric of ranks, such as `ndcg@10`, over the users of a slice.
@@ -40,17 +45,30 @@ class Entry:
         Returns:
             float64 [n_seeds, n_users]; None if the results lack these candidates or this slice, or it is empty.
         """
-        function, k = find_metric(metric)
         if any(candidates not in table.ranks or slice_name not in table.slices for table in self.tables):
+            find_metric(metric)
             return None
-        rows = [function(table.ranks[candidates], k)[table.slices[slice_name]] for table in self.tables]
-        return np.stack(rows) if len(rows[0]) else None
+        values = _per_user(self, candidates, metric)
+        if slice_name != "all":
+            values = np.stack([row[table.slices[slice_name]] for row, table in zip(values, self.tables, strict=True)])
+        return values if values.size else None
 
     def mean(self, candidates: str, metric: str, slice_name: str = "all") -> float | None:
         """Mean of a metric of ranks or of recommendation lists over seeds and users.
 
         A metric of lists is over the lists of all test users. None if the results lack what it needs.
         """
+        key = (candidates, metric, slice_name)
+        if key not in self._means:
+            self._means[key] = self._mean(*key)
+        return self._means[key]
+
+    @cached_property
+    def _means(self) -> dict[tuple[str, str, str], float | None]:
+        """The means that were asked for: a board shows many of them several times."""
+        return {}
+
+    def _mean(self, candidates: str, metric: str, slice_name: str) -> float | None:
         if not is_list_metric(metric):
             values = self.values(candidates, metric, slice_name)
             return None if values is None else float(values.mean())
@@ -59,19 +77,34 @@ class Entry:
             return None
         return float(np.mean([np.nanmean(function(lists, k)) for lists in self.recommendations]))
 
-    @cached_property
+    @property
     def recommendations(self) -> tuple[Recommendations, ...] | None:
         """The recommendation lists of each seed; None if one has none.
 
         Raises:
             HarnessError: a file of lists is missing, or is not the one that its result was made with.
         """
-        lists = tuple(
-            read_recommendations(path, result, table.users)
-            for path, result, table in zip(self.paths, self.results, self.tables, strict=True)
-        )
-        kept = tuple(each for each in lists if each is not None)
-        return kept if len(kept) == len(self.results) else None
+        return _read_lists(self)
+
+
+@lru_cache(maxsize=64)  # a board asks for one metric of a method several times, by slices and for several tables
+def _per_user(entry: Entry, candidates: str, metric: str) -> Floats:
+    """Values of a metric for all users: float64 [n_seeds, n_users], not to be written to."""
+    function, k = find_metric(metric)
+    values = np.stack([function(table.ranks[candidates], k) for table in entry.tables])
+    values.setflags(write=False)
+    return values
+
+
+@lru_cache(maxsize=2)
+def _read_lists(entry: Entry) -> tuple[Recommendations, ...] | None:
+    """The lists of an entry. Only those of the last two are kept, as the lists of a board may not fit in memory."""
+    lists = tuple(
+        read_recommendations(path, result, table.users, entry.read_items)
+        for path, result, table in zip(entry.paths, entry.results, entry.tables, strict=True)
+    )
+    kept = tuple(each for each in lists if each is not None)
+    return kept if len(kept) == len(entry.results) else None
 
 
 @dataclass(frozen=True)
@@ -101,19 +134,6 @@ class Board:
         return [result for entry in self.entries for result in entry.results]
 
 
-class NoResultsError(HarnessError):
-    """There are no results to make a board of."""
-
-
-def boards_in(folder: Path, suite: str | None = None) -> list[tuple[str, int]]:
-    """Names and versions of the suites with results in a folder, or the versions of one of them."""
-    return sorted(
-        (path.parent.name, int(path.name[1:]))
-        for path in folder.glob(f"{suite or '*'}/v*")
-        if path.is_dir() and path.name[1:].isdecimal()
-    )
-
-
 def results_in(folder: Path) -> frozenset[Path]:
     """Paths of all results in a folder, relative to it."""
     return frozenset(path.relative_to(folder) for path in folder.glob("*/v*/*/*.json") if not is_failure(path))
@@ -137,7 +157,7 @@ def collect(folder: Path, suite: str, version: int) -> Board:
             raise HarnessError(
                 f"No result file {expected}, but {parquet.name} is there.", "Restore the file, or run the suite again."
             )
-    read_users = cache(TestUsers.from_parquet)
+    read_users, read_items = _read_once(TestUsers.from_parquet), cache(CatalogueItems.from_parquet)
     runs: dict[str, dict[str, list[tuple[RunResult, RankTable, Path]]]] = defaultdict(lambda: defaultdict(list))
     first: dict[str, tuple[Path, RunResult, RankTable]] = {}
     first_seed: dict[tuple[str, str], tuple[Path, RunResult]] = {}
@@ -159,13 +179,34 @@ def collect(folder: Path, suite: str, version: int) -> Board:
         suite,
         version,
         {
-            scenario: tuple(
-                Entry(method, *map(tuple, zip(*seeds, strict=True))) for method, seeds in sorted(methods.items())
-            )
+            scenario: tuple(_entry(method, seeds, read_items) for method, seeds in sorted(methods.items()))
             for scenario, methods in sorted(runs.items())
         },
         tuple(read_failure(path) for path in written if is_failure(path)),
     )
+
+
+def _entry(
+    method: str,
+    seeds: Sequence[tuple[RunResult, RankTable, Path]],
+    read_items: Callable[[Path], CatalogueItems],
+) -> Entry:
+    results, tables, paths = zip(*seeds, strict=True)
+    return Entry(method, results, tables, paths, read_items)
+
+
+def _read_once(read: Callable[[Path], TestUsers]) -> Callable[[Path], TestUsers]:
+    """A reader that gives one object for files of the same bytes, such as those of scenarios with one target."""
+    by_content: dict[str, TestUsers] = {}
+
+    @cache
+    def reader(path: Path) -> TestUsers:
+        sha256 = file_digest(path) if path.is_file() else ""
+        if sha256 not in by_content:
+            by_content[sha256] = read(path)
+        return by_content[sha256]
+
+    return reader
 
 
 def shared_conditions(result: RunResult) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import compress
 
 import numpy as np
@@ -122,10 +122,17 @@ def compare_over_scenarios(
     See `mean_over_tables`: a person who takes part in several scenarios, by the same id, counts as one. Empty if a
     scenario has no users in the slice.
     """
+    return _over_scenarios(tuple(board.scenarios.values()), candidates, metric, slice_name)
+
+
+@lru_cache(maxsize=4)  # the overview, the gains and the claims of a board share them
+def _over_scenarios(
+    scenarios: tuple[tuple[Entry, ...], ...], candidates: str, metric: str, slice_name: str
+) -> Comparison:
     columns: dict[str, int] = {}
     users = []
     by_method: dict[str, list[dict[int, Floats]]] = {}
-    for entries in board.scenarios.values():
+    for entries in scenarios:
         first = entries[0].tables[0]
         if slice_name not in first.slices:
             return _NOTHING
@@ -135,7 +142,7 @@ def compare_over_scenarios(
             values = entry.values(candidates, metric, slice_name)
             if values is not None:
                 by_method.setdefault(entry.method, []).append(_by_seed(entry, values))
-    complete = {m: scenarios for m, scenarios in by_method.items() if len(scenarios) == len(board.scenarios)}
+    complete = {method: rows for method, rows in by_method.items() if len(rows) == len(scenarios)}
     methods, seeds = _shared_seeds({m: set.intersection(*map(set, rows)) for m, rows in complete.items()})
     if not methods:
         return _NOTHING

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.report.collect import boards_in, collect
+from harness.report.collect import collect
+from harness.report.folders import boards_in
 from harness.report.leaderboard import leaderboard as render
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.report.collect import Board, Entry, NoResultsError, boards_in, check_slices, collect, shared_conditions
+from harness.report.collect import Board, Entry, check_slices, collect, shared_conditions
+from harness.report.folders import NoResultsError, boards_in
 from harness.results.check import difference
 from harness.results.files import read_result, result_path_of
 from harness.suites import load_suite

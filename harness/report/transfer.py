@@ -135,10 +135,10 @@ def paired_values(a: Entry, b: Entry, candidates: str = MAIN[0]) -> tuple[Floats
     """
     values = []
     seeds = {r.seed for r in a.results} & {r.seed for r in b.results}
-    users = a.tables[0].users
-    if set(users.user_ids) != set(b.tables[0].users.user_ids):
-        return None
-    if b.tables[0].users != users:
+    users, others = a.tables[0].users, b.tables[0].users
+    if users is not others and users != others:
+        if set(users.user_ids) != set(others.user_ids):
+            return None
         b = replace(b, tables=tuple(ranks.reordered(users) for ranks in b.tables))
     for entry in (a, b):
         entry_values = entry.values(candidates, MAIN[1])

@@ -89,6 +89,8 @@ def _write_if_other(path: Path, content: bytes) -> None:
 
 def _write_shared(path: Path, content: bytes, digest: str) -> None:
     """Leaves a file of the same content as it is, whoever wrote it."""
+    if path.is_file() and path.read_bytes() == content:
+        return
     reader = TestUsers if path.name == USERS else CatalogueItems
     try:
         same = reader.from_parquet(path).digest == digest
@@ -152,18 +154,24 @@ def read_result(
     if wrong:
         raise HarnessError(f"Corrupt result file {path}: {wrong}.", RESTORE)
     for name, record in result.candidates.items():
-        if record.metrics is not None and not same_metrics(record.metrics, table.metrics(name)):
+        if record.metrics is not None and not same_metrics(record.metrics, table.approximate_metrics(name)):
             raise HarnessError(f"{path}: the metrics on {name} are not what {table_path.name} gives.", RESTORE)
     return result, table
 
 
-def read_recommendations(path: Path, result: RunResult, users: TestUsers) -> Recommendations | None:
+def read_recommendations(
+    path: Path,
+    result: RunResult,
+    users: TestUsers,
+    read_items: Callable[[Path], CatalogueItems] = CatalogueItems.from_parquet,
+) -> Recommendations | None:
     """The recommendation lists of a result; None if the run kept none.
 
     Args:
         path: of the result file.
         result: its content.
         users: of the rows.
+        read_items: reads the file of the catalogue; pass a cached one to read many results of a scenario.
 
     Raises:
         HarnessError: a file is missing, or is not the one that the result was made with.
@@ -175,7 +183,7 @@ def read_recommendations(path: Path, result: RunResult, users: TestUsers) -> Rec
         raise HarnessError(f"No file of recommendation lists {lists}, which {path.name} needs.", RESTORE)
     if file_digest(lists) != result.lists_sha256:
         raise HarnessError(f"{lists} is not the file of lists that {path.name} was made with.", RESTORE)
-    catalogue = CatalogueItems.from_parquet(shared)
+    catalogue = read_items(shared)
     if catalogue.digest != result.items_sha256:
         raise HarnessError(f"{shared} does not hold the catalogue that {path.name} was made with.", RESTORE)
     items = lists_from_parquet(lists, catalogue, len(users))

@@ -8,7 +8,7 @@ import pyarrow as pa
 from harness.data.domain import Ints
 from harness.errors import HarnessError
 from harness.protocol.recommendations import LIST_LENGTH
-from harness.results.parquet import RESTORE, read_parquet, to_parquet
+from harness.results.parquet import RESTORE, as_array, read_parquet, to_parquet
 from harness.results.users import CatalogueItems
 
 
@@ -38,7 +38,7 @@ def lists_from_parquet(path: Path, catalogue: CatalogueItems, n_users: int) -> I
     column = read_parquet(path, "recommendation lists", ["items"])["items"].combine_chunks()
     if not pa.types.is_list(column.type) or column.null_count or len(column) != n_users:
         raise HarnessError(f"{path} does not hold a list of items for each of {n_users:,} users.", RESTORE)
-    lengths = np.diff(column.offsets.to_numpy())
+    lengths = np.diff(as_array(column.offsets))
     values = column.flatten()
     if not pa.types.is_dictionary(values.type):
         values = values.dictionary_encode()
@@ -48,5 +48,5 @@ def lists_from_parquet(path: Path, catalogue: CatalogueItems, n_users: int) -> I
         raise HarnessError(f"{path}: {reason}.", RESTORE)
     dense = np.array([catalogue.index[item] for item in values.dictionary.to_pylist()], dtype=np.int64)
     lists = np.full((n_users, LIST_LENGTH), -1, dtype=np.int64)
-    lists[np.arange(LIST_LENGTH) < lengths[:, None]] = dense[values.indices.to_numpy()]
+    lists[np.arange(LIST_LENGTH) < lengths[:, None]] = dense[as_array(values.indices)]
     return lists

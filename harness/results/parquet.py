@@ -4,8 +4,10 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from harness.errors import HarnessError
 
@@ -40,3 +42,16 @@ def read_parquet(path: Path, content: str, columns: list[str] | None = None) -> 
     if columns is not None and set(columns) - set(table.column_names):
         raise HarnessError(f"{path} is not a file of {content}: a column is missing.", RESTORE)
     return table
+
+
+def as_array(column: Any) -> NDArray[Any]:
+    """A column of numbers or booleans without nulls, a pyarrow.Array or ChunkedArray, as a read-only array.
+
+    Not by its own `to_numpy`, which imports pandas.
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not len(array):
+        return np.empty(0, array.type.to_pandas_dtype())
+    if pa.types.is_boolean(array.type):  # one bit each
+        return np.from_dlpack(array.cast(pa.uint8())).view(np.bool_)
+    return np.from_dlpack(array)

@@ -1,6 +1,7 @@
 """The file of a run's ranks, from which all metrics of ranks are computed: a row per test user."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from harness.errors import HarnessError
-from harness.protocol.metrics import per_user
+from harness.protocol.metrics import CUTOFFS, RECORDED, per_user
 from harness.protocol.ranks import MISSED, Ranks
-from harness.results.parquet import RESTORE, read_parquet, to_parquet
+from harness.results.parquet import RESTORE, as_array, read_parquet, to_parquet
 from harness.results.users import TestUsers
 
 #: Columns of each candidate set, and those that are left out where they say nothing.
@@ -25,6 +26,32 @@ _TYPES: dict[str, Callable[[pa.DataType], bool]] = {
 }
 
 
+class _Compact(Mapping[str, Ranks]):
+    """Ranks by candidate set, held in half the memory: thousands of tables may be open at once.
+
+    Arrays are widened to int64 each time that they are asked for, so that sums with `MISSED` do not overflow.
+    """
+
+    def __init__(self, ranks: Mapping[str, Ranks]) -> None:
+        self._ranks = {name: _with_type(of, np.int32) for name, of in ranks.items()}
+
+    def __getitem__(self, name: str) -> Ranks:
+        return _with_type(self._ranks[name], np.int64)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._ranks
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ranks)
+
+    def __len__(self) -> int:
+        return len(self._ranks)
+
+
+def _with_type(ranks: Ranks, dtype: type[np.integer[Any]]) -> Ranks:
+    return replace(ranks, **{part: getattr(ranks, part).astype(dtype, copy=False) for part in _PARTS})
+
+
 class RankTable:
     """Ranks of each test user for every candidate set, and the members of each slice.
 
@@ -35,9 +62,9 @@ class RankTable:
     """
 
     def __init__(
-        self, ranks: dict[str, Ranks], slices: dict[str, NDArray[np.bool_]], users: TestUsers | None = None
+        self, ranks: Mapping[str, Ranks], slices: dict[str, NDArray[np.bool_]], users: TestUsers | None = None
     ) -> None:
-        self.ranks = ranks
+        self.ranks: Mapping[str, Ranks] = _Compact(ranks)
         self.slices = slices
         self.users = users or TestUsers((), ())
 
@@ -48,6 +75,26 @@ class RankTable:
             name: {m: float(v[members].mean()) if members.any() else None for m, v in values.items()}
             for name, members in self.slices.items()
         }
+
+    def approximate_metrics(self, candidates: str) -> dict[str, dict[str, float | None]]:
+        """The same as `metrics` up to rounding errors, about ten times as fast: to check recorded ones.
+
+        A metric is linear in the counts of ranks 1 ... K, so one histogram of ranks gives all metrics of a slice.
+        """
+        ranks, bins = self.ranks[candidates], max(CUTOFFS) + 1
+        first, last = np.minimum(ranks.above, bins - 1), np.minimum(ranks.above + ranks.tied + 1, bins - 1)
+        weights = (1.0 if ranks.chance is None else ranks.chance) / (ranks.tied + 1)
+        means: dict[str, dict[str, float | None]] = {}
+        for names in _batches(list(self.slices)):
+            # Users in the same slices of the batch have the same group, whose bits are the slices.
+            groups = bins * sum(self.slices[name].astype(np.int64) << bit for bit, name in enumerate(names))
+            size = bins << len(names)
+            counts = np.bincount(groups + last, weights, size) - np.bincount(groups + first, weights, size)
+            by_group, group = counts.reshape(-1, bins), np.arange(1 << len(names))
+            for bit, name in enumerate(names):
+                ends, users = by_group[group >> bit & 1 == 1].sum(axis=0), int(self.slices[name].sum())
+                means[name] = {m: float(ends @ gains) / users if users else None for m, gains in _GAINS.items()}
+        return means
 
     def reordered(self, users: TestUsers) -> "RankTable":
         """The table with its rows in the order of `users`, who must be the same."""
@@ -84,7 +131,7 @@ class RankTable:
             is_type = pa.types.is_boolean if group == "slice" else _TYPES.get(part)
             if not group or is_type is None or not is_type(table.schema.field(name).type) or table[name].null_count:
                 raise HarnessError(f"{path}: column {name!r} is not one of ranks or slices.", RESTORE)
-        columns = {name: table[name].to_numpy() for name in table.column_names}
+        columns: dict[str, Any] = {name: as_array(table[name]) for name in table.column_names}
         sets = dict.fromkeys(name.rpartition("/")[0] for name in columns if not name.startswith("slice/"))
         missing = [f"{s}/{part}" for s in sets for part in _PARTS if f"{s}/{part}" not in columns]
         if missing or not columns.get("slice/all", np.zeros(1)).all():
@@ -101,6 +148,25 @@ class RankTable:
             if not _are_possible(set_ranks):
                 raise HarnessError(f"{path}: {name} has an impossible rank.", RESTORE)
         return cls(ranks, {n.removeprefix("slice/"): v for n, v in columns.items() if n.startswith("slice/")}, users)
+
+
+def _batches(names: list[str], size: int = 8) -> Iterator[list[str]]:
+    """The names, `size` at a time."""
+    yield from (names[start : start + size] for start in range(0, len(names), size))
+
+
+def _gains_up_to(rank: int) -> dict[str, NDArray[np.float64]]:
+    """The gains of the ranks 1 ... r, summed, for r = 0 ... `rank`, by recorded metric: float64 [rank + 1] each."""
+    ranks = np.arange(rank)
+    single = Ranks(ranks, np.zeros_like(ranks), np.full_like(ranks, rank))
+    return {
+        f"{name}@{k}": np.concatenate([[0.0], np.cumsum(metric(single, k))])
+        for name, metric in RECORDED.items()
+        for k in CUTOFFS
+    }
+
+
+_GAINS = _gains_up_to(max(CUTOFFS))
 
 
 def _are_possible(ranks: Ranks) -> bool:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from harness.data.domain import Fingerprint, Ints
 from harness.errors import HarnessError
-from harness.results.parquet import RESTORE, read_parquet, to_parquet
+from harness.results.parquet import RESTORE, as_array, read_parquet, to_parquet
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class CatalogueItems:
         counts = table["training_interactions"]
         if not pa.types.is_integer(counts.type) or counts.null_count:
             raise HarnessError(f"{path} is not a file of items: training_interactions are not counts.", RESTORE)
-        items = cls(tuple(map(str, table["item_id"].to_pylist())), counts.to_numpy().astype(np.int64))
+        items = cls(tuple(map(str, table["item_id"].to_pylist())), as_array(counts).astype(np.int64))
         if len(items.index) < len(items):
             raise HarnessError(f"{path}: an item stands in it twice.", RESTORE)
         return items

@@ -131,7 +131,7 @@ def _publish(workspace: Workspace, key: str, output_dir: Path, console: Console)
     with publishing(output_dir, console.print):
         result = publish_result(workspace.store.read("run", key).folder, results)
         failure_path(results / result.path).unlink(missing_ok=True)
-        _, board_path = write_board(output_dir, workspace.suite, failures=False)
+        board_path, _ = write_board(output_dir, workspace, failures=False)
     return ScoredFile(result, results / result.path, board_path)
 
 

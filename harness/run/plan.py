@@ -88,6 +88,7 @@ class Plan:
         estimates: by a training's key, a function that estimates its cost, where there is one.
         skipped: requested runs that cannot be made: a method needs what this machine or the scenario's data lack.
         needs: by a missing run's id, the keys of all artefacts that it needs.
+        methods: by scenario and name, the methods as the scenarios run them.
     """
 
     runs: tuple[Run, ...]
@@ -97,6 +98,7 @@ class Plan:
     estimates: Mapping[str, Callable[[], TrainingEstimate]] = field(default_factory=dict)
     skipped: tuple[SkippedRun, ...] = ()
     needs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    methods: Mapping[tuple[Scenario, str], Method] = field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The plan for people: counts, trainings, and a line for all skipped runs with one reason."""
@@ -232,7 +234,8 @@ def make_plan(
                 estimates.setdefault(key, artefact.estimate)
     trainings = tuple(training for training in needed.values() if not store.has(training.kind, training.key))
     reused = tuple(training for training in needed.values() if training not in trainings)
-    return Plan(tuple(runs), tuple(missing), trainings, reused, estimates, skipped, needs)
+    methods_of = {pair: method for pair, (method, _) in configured.items()}
+    return Plan(tuple(runs), tuple(missing), trainings, reused, estimates, skipped, needs, methods_of)
 
 
 def _artefacts(
@@ -256,8 +259,7 @@ def check_plan(plan: Plan, suite: Suite) -> None:
         HarnessError: a file is missing or incomplete.
     """
     for scenario, name in dict.fromkeys((run.scenario, run.method) for run in plan.missing):
-        method, _ = method_for(suite, scenario, name)
-        check_files(suite, name, method)
+        check_files(suite, name, plan.methods[scenario, name])
 
 
 def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
@@ -277,7 +279,7 @@ def check_results(plan: Plan, workspace: Workspace, results: Path) -> None:
     method_conditions: dict[tuple[Scenario, str], dict[str, object]] = {}
     for run in plan.runs:
         if (run.scenario, run.method) not in method_conditions:
-            method, _ = method_for(suite, run.scenario, run.method)
+            method = plan.methods[run.scenario, run.method]
             method_conditions[run.scenario, run.method] = {
                 "settings": settings_of(method),
                 "content": content_of(method),

@@ -3,13 +3,16 @@
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich import progress as rich
 from rich.console import Console
 
 from harness.errors import one_line
 from harness.storage.locks import tell_stderr
+
+if TYPE_CHECKING:
+    from harness.run.workers import Failure
 
 
 class Progress(Protocol):
@@ -27,8 +30,10 @@ class Progress(Protocol):
         """A task is at step `done` of `total`; `what` names the part of the task."""
         ...
 
-    def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:
-        """End a task; `seconds` says how long it took where it was not started here."""
+    def finish(
+        self, task: str, failed: bool = False, seconds: float | None = None, failure: "Failure | None" = None
+    ) -> None:
+        """End a task; `seconds` says how long it took where it was not started here, `failure` why it failed."""
         ...
 
     def say(self, line: str) -> None:
@@ -48,7 +53,9 @@ class _NoProgress:
     def step(self, task: str, done: int, total: int | None, what: str = "") -> None:
         """Do nothing."""
 
-    def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:
+    def finish(
+        self, task: str, failed: bool = False, seconds: float | None = None, failure: "Failure | None" = None
+    ) -> None:
         """Do nothing."""
 
     def say(self, line: str) -> None:
@@ -59,7 +66,7 @@ class _NoProgress:
 NO_PROGRESS = _NoProgress()
 
 
-class _Done:
+class DonePart:
     """What is done of a phase, in the guessed seconds of its tasks."""
 
     def __init__(self, tasks: Mapping[str, float]) -> None:
@@ -81,10 +88,15 @@ class _Done:
         """Guessed seconds of all that is done."""
         return sum(self._tasks.get(task, 1.0) * share for task, share in self._shares.items())
 
+    def seconds_left(self, elapsed: float) -> float | None:
+        """Guess of the seconds left, after `elapsed` seconds; None if nothing is left or done."""
+        done, total = self.seconds, sum(self._tasks.values())
+        return elapsed * (total - done) / done if 0 < done < total else None
+
     def left(self, elapsed: float) -> str:
         """The time left in words, after `elapsed` seconds; empty if nothing is left or done."""
-        done, total = self.seconds, sum(self._tasks.values())
-        return f", about {duration(elapsed * (total - done) / done)} left" if 0 < done < total else ""
+        seconds = self.seconds_left(elapsed)
+        return "" if seconds is None else f", about {duration(seconds)} left"
 
 
 class Bars:
@@ -94,11 +106,11 @@ class Bars:
         self._progress = progress
         self._phase = progress.add_task("", total=None)
         self._bars: dict[str, rich.TaskID] = {}
-        self._done = _Done({})
+        self._done = DonePart({})
 
     def phase(self, title: str, tasks: Mapping[str, float]) -> None:
         """Start a phase."""
-        self._done = _Done(tasks)
+        self._done = DonePart(tasks)
         self._progress.reset(self._phase, description=title, total=sum(tasks.values()))
 
     def start(self, task: str) -> None:
@@ -115,7 +127,13 @@ class Bars:
         self._progress.update(self._bars[task], description=description, completed=share, total=shown_total)
         self._progress.update(self._phase, completed=self._done.seconds)
 
-    def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:  # noqa: ARG002
+    def finish(
+        self,
+        task: str,
+        failed: bool = False,
+        seconds: float | None = None,  # noqa: ARG002
+        failure: "Failure | None" = None,  # noqa: ARG002
+    ) -> None:
         """Remove the task's bar."""
         if task in self._bars:
             self._progress.remove_task(self._bars.pop(task))
@@ -142,7 +160,7 @@ class Lines:
 
     def phase(self, title: str, tasks: Mapping[str, float]) -> None:
         """Start a phase."""
-        self._title, self._total, self._done = title, len(tasks), _Done(tasks)
+        self._title, self._total, self._done = title, len(tasks), DonePart(tasks)
         self._phase_started = self._last_line = time.monotonic()
         self._started: dict[str, float] = {}
 
@@ -159,7 +177,13 @@ class Lines:
         steps = f"step {done:,}" + (f" of at most {total:,}" if total is not None else "")
         self._print(f"{task}{', ' if what else ''}{what}: {steps}", now)
 
-    def finish(self, task: str, failed: bool = False, seconds: float | None = None) -> None:
+    def finish(
+        self,
+        task: str,
+        failed: bool = False,
+        seconds: float | None = None,
+        failure: "Failure | None" = None,  # noqa: ARG002
+    ) -> None:
         """Print a line about the task."""
         self._done.finish(task)
         now = time.monotonic()

@@ -1,23 +1,26 @@
 """Runs or tunes a suite. `run_suite`: prepare, plan, train, score, publish, and write the leaderboard."""
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from rich.console import Console
 
 from harness.errors import HarnessError, one_line
 from harness.protocol.suite import Suite
-from harness.report.collect import Board, NoResultsError, collect, results_in
-from harness.report.leaderboard import leaderboard
+from harness.report.cached import BoardReport, Reports
+from harness.report.collect import Board, collect, results_in
+from harness.report.folders import NoResultsError, board_path
 from harness.run.energy import energy_line, energy_tracking
 from harness.run.execute import FailedRun, default_jobs, execute, train_together, tune
 from harness.run.methods import select_methods, unavailable
 from harness.run.plan import Plan, check_plan, check_results, make_plan
-from harness.run.progress import make_console, show_progress
+from harness.run.progress import Progress, make_console, show_progress
 from harness.run.publish import publish, publishing
+from harness.run.record import CommandRecord, recorded
 from harness.run.tune import TuningTask, check_tuning, tuning_tasks
 from harness.run.workers import Failure
 from harness.run.workspace import Workspace, open_workspace, remove_unfinished
@@ -43,16 +46,23 @@ class SuiteRun:
         plan: its plan.
         results: the folder of the suite's results.
         failed: planned runs that failed.
-        board: all results of the suite in the output folder; None if there are none.
         board_path: the leaderboard's file; None if there are no results.
+        report: what it shows; None if there are no results.
+        log: the log of the command; None for a dry run.
     """
 
     suite: Suite
     plan: Plan
     results: Path
     failed: tuple[FailedRun, ...] = ()
-    board: Board | None = None
     board_path: Path | None = None
+    report: BoardReport | None = None
+    log: Path | None = None
+
+    @cached_property
+    def board(self) -> Board | None:
+        """All results of the suite in the output folder, read when it is first asked for; None if there are none."""
+        return collect(self.results.parents[1], self.suite.name, self.suite.version) if self.board_path else None
 
 
 def run_suite(
@@ -114,37 +124,48 @@ def run_suite(
     results = output_dir / "results"
     if not dry_run:
         check_writable(output_dir)
-    with process_group(device) as processes:
-        console.quiet = console.quiet or not processes.main
-        if processes.main and not dry_run:
-            remove_unfinished(results)
-            remove_unfinished(output_dir, deep=False)  # the user's own folders may be below
-        with processes.main_first(), show_progress(console) as progress:
-            workspace = open_workspace(suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
-        existing = results_in(results) if missing else ()
-        plan = make_plan(workspace, chosen, names, seeds or suite.seeds, existing, keep_lists)
-        check_results(plan, workspace, results)
-        for line in (f"{suite.id}: {suite.title}", *plan.lines()):
-            console.print(one_line(line))
-        check_plan(plan, suite)
-        if processes.count > 1 and not dry_run:
-            with show_progress(console) as progress:
-                train_together(plan, workspace, processes, progress)
-    done = SuiteRun(suite, plan, results / suite.id)
-    if dry_run or not processes.main:
-        return done
-    growing = _GrowingBoard(workspace, plan, output_dir)
-    jobs = default_jobs(device) if jobs is None else jobs
-    if tracking is not None and plan.missing:
-        tracking = replace(tracking, alone=jobs <= 1)
-        workspace = replace(workspace, energy=tracking)
-        console.print(energy_line(tracking))
+    with ExitStack() as recording:
+        with process_group(device) as processes:
+            console.quiet = console.quiet or not processes.main
+            record = None
+            if processes.main and not dry_run:
+                record = recording.enter_context(recorded(cache_dir, "run", suite.id))
+                remove_unfinished(results)
+                remove_unfinished(output_dir, deep=False)  # the user's own folders may be below
+            with processes.main_first(), _progress(console, record) as progress:
+                workspace = open_workspace(
+                    suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress
+                )
+            existing = results_in(results) if missing else ()
+            plan = make_plan(workspace, chosen, names, seeds or suite.seeds, existing, keep_lists)
+            check_results(plan, workspace, results)
+            for line in (f"{suite.id}: {suite.title}", *plan.lines()):
+                console.print(one_line(line))
+            check_plan(plan, suite)
+            if processes.count > 1 and not dry_run:
+                with _progress(console, record) as progress:
+                    train_together(plan, workspace, processes, progress)
+        if record is None:
+            return SuiteRun(suite, plan, results / suite.id)
+        growing = _GrowingBoard(workspace, plan, output_dir)
+        jobs = default_jobs(device) if jobs is None else jobs
+        if tracking is not None and plan.missing:
+            tracking = replace(tracking, alone=jobs <= 1)
+            workspace = replace(workspace, energy=tracking)
+            console.print(energy_line(tracking))
+        with _progress(console, record) as progress:
+            failed = execute(plan, workspace, jobs, progress, stop_on_error, keep_lists, growing.update)
+        with publishing(output_dir, console.print):
+            publish(workspace, plan, results, failed)
+            path, report = write_board(output_dir, workspace, bool(failed))
+    return SuiteRun(suite, plan, results / suite.id, tuple(failed), path, report, record.log)
+
+
+@contextmanager
+def _progress(console: Console, record: CommandRecord | None) -> Iterator[Progress]:
+    """Progress that is shown, and recorded if there is a record."""
     with show_progress(console) as progress:
-        failed = execute(plan, workspace, jobs, progress, stop_on_error, keep_lists, growing.update)
-    with publishing(output_dir, console.print):
-        publish(workspace, plan, results, failed)
-        board, path = write_board(output_dir, suite, bool(failed))
-    return replace(done, failed=tuple(failed), board=board, board_path=path)
+        yield record.watch(progress) if record else progress
 
 
 class _GrowingBoard:
@@ -165,7 +186,7 @@ class _GrowingBoard:
         with publishing(self._output_dir, tell_stderr), suppress(HarnessError):
             # Results that the plan will overwrite may not suit the new ones yet; the last board has them all.
             publish(self._workspace, self._plan, self._output_dir / "results")
-            write_board(self._output_dir, self._workspace.suite, failures=False)
+            write_board(self._output_dir, self._workspace, failures=False)
         now = time.monotonic()
         self._next = now + max(_FIRST_BOARD_S, 20 * (now - start))
 
@@ -178,11 +199,13 @@ class SuiteTuning:
         suite: the suite.
         tasks: all tunings that were asked for.
         failures: of tunings that failed, by their labels.
+        log: the log of the command; None if nothing was to be tuned.
     """
 
     suite: Suite
     tasks: tuple[TuningTask, ...]
     failures: Mapping[str, Failure] = field(default_factory=dict)
+    log: Path | None = None
 
     @property
     def tunings(self) -> dict[str, Tuning | None]:
@@ -237,29 +260,32 @@ def tune_suite(
     check_writable(suite.tuned)
     remove_unfinished(suite.tuned)
     device = pick_device(device)
-    with show_progress(console) as progress:
+    with recorded(cache_dir, "tune", suite.id) as record, _progress(console, record) as progress:
         workspace = open_workspace(suite, cache_dir=cache_dir, data_dir=data_dir, device=device, progress=progress)
         unsuited = {task: reason for task in missing if (reason := check_tuning(workspace, task))}
         for task, reason in unsuited.items():
             progress.say(f"  skipped: {task.label}: {reason}")
         ready = [task for task in missing if task not in unsuited]
         failures = tune(ready, workspace, default_jobs(device) if jobs is None else jobs, progress, stop_on_error)
-    return replace(done, failures=failures)
+    return replace(done, failures=failures, log=record.log)
 
 
-def board_path(output_dir: Path, suite: str, version: int) -> Path:
-    """The file of a suite's leaderboard."""
-    return output_dir / f"{suite}-v{version}.md"
+def write_board(output_dir: Path, workspace: Workspace, failures: bool) -> tuple[Path, BoardReport] | tuple[None, None]:
+    """Write a suite's leaderboard.
 
+    Returns:
+        Its file and content; None for both if there are failures and no result.
 
-def write_board(output_dir: Path, suite: Suite, failures: bool) -> tuple[Board | None, Path | None]:
-    """Write a suite's leaderboard; give it and its file, or None for both if all runs failed and there is no result."""
+    Raises:
+        NoResultsError: there is no result, and no failure explains it.
+    """
+    suite = workspace.suite
     try:
-        board = collect(output_dir / "results", suite.name, suite.version)
+        report = Reports(output_dir / "results", workspace.store).board(suite.name, suite.version)
     except NoResultsError:
         if not failures:
             raise
         return None, None
     path = board_path(output_dir, suite.name, suite.version)
-    write_atomically(path, leaderboard(board))
-    return board, path
+    write_atomically(path, report.text)
+    return path, report

@@ -164,7 +164,7 @@ class Workers:
                 over, failure = self._hear(worker, tasks, progress)
                 if index is None or not over:
                     continue
-                progress.finish(tasks[index].label, failed=failure is not None)
+                progress.finish(tasks[index].label, failed=failure is not None, failure=failure)
                 waiting.over.add(index)
                 finished(index, failure)
                 if failure is not None:
@@ -250,7 +250,7 @@ class InProcess:
                 task.work()
             except Exception as error:
                 failure = failures[index] = Failure(cause_of(error, task.method), traceback.format_exc())
-            progress.finish(task.label, failed=failure is not None)
+            progress.finish(task.label, failed=failure is not None, failure=failure)
             waiting.over.add(index)
             finished(index, failure)
             if failure and stop_on_error:

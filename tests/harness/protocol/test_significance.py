@@ -218,3 +218,13 @@ def test_groups_are_the_largest_sets_without_a_difference(n_rows: int, bits: int
     ]
     largest = sorted(sorted(one) for one in sets if not any(one < other for other in sets))
     assert groups(differ) == largest
+
+
+def test_differences_of_rows_are_tested_as_any_other_contrasts() -> None:
+    """A contrast times two has the same p-value, but is no difference of two rows."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(5, 3, 60)) + rng.normal(size=60) + np.arange(5)[:, None, None] / 10
+    contrasts = np.eye(5)[[0, 0, 3]] - np.eye(5)[[1, 4, 2]]
+    p_values = simultaneous_p_values(values, contrasts)
+    assert np.array_equal(p_values, simultaneous_p_values(values, 2 * contrasts))
+    assert len(set(p_values)) > 1

@@ -10,7 +10,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.protocol.ranks import MISSED, Ranks
-from harness.report.collect import boards_in, collect
+from harness.report.collect import collect
+from harness.report.folders import boards_in
 from harness.report.leaderboard import leaderboard
 from harness.results.ranks_table import RankTable
 from harness.results.record import RunResult
