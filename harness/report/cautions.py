@@ -27,6 +27,13 @@ def cautions(result: RunResult, ranks: RankTable | None) -> list[str]:
         f"One seed: another one gives another figure, and ± does not hold that. All seeds: `harness leaderboard`; "
         f"against another method: `harness compare {escaped(result.method)} OTHER --suite "
         f"{result.suite}/v{result.suite_version}`.",
+        *cautions_of_any_seed(result, ranks),
+    ]
+
+
+def cautions_of_any_seed(result: RunResult, ranks: RankTable | None) -> list[str]:
+    """What to be careful about, however many seeds there are; see `cautions`."""
+    return [
         *_on_training(result),
         *_on_data(result),
         *_on_candidates(result),

@@ -12,13 +12,20 @@ _FEWEST_SEEDS = 3
 
 def remarks(board: Board) -> list[str]:
     """The title of a board and the remarks below it."""
-    counts = {len(entry.results) for entry in board.entries}
-    least = min(counts)
-    lines = [
-        _title(board, least),
+    return [
+        _title(board, min(len(entry.results) for entry in board.entries)),
         "",
         "Derived from the files in `results/` by `harness leaderboard`; do not edit.",
         "",
+        *reading_notes(board),
+    ]
+
+
+def reading_notes(board: Board) -> list[str]:
+    """How to read a board, and what it lacks, as markdown."""
+    counts = {len(entry.results) for entry in board.entries}
+    least = min(counts)
+    lines = [
         "NDCG@10 over the **full** target catalogue less each user's history, unless a column says otherwise. "
         "**Bold**: the best of its table. " + _intervals(max(counts)),
     ]
