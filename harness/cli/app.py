@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import cache, compare, data, extend, inspect, outside, run, tune
+from harness.cli import cache, compare, data, extend, inspect, outside, report, run, tune
 from harness.errors import HarnessError, one_line
 from harness.methods.error_origin import plugin_behind
 
@@ -33,6 +33,7 @@ app.command("tune", help="Choose methods' settings on validation data, with an e
 )
 app.command("plan")(run.plan)
 app.command("leaderboard")(run.leaderboard)
+app.command("report")(report.report)
 app.command("compare")(compare.compare)
 app.command("show")(compare.show)
 app.command("ls")(run.list_all)

@@ -1,0 +1,91 @@
+"""Markdown of the reports as HTML. HTML in it is shown as text."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from markupsafe import Markup, escape
+
+#: `html` is off, so tags in names are shown as text; links to `javascript:` and the like are refused by the parser.
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+
+
+def inline(text: str) -> Markup:
+    """One line of markdown, such as a table's cell."""
+    return Markup(_MARKDOWN.renderInline(text))  # noqa: S704 - the renderer escapes
+
+
+def block(lines: Iterable[str], prefix: str = "", level: int = 3, links: Mapping[str, str] | None = None) -> Markup:
+    """Lines of markdown.
+
+    Args:
+        lines: paragraphs, lists, tables and headings.
+        prefix: of the ids of headings; each block of a page needs its own.
+        level: of its highest headings.
+        links: id of an element by the text of a table's cell that links to it.
+    """
+    tokens = _MARKDOWN.parse("\n".join(lines))
+    headings = [int(token.tag[1]) for token in tokens if token.type == "heading_open"]
+    caption = ""
+    html = []
+    for index, token in enumerate(tokens):
+        if token.type in ("heading_open", "heading_close"):
+            token.tag = f"h{min(level + int(token.tag[1]) - min(headings), 6)}"
+        if token.type == "heading_open":
+            caption = tokens[index + 1].content
+            token.attrSet("id", f"{prefix}-{slug(caption)}")
+        if token.type == "th_open":
+            token.attrSet("scope", "col")
+        if token.type in ("th_open", "td_open") and (style := str(token.attrs.pop("style", ""))):
+            token.attrSet("class", "number" if "right" in style else "")
+        if token.type == "inline" and tokens[index - 1].type == "td_open" and token.content in (links or {}):
+            token.children = _linked(token.children or [], (links or {})[token.content])
+        if token.type == "table_open":
+            html.append(_BOX.format(label=escape(caption or "Table")))
+        html.append(_render(token, tokens, index))
+        if token.type == "table_open":
+            html.append(f'<caption class="hidden">{escape(caption or "Table")}</caption>')
+        if token.type == "table_close":
+            html.append("</div>")
+    return Markup("".join(html))  # noqa: S704 - the renderer escapes
+
+
+_BOX = '<div class="box" tabindex="0" role="region" aria-label="{label}">'
+
+
+def _render(token: Token, tokens: Sequence[Token], index: int) -> str:
+    if token.type == "inline":
+        return _MARKDOWN.renderer.renderInline(token.children or [], _MARKDOWN.options, {})
+    rule = _MARKDOWN.renderer.rules.get(token.type)
+    if rule is not None:
+        return str(rule(tokens, index, _MARKDOWN.options, {}))
+    return _MARKDOWN.renderer.renderToken(tokens, index, _MARKDOWN.options, {})
+
+
+def _linked(children: Sequence[Token], target: str) -> list[Token]:
+    return [Token("link_open", "a", 1, attrs={"href": f"#{target}"}), *children, Token("link_close", "a", -1)]
+
+
+def slug(text: str) -> str:
+    """A name as part of an id: letters, digits and single hyphens.
+
+    >>> slug("Is «weaverec» better?")
+    'is-weaverec-better'
+    """
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "x"
+
+
+class Ids:
+    """Distinct ids of the elements of a page."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, int] = {}
+
+    def new(self, *parts: str) -> str:
+        """An id from the names of what it is of; a number is added where it is taken."""
+        name = "-".join(map(slug, parts))
+        count = self._taken[name] = self._taken.get(name, 0) + 1
+        return name if count == 1 else f"{name}--{count}"
