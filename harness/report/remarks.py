@@ -13,7 +13,7 @@ _FEWEST_SEEDS = 3
 def remarks(board: Board) -> list[str]:
     """The title of a board and the remarks below it."""
     return [
-        _title(board, min(len(entry.results) for entry in board.entries)),
+        _title(board),
         "",
         "Derived from the files in `results/` by `harness leaderboard`; do not edit.",
         "",
@@ -58,13 +58,20 @@ def _intervals(most_seeds: int) -> str:
     )
 
 
-def _title(board: Board, least_seeds: int) -> str:
+def _title(board: Board) -> str:
+    notes = title_notes(board)
+    return f"# {board.suite} v{board.version}" + (f" ({'; '.join(notes)})" if notes else "")
+
+
+def title_notes(board: Board) -> list[str]:
+    """What is said of a board wherever its name stands as a title."""
+    least_seeds = min(len(entry.results) for entry in board.entries)
     notes = []
     if least_seeds < _FEWEST_SEEDS:
         notes.append(f"only {least_seeds} seed{'s' if least_seeds > 1 else ''}")
     if any(is_selected_on_test(entry.results[0]) for entry in board.entries):
         notes.append("selected on test")
-    return f"# {board.suite} v{board.version}" + (f" ({'; '.join(notes)})" if notes else "")
+    return notes
 
 
 def _missing_runs(board: Board) -> list[str]:

@@ -36,7 +36,9 @@ def transfer(board: Board, comparisons: dict[str, Comparison]) -> list[str]:
         "source.",
     ]
     gains = {
-        scenario: {name: scenario_gains(board, scenario, comparisons[scenario], pairs[scenario], name) for name in columns}
+        scenario: {
+            name: scenario_gains(board, scenario, comparisons[scenario], pairs[scenario], name) for name in columns
+        }
         for scenario in board.scenarios
     }
     common = sorted(set.intersection(*map(set, pairs.values())))
@@ -70,7 +72,9 @@ def _uses_sources(entry: Entry) -> bool:
     return bool(set(first.learns_from) & set(first.scenario.sources))
 
 
-def scenario_gains(board: Board, scenario: str, main: Comparison, pairs: Iterable[Pair], candidates: str) -> dict[Pair, Gain]:
+def scenario_gains(
+    board: Board, scenario: str, main: Comparison, pairs: Iterable[Pair], candidates: str
+) -> dict[Pair, Gain]:
     """Gains among some candidates; those of methods without the seeds for the table's test are not tested."""
     entries = board.scenarios[scenario]
     gains = (main if candidates == MAIN[0] else compare(entries, candidates)).gains(pairs)

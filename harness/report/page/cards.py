@@ -1,7 +1,8 @@
 """A card for each row of a scenario: what was run, what it cost, where it comes from and what to be careful about."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,20 +20,53 @@ from harness.results.record import RunResult
 
 #: Characters of a digest that are shown.
 _SHORT = 12
+#: Facts that are said once where all rows of a scenario share them.
+_SHARED = ("Data", "Code", "Machine")
 
 
-def cards_of(rows: Sequence[Row], ids: Mapping[str, str]) -> tuple[tuple[Card, ...], tuple[Markup, ...]]:
-    """The cards of a scenario's rows, and the cautions that hold for all of them.
+@dataclass(frozen=True)
+class Cards:
+    """The cards of a scenario.
+
+    Attributes:
+        cards: one for each row.
+        facts: that all rows share.
+        cautions: that hold for every row.
+    """
+
+    cards: tuple[Card, ...]
+    facts: tuple[tuple[str, str | Markup], ...]
+    cautions: tuple[Markup, ...]
+
+
+def cards_of(rows: Sequence[Row], ids: Mapping[str, str]) -> Cards:
+    """The cards of a scenario's rows, and what all of them share.
 
     Args:
         rows: the best first.
         ids: id of the card by method.
     """
+    facts = {row.entry.method: _facts(row.entry, ids) for row in rows}
+    first = next(iter(facts.values()))
+    same = {name for name in _SHARED if len(rows) > 1 and len({of[name] for of in facts.values()}) == 1}
     cautions = {row.entry.method: _cautions(row.entry) for row in rows}
     counts = Counter(text for texts in cautions.values() for text in texts)
     shared = [text for text, count in counts.items() if count == len(rows) > 1]
-    return tuple(_card(row, ids, [t for t in cautions[row.entry.method] if t not in shared]) for row in rows), tuple(
-        map(inline, shared)
+    return Cards(
+        tuple(
+            Card(
+                ids[method],
+                method,
+                tuple(_marks(row.entry)),
+                f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}",
+                tuple((name, text) for name, text in facts[method].items() if text and name not in same),
+                tuple(inline(text) for text in cautions[method] if text not in shared),
+            )
+            for row in rows
+            for method in (row.entry.method,)
+        ),
+        tuple((name, first[name]) for name in _SHARED if name in same),
+        tuple(map(inline, shared)),
     )
 
 
@@ -47,14 +81,16 @@ def _cautions(entry: Entry) -> list[str]:
     return [*alone, *dict.fromkeys(texts)]
 
 
-def _card(row: Row, ids: Mapping[str, str], cautions: Iterable[str]) -> Card:
-    entry = row.entry
+def _marks(entry: Entry) -> Iterator[str]:
+    if is_scored_outside(entry):
+        yield "scored outside"
+    if has_default_settings(entry):
+        yield "default settings, though the budget has trials"
+
+
+def _facts(entry: Entry, ids: Mapping[str, str]) -> dict[str, str | Markup]:
     first = entry.results[0]
-    marks = [
-        *(["scored outside"] if is_scored_outside(entry) else []),
-        *(["default settings, though the budget has trials"] if has_default_settings(entry) else []),
-    ]
-    facts = {
+    return {
         "Learns from": ", ".join(first.learns_from) or "no domain",
         "Compared with": _reference(first, ids),
         "Settings": _settings(first.settings) or "none",
@@ -69,14 +105,6 @@ def _card(row: Row, ids: Mapping[str, str], cautions: Iterable[str]) -> Card:
         "Made": " to ".join(dict.fromkeys(f(r.provenance.created for r in entry.results) for f in (min, max))),
         "Result files": str(first.path).replace(f"-seed{first.seed}.json", "-seed*.json"),
     }
-    return Card(
-        ids[entry.method],
-        entry.method,
-        tuple(marks),
-        f"{row.figure.mean:.4f} ± {row.figure.half_width:.4f}",
-        tuple((name, text) for name, text in facts.items() if text),
-        tuple(map(inline, cautions)),
-    )
 
 
 def _reference(result: RunResult, ids: Mapping[str, str]) -> str | Markup:
@@ -128,7 +156,9 @@ def _cost(entry: Entry) -> str:
     memory = max(cost.peak_memory_mb for cost in costs)
     gpu = max((cost.peak_gpu_memory_mb or 0.0 for cost in costs), default=0.0)
     parts = [
-        "training: CPU-seconds not known" if seconds is None else f"training {seconds:,.0f} CPU-seconds" * bool(seconds),
+        "training: CPU-seconds not known"
+        if seconds is None
+        else f"training {seconds:,.0f} CPU-seconds" * bool(seconds),
         f"fit {np.mean([cost.fit_s for cost in costs]):,.1f} s",
         f"ranking {np.mean([cost.score_s for cost in costs]):,.1f} s",
         f"peak memory {memory:,.0f} MB",
@@ -148,5 +178,6 @@ def _code(results: Sequence[RunResult]) -> str:
 
 
 def _machine(result: RunResult) -> str:
-    hardware = ", ".join(f"{name} {value}" for name, value in result.provenance.hardware.items())
-    return f"{result.provenance.device}: {hardware}" if hardware else result.provenance.device
+    made = result.provenance
+    hardware = {} if made.device in made.hardware else {"device": made.device}
+    return ", ".join(f"{name} {value}" for name, value in (hardware | made.hardware).items())

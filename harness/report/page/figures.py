@@ -13,6 +13,7 @@ from harness.report.page.content import Cell, Column, Figure, Table
 from harness.report.page.plots import (
     Curve,
     Point,
+    level_starts,
     pareto_front,
     plot_cost,
     plot_curves,
@@ -46,15 +47,13 @@ def transfer_figure(board: Board, gains: Mapping[str, Mapping[Pair, Gain]], figu
                 labels = scenarios
             svgs.append(plot_transfer(target, labels, rows, largest, f"{figure_id}-{number}"))
     columns = (Column("method", is_number=False), Column("against", is_number=False), *map(Column, gains))
-    body = [
-        (Cell(pair[0]), Cell(pair[1]), *(_gain_cell(of.get(pair)) for of in gains.values())) for pair in pairs
-    ]
+    body = [(Cell(pair[0]), Cell(pair[1]), *(_gain_cell(of.get(pair)) for of in gains.values())) for pair in pairs]
     return Figure(
         figure_id,
         "Which sources help which target?",
-        "Gain in NDCG@10 of each method over the same without sources: blue for a gain, orange for harm, in seven "
-        "steps up to the largest. *: differs from 0, with the error held over the gains of its scenario. The methods "
-        "with the largest mean gain are on top.",
+        "Gain in NDCG@10 of each method over the same without sources: blue for a gain, orange for harm, stronger "
+        f"from {', '.join(f'±{start:.3f}' for start in level_starts(largest))} on. *: differs from 0, with the error "
+        "held over the gains of its scenario. The methods with the largest mean gain are on top.",
         tuple(svgs),
         Table(f"{figure_id}-table", "Gain in NDCG@10 by scenario", columns, tuple(body)),
     )
@@ -179,7 +178,8 @@ def tie_figure(board: Board, figure_id: str) -> Figure | None:
         figure_id,
         question,
         "Share of users whose validation or test event has the same timestamp as another of their events, so that the "
-        "tie rule decides. " + (" ".join(warnings) or "The audit found no share of rising ids that is far from chance."),
+        "tie rule decides. "
+        + (" ".join(warnings) or "The audit found no share of rising ids that is far from chance."),
         (plot_shares(shares, ("validation event", "test event"), question, figure_id),),
         Table(
             f"{figure_id}-table",

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from harness.report.comparison import Gain, Pair
 from harness.report.page.svg import COLOURS, LEVELS, page_style, to_svg
 
-_WIDTH = 6.2  # inches: the width of a column of text
+_WIDTH = 4.9  # inches: what a phone shows without scrolling
 _ROW = 0.24  # inches a row of labels
 
 
@@ -73,11 +73,11 @@ def plot_gains(gains: Mapping[Pair, Gain], title: str, prefix: str) -> Markup:
                 color=colour,
                 markerfacecolor=colour if gain.is_found else COLOURS["empty"],
             )
-        labels = [f"{method} − {reference}" if several else method for (method, reference), _ in ordered]
+        labels = [method for (method, _), _ in ordered]
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.grid(axis="x")
-        axes.set_xlabel("gain in NDCG@10 over " + ("the reference" if several else ordered[0][0][1]))
+        axes.set_xlabel("gain in NDCG@10 over " + ("its reference" if several else ordered[0][0][1]))
     largest, smallest = ordered[-1], ordered[0]
     return to_svg(
         figure,
@@ -101,9 +101,7 @@ def plot_transfer(
         prefix: of the ids in it.
     """
     with page_style():
-        figure = Figure(
-            figsize=(1.6 + 0.85 * max(len(sources), 2), 0.75 + _ROW * len(gains)), layout="constrained"
-        )
+        figure = Figure(figsize=(1.6 + 0.85 * max(len(sources), 2), 0.75 + _ROW * len(gains)), layout="constrained")
         axes = figure.subplots()
         for row, of_method in enumerate(gains.values()):
             for column, gain in enumerate(of_method):
@@ -113,7 +111,7 @@ def plot_transfer(
                 axes.fill(
                     [column, column + 1, column + 1, column],
                     [row, row, row + 1, row + 1],
-                    color=LEVELS[round(3 * max(-1.0, min(1.0, mean / largest))) + 3 if largest else 3],
+                    color=LEVELS[level(mean, largest)],
                     linewidth=0,
                 )
                 axes.text(
@@ -126,6 +124,7 @@ def plot_transfer(
         axes.set_yticks([row + 0.5 for row in range(len(gains))], list(gains))
         axes.set_xticks([column + 0.5 for column in range(len(sources))], [s.replace("+", "+\n") for s in sources])
         axes.xaxis.tick_top()
+        axes.tick_params(top=False)
         axes.set(xlim=(0, len(sources)), ylim=(len(gains), 0))
         axes.set_title(f"target {target}, with")
         axes.spines["bottom"].set_visible(False)
@@ -135,6 +134,17 @@ def plot_transfer(
         f"A heat map of {len(gains)} methods by {len(sources)} sets of sources. The figures are in the table below.",
         prefix,
     )
+
+
+def level(gain: float, largest: float) -> int:
+    """The index of a gain's colour, by the root of its share of the largest: small gains differ from none too."""
+    share = min(1.0, abs(gain) / largest) if largest else 0.0
+    return 3 + round(3 * share**0.5) * (1 if gain > 0 else -1)
+
+
+def level_starts(largest: float) -> tuple[float, ...]:
+    """The gains from which on the colour changes."""
+    return tuple(largest * ((step - 0.5) / 3) ** 2 for step in (1, 2, 3))
 
 
 def plot_cost(points: Sequence[Point], title: str, prefix: str) -> Markup:
@@ -149,22 +159,32 @@ def plot_cost(points: Sequence[Point], title: str, prefix: str) -> Markup:
             [p.cost for p in front], [p.quality for p in front], "o-", color=COLOURS["accent"], drawstyle="steps-post"
         )
         axes.set_xscale("symlog", linthresh=1)
-        right = max(point.cost for point in points)
-        for point in front:
-            is_right = point.cost > right**0.6 and right > 1
+        axes.xaxis.set_major_formatter(lambda cost, _: f"{cost:,.0f}")
+        axes.set_xlim(-0.3, max(2.0, 2 * max(point.cost for point in points)))
+        low, high = min(p.quality for p in points), max(p.quality for p in points)
+        height = _label_heights([point.quality for point in front], (high - low or 1.0) / 14)
+        axes.set_ylim(low - 0.05 * (high - low), max(high, *height) + 0.1 * (high - low))
+        for point, y in zip(front, height, strict=True):
+            # Above and left of the front there are no points.
             axes.annotate(
                 point.method,
                 (point.cost, point.quality),
-                xytext=(-6 if is_right else 6, 5),
-                textcoords="offset points",
-                ha="right" if is_right else "left",
+                xytext=(point.cost, y),
+                ha="right" if point.cost > 1 else "left",
+                arrowprops={"arrowstyle": "-", "color": COLOURS["muted"], "linewidth": 0.6, "shrinkA": 0},
             )
-        axes.set_xlim(-0.15, max(2.0, 1.8 * right))
-        axes.margins(y=0.12)
         axes.grid()
         axes.set(xlabel="CPU-seconds of training (0: nothing is trained)", ylabel="NDCG@10")
     names = ", ".join(f"{point.method} ({point.quality:.4f} for {point.cost:,.0f} s)" for point in front)
     return to_svg(figure, title, f"{len(points)} methods. On the Pareto front: {names}.", prefix)
+
+
+def _label_heights(heights: Sequence[float], least: float) -> list[float]:
+    """Where labels of rising points go, so that each is at least so far above its point and the label before."""
+    placed: list[float] = []
+    for height in heights:
+        placed.append(max(height + least, placed[-1] + least) if placed else height + least)
+    return placed
 
 
 def plot_curves(curves: Sequence[Curve], target: str, prefix: str) -> Markup:

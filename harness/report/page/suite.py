@@ -19,7 +19,7 @@ from harness.report.page.markup import Ids, block, inline
 from harness.report.page.plots import plot_gains
 from harness.report.page.tables import CardIds, added, gain_table, markdown_table, overview_table, scenario_table
 from harness.report.provenance import provenance
-from harness.report.remarks import reading_notes
+from harness.report.remarks import reading_notes, title_notes
 from harness.report.rows import Row, ordered_rows
 from harness.report.time_guard import time_guard
 from harness.report.transfer import reference_pairs, scenario_gains
@@ -60,7 +60,7 @@ def suite_part(board: Board, ids: Ids) -> SuitePart:
         suite_id,
         title,
         f"{len(board.results):,} results of {len({entry.method for entry in board.entries})} methods on "
-        f"{len(board.scenarios)} scenarios",
+        f"{len(board.scenarios)} scenarios" + "".join(f"; {note}" for note in title_notes(board)),
         block(reading_notes(board)),
         overview,
         _RANKED if len(overview.columns) > len(board.scenarios) + 2 else _NOT_RANKED,
@@ -88,7 +88,7 @@ def _tables(board: Board, suite_id: str, ids: Ids) -> Iterable[tuple[Table, Mark
     if costs:
         text = ("scenario", "method", "stopped by", "best for no more CPU-seconds")
         note = "All that a row is made from, trained from nothing, mean over seeds; shared components count in each."
-        yield markdown_table(COST_HEADINGS, costs, "What training cost", ids.new(suite_id, "cost"), text), Markup(note)
+        yield markdown_table(COST_HEADINGS, costs, "What training cost", ids.new(suite_id, "cost"), text), inline(note)
     merges = merging_rows(board)
     if merges:
         table = markdown_table(
@@ -109,17 +109,17 @@ def _scenario(
     result = rows[0].entry.results[0]
     scenario_id = ids.new("scenario", board.suite, f"v{board.version}", scenario)
     of_method = {row.entry.method: cards[scenario, row.entry.method] for row in rows}
-    own_cards, cautions = cards_of(rows, of_method)
+    cards_here = cards_of(rows, of_method)
     failures = [line.removeprefix("- ") for line in failure_lines(board, scenario) if line]
     return ScenarioPart(
         scenario_id,
         scenario,
-        tuple(_facts(board, result)),
+        (*_facts(board, result), *cards_here.facts),
         tuple(map(inline, (time_guard(result), *failures))),
         scenario_table(board, scenario, rows, comparison, cards, ids.new(scenario_id, "methods")),
         _gain_figure(board, scenario, comparison, gains, of_method, ids.new(scenario_id, "gains")),
-        cautions,
-        own_cards,
+        cards_here.cautions,
+        cards_here.cards,
     )
 
 
@@ -135,7 +135,7 @@ def _gain_figure(
     if not main:
         return None
     record = board.scenarios[scenario][0].results[0].scenario
-    question = f"What do {' and '.join(record.sources)} add for users of {record.target}?"
+    question = f"Does learning from {' and '.join(record.sources)} help on {record.target}?"
     caption = f"Gain in NDCG@10 over the same without sources, {scenario}"
     return Figure(
         figure_id,

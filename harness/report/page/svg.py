@@ -30,10 +30,10 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.spines.left": False,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
+    "xtick.bottom": False,
+    "ytick.left": False,
+    "xtick.minor.bottom": False,
+    "ytick.minor.left": False,
     "axes.axisbelow": True,
     "figure.facecolor": "none",
     "grid.color": COLOURS["grid"],
@@ -46,6 +46,14 @@ _STYLE = {
 }
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _REFERENCE = re.compile(r"url\(#([^)]+)\)")
+#: What the page's styles say of SVG elements, or browsers do.
+_DEFAULTS = (
+    ("stroke-linecap", "square"),
+    ("stroke-linejoin", "miter"),
+    ("stroke-linejoin", "round"),
+    ("font-size", "10px"),
+    ("fill", COLOURS["ink"]),
+)
 _GEOMETRY = ("d", "x", "y", "width", "height", "transform", "points")
 
 
@@ -123,6 +131,6 @@ def _without_fonts(style: str) -> str:
         if name == "font":
             size = re.search(r"[\d.]+px", value)
             name, value = "font-size", size[0] if size else "10px"
-        if name and name != "font-family" and (name, value) not in (("stroke-linecap", "square"), ("stroke-linejoin", "miter")):
+        if name and name != "font-family" and (name, value) not in _DEFAULTS:
             kept.append(f"{name}:{value}")
     return ";".join(kept)

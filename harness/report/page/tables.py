@@ -72,10 +72,9 @@ def scenario_table(
     best = rows[0].entry.method
     marked = comparison.same_as(best) - {best}
     others = dict.fromkeys(name for row in rows for name in row.entry.results[0].candidates if name != MAIN[0])
-    measures = [
-        *(measure for measure in board_columns() if (measure.candidates, measure.metric, measure.slice) != (*MAIN, "all")),
-        *(Measure(name, name, MAIN[1]) for name in others),
-    ]
+    measures = [m for m in board_columns() if (m.candidates, m.metric, m.slice) != (*MAIN, "all")]
+    measures += [Measure(name, name, MAIN[1]) for name in others]
+    measures.sort(key=lambda measure: is_list_metric(measure.metric))
     texts = {measure: [cell(row.entry, measure) for row in rows] for measure in measures}
     used = [measure for measure in measures if any(text != "–" for text in texts[measure])]
     failed = failed_methods(board, scenario)
@@ -103,7 +102,11 @@ def heading_of(measure: Measure) -> str:
 
 
 def gain_table(
-    gains: Mapping[str, Mapping[Pair, Gain]], caption: str, table_id: str, cards: Mapping[str, str], added: Mapping[Pair, str]
+    gains: Mapping[str, Mapping[Pair, Gain]],
+    caption: str,
+    table_id: str,
+    cards: Mapping[str, str],
+    added: Mapping[Pair, str],
 ) -> Table:
     """Gains over the reference, the largest first.
 

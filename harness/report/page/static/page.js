@@ -16,7 +16,7 @@ function sortKey(cell, isNumber) {
 function sortTable(table, column) {
   const headings = table.tHead.rows[0].cells;
   const heading = headings[column];
-  const isNumber = heading.classList.contains("n");
+  const isNumber = !heading.classList.contains("t");
   const first = isNumber ? "descending" : "ascending";
   const second = isNumber ? "ascending" : "descending";
   const direction = heading.getAttribute("aria-sort") === first ? second : first;
