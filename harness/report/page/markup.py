@@ -8,8 +8,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
-#: `html` is off, so tags in names are shown as text; links to `javascript:` and the like are refused by the parser.
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+#: `html` is off, so tags in names are shown as text; nor do links of others lead out of the page.
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
 
 
 def inline(text: str) -> Markup:

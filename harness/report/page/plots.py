@@ -10,6 +10,7 @@ from harness.report.comparison import Gain, Pair
 from harness.report.page.svg import COLOURS, LEVELS, page_style, to_svg
 
 _WIDTH = 4.9  # inches: what a phone shows without scrolling
+_LONGEST = 26  # characters of a label
 _ROW = 0.24  # inches a row of labels
 
 
@@ -73,7 +74,7 @@ def plot_gains(gains: Mapping[Pair, Gain], title: str, prefix: str) -> Markup:
                 color=colour,
                 markerfacecolor=colour if gain.is_found else COLOURS["empty"],
             )
-        labels = [method for (method, _), _ in ordered]
+        labels = [_label(method) for (method, _), _ in ordered]
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.grid(axis="x")
@@ -121,8 +122,8 @@ def plot_transfer(
                     ha="center",
                     va="center_baseline",
                 )
-        axes.set_yticks([row + 0.5 for row in range(len(gains))], list(gains))
-        axes.set_xticks([column + 0.5 for column in range(len(sources))], [s.replace("+", "+\n") for s in sources])
+        axes.set_yticks([row + 0.5 for row in range(len(gains))], list(map(_label, gains)))
+        axes.set_xticks([column + 0.5 for column in range(len(sources))], [_label(s).replace("+", "+\n") for s in sources])
         axes.xaxis.tick_top()
         axes.tick_params(top=False)
         axes.set(xlim=(0, len(sources)), ylim=(len(gains), 0))
@@ -134,6 +135,11 @@ def plot_transfer(
         f"A heat map of {len(gains)} methods by {len(sources)} sets of sources. The figures are in the table below.",
         prefix,
     )
+
+
+def _label(name: str) -> str:
+    """A name that leaves room for the plot; the table has it in full."""
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
 
 
 def level(gain: float, largest: float) -> int:
@@ -167,7 +173,7 @@ def plot_cost(points: Sequence[Point], title: str, prefix: str) -> Markup:
         for point, y in zip(front, height, strict=True):
             # Above and left of the front there are no points.
             axes.annotate(
-                point.method,
+                _label(point.method),
                 (point.cost, point.quality),
                 xytext=(point.cost, y),
                 ha="right" if point.cost > 1 else "left",
@@ -228,7 +234,7 @@ def plot_shares(rows: Mapping[str, Sequence[float]], names: Sequence[str], title
             shares = [100 * of_row[number] for of_row in rows.values()]
             bars = axes.barh(places, shares, height * 0.85, color=colours[number], label=name)
             axes.bar_label(bars, [f"{share:.1f}" for share in shares], padding=3)
-        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_yticks(range(len(rows)), list(map(_label, rows)))
         axes.set(xlim=(0, 108), ylim=(len(rows) - 0.5, -0.5), xlabel="%")
         axes.grid(axis="x")
         figure.legend(loc="outside upper left", ncols=len(names))

@@ -49,7 +49,7 @@ for (const input of document.querySelectorAll("input[data-filter]")) {
   const count = input.closest(".tools").querySelector("output");
   const rows = [...table.tBodies[0].rows];
   input.closest(".tools").hidden = rows.length < 6;
-  input.addEventListener("input", () => {
+  const filter = () => {
     const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows) {
@@ -58,7 +58,8 @@ for (const input of document.querySelectorAll("input[data-filter]")) {
       shown += !row.hidden;
     }
     count.textContent = words.length ? `${shown} of ${rows.length} rows` : "";
-  });
+  };
+  for (const event of ["input", "change"]) input.addEventListener(event, filter);
 }
 
 // The overview's figures by candidate set, slice and metric, in units of 0.0001.
