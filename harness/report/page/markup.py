@@ -29,7 +29,7 @@ def block(lines: Iterable[str], prefix: str = "", level: int = 3, links: Mapping
     tokens = _MARKDOWN.parse("\n".join(lines))
     headings = [int(token.tag[1]) for token in tokens if token.type == "heading_open"]
     caption = ""
-    html = []
+    out: list[Token] = []
     for index, token in enumerate(tokens):
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(level + int(token.tag[1]) - min(headings), 6)}"
@@ -43,25 +43,17 @@ def block(lines: Iterable[str], prefix: str = "", level: int = 3, links: Mapping
         if token.type == "inline" and tokens[index - 1].type == "td_open" and token.content in (links or {}):
             token.children = _linked(token.children or [], (links or {})[token.content])
         if token.type == "table_open":
-            html.append(_BOX.format(label=escape(caption or "Table")))
-        html.append(_render(token, tokens, index))
+            out.append(_raw(f'<div class="box" tabindex="0" role="region" aria-label="{escape(caption or "Table")}">'))
+        out.append(token)
         if token.type == "table_open":
-            html.append(f'<caption class="hidden">{escape(caption or "Table")}</caption>')
+            out.append(_raw(f'<caption class="hidden">{escape(caption or "Table")}</caption>'))
         if token.type == "table_close":
-            html.append("</div>")
-    return Markup("".join(html))  # noqa: S704 - the renderer escapes
+            out.append(_raw("</div>"))
+    return Markup(_MARKDOWN.renderer.render(out, _MARKDOWN.options, {}))  # noqa: S704 - the renderer escapes
 
 
-_BOX = '<div class="box" tabindex="0" role="region" aria-label="{label}">'
-
-
-def _render(token: Token, tokens: Sequence[Token], index: int) -> str:
-    if token.type == "inline":
-        return _MARKDOWN.renderer.renderInline(token.children or [], _MARKDOWN.options, {})
-    rule = _MARKDOWN.renderer.rules.get(token.type)
-    if rule is not None:
-        return str(rule(tokens, index, _MARKDOWN.options, {}))
-    return _MARKDOWN.renderer.renderToken(tokens, index, _MARKDOWN.options, {})
+def _raw(html: str) -> Token:
+    return Token("html_block", "", 0, content=html)
 
 
 def _linked(children: Sequence[Token], target: str) -> list[Token]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -123,7 +124,9 @@ def plot_transfer(
                     va="center_baseline",
                 )
         axes.set_yticks([row + 0.5 for row in range(len(gains))], list(map(_label, gains)))
-        axes.set_xticks([column + 0.5 for column in range(len(sources))], [_label(s).replace("+", "+\n") for s in sources])
+        axes.set_xticks(
+            [column + 0.5 for column in range(len(sources))], [_label(s).replace("+", "+\n") for s in sources]
+        )
         axes.xaxis.tick_top()
         axes.tick_params(top=False)
         axes.set(xlim=(0, len(sources)), ylim=(len(gains), 0))
@@ -145,7 +148,7 @@ def _label(name: str) -> str:
 def level(gain: float, largest: float) -> int:
     """The index of a gain's colour, by the root of its share of the largest: small gains differ from none too."""
     share = min(1.0, abs(gain) / largest) if largest else 0.0
-    return 3 + round(3 * share**0.5) * (1 if gain > 0 else -1)
+    return 3 + round(3 * sqrt(share)) * (1 if gain > 0 else -1)
 
 
 def level_starts(largest: float) -> tuple[float, ...]:

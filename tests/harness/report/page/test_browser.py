@@ -39,7 +39,10 @@ def open_page(chromium: "Chrome", page: str) -> Open:
 
 def texts(browser: "Chrome", table: str, column: int, selector: str = "tr:not([hidden])") -> list[str]:
     """The cells of a column, from the top."""
-    script = "return [...document.querySelectorAll(`#${arguments[0]} tbody ${arguments[2]}`)].map(r => r.cells[arguments[1]].textContent)"
+    script = (
+        "const [table, column, rows] = arguments;"
+        "return [...document.querySelectorAll(`#${table} tbody ${rows}`)].map(row => row.cells[column].textContent)"
+    )
     found: list[str] = browser.execute_script(script, table, column, selector)
     return found
 
@@ -68,10 +71,15 @@ def test_it_asks_for_nothing_and_reports_no_errors(open_page: Open, page: str) -
 def test_names_with_markup_are_shown_as_text(open_page: Open) -> None:
     browser = open_page()
     assert browser.find_elements("css selector", "img, main script:not([type='application/json'])") == []
-    assert {HOSTILE, QUOTED.replace("/", "")} <= {name.removesuffix(" ‡") for name in texts(browser, "suite-made-v1-overview", 0)}
+    assert {HOSTILE, QUOTED.replace("/", "")} <= {
+        name.removesuffix(" ‡") for name in texts(browser, "suite-made-v1-overview", 0)
+    }
     drawn = browser.execute_script("return [...document.querySelectorAll('svg text')].map(each => each.textContent)")
     assert HOSTILE[:25] + "…" in drawn
-    assert browser.execute_script("return [...document.links].filter(a => !a.getAttribute('href').startsWith('#')).length") == 0
+    assert (
+        browser.execute_script("return [...document.links].filter(a => !a.getAttribute('href').startsWith('#')).length")
+        == 0
+    )
 
 
 def test_headings_sort_numbers_and_names(open_page: Open) -> None:
@@ -182,10 +190,12 @@ def test_only_tables_and_plots_scroll_sideways(open_page: Open, width: int) -> N
     script = "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     whole, visible = browser.execute_script(script)
     assert whole <= visible
-    boxes = browser.execute_script("return [...document.querySelectorAll('.box')].map(b => b.getBoundingClientRect().right)")
+    boxes = browser.execute_script(
+        "return [...document.querySelectorAll('.box')].map(b => b.getBoundingClientRect().right)"
+    )
     assert max(boxes) <= width
     unreachable = browser.execute_script(
-        "return [...document.querySelectorAll('.box')].filter(b => b.tabIndex !== 0 || b.getAttribute('role') !== 'region').length"
+        "return [...document.querySelectorAll('.box')].filter(box => box.tabIndex !== 0 || box.role !== 'region').length"
     )
     assert unreachable == 0
 
