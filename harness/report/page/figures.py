@@ -52,7 +52,7 @@ def transfer_figure(board: Board, gains: Mapping[str, Mapping[Pair, Gain]], figu
         figure_id,
         "Which sources help which target?",
         "Gain in NDCG@10 of each method over the same without sources: blue for a gain, orange for harm, stronger "
-        f"from {', '.join(f'±{start:.3f}' for start in level_starts(largest))} on. *: differs from 0, with the error "
+        f"from {', '.join(f'±{start:.4f}' for start in level_starts(largest))} on. *: differs from 0, with the error "
         "held over the gains of its scenario. The methods with the largest mean gain are on top.",
         tuple(svgs),
         Table(f"{figure_id}-table", "Gain in NDCG@10 by scenario", columns, tuple(body)),

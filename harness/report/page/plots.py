@@ -119,7 +119,7 @@ def plot_transfer(
                 axes.text(
                     column + 0.5,
                     row + 0.5,
-                    f"{mean:+.3f}" + ("*" if gain.is_found else ""),
+                    f"{mean:+.4f}" + ("*" if gain.is_found else ""),
                     ha="center",
                     va="center_baseline",
                 )
@@ -130,7 +130,7 @@ def plot_transfer(
         axes.xaxis.tick_top()
         axes.tick_params(top=False)
         axes.set(xlim=(0, len(sources)), ylim=(len(gains), 0))
-        axes.set_title(f"target {target}, with")
+        axes.set_title(f"on {target}, with")
         axes.spines["bottom"].set_visible(False)
     return to_svg(
         figure,
