@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from harness.cli.app import app
 from harness.report.collect import Board, Entry, collect
-from harness.report.page import render_page
+from harness.report.page import render, render_page
 from harness.report.page.markup import Ids, block, inline, slug
 from harness.report.page.plots import Point, level, level_starts, pareto_front
 from tests.harness.report.page.conftest import HOSTILE, QUOTED, RESULTS
@@ -266,3 +266,31 @@ def test_ids_are_distinct_whatever_the_names() -> None:
     made = [ids.new(*parts) for parts in [("a", "b"), ("a-b",), ("A b",), ("é",), ("模",), ("型",)]]
     assert len(set(made)) == len(made)
     assert all(re.fullmatch(r"[a-z0-9-]+", name) for name in made)
+
+
+def test_colours_have_contrast_in_both_themes() -> None:
+    """WCAG 2: 4.5 to 1 for text, 3 to 1 for what plots draw."""
+    style = (Path(render.__file__).parent / "static" / "page.css").read_text(encoding="utf-8")
+    themes = [
+        dict(re.findall(r"--([a-z0-9-]+): (#[0-9a-f]{3,6});", rules)) for rules in re.findall(r"\{([^{}]*)\}", style)
+    ]
+    light, dark, system, *_ = [theme for theme in themes if "level-0" in theme]
+    assert dark == system
+    for theme in (light, dark):
+        texts = [(name, ground) for name in ("ink", "muted", "link", "warn") for ground in ("paper", "raised")]
+        texts += [("ink", f"level-{number}") for number in range(7)]
+        drawn = [(name, "paper") for name in ("accent", "warn", "good", "muted", "focus")]
+        assert [pair for pair in texts if _contrast(*(theme[name] for name in pair)) < 4.5] == []
+        assert [pair for pair in drawn if _contrast(*(theme[name] for name in pair)) < 3] == []
+
+
+def _contrast(one: str, other: str) -> float:
+    bright, dim = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (bright + 0.05) / (dim + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    channels = np.array([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
+    linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
