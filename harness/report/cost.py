@@ -10,7 +10,7 @@ from harness.report.markdown import escaped, table
 from harness.report.rows import is_scored_outside
 from harness.results.record import ArtefactRecord, RunResult
 
-COST_HEADINGS = (
+_HEADINGS = (
     "scenario",
     "method",
     "CPU-seconds",
@@ -26,7 +26,12 @@ COST_HEADINGS = (
 
 def cost(board: Board) -> list[str]:
     """A section with a row for each trained method of each scenario; empty if no result says what training cost."""
-    body = cost_rows(board)
+    body = [
+        [escaped(scenario), escaped(entry.method), *_facts(entry, entries)]
+        for scenario, entries in board.scenarios.items()
+        for entry in sorted(entries, key=lambda entry: (cpu_seconds(entry) or 0.0, entry.method))
+        if cpu_seconds(entry)
+    ]
     if not body:
         return []
     return [
@@ -38,17 +43,7 @@ def cost(board: Board) -> list[str]:
         "training example of the target was presented. Stopped by: `patience`, or the cap that ended a training before "
         "validation did. The last column is the view at equal cost: the best row that needed no more CPU-seconds.",
         "",
-        table(COST_HEADINGS, body, ["left", "left", *["right"] * 5, "left", "right", "left"]),
-    ]
-
-
-def cost_rows(board: Board) -> list[list[str]]:
-    """A row of markdown cells below `COST_HEADINGS` for each trained method of each scenario, the cheapest first."""
-    return [
-        [escaped(scenario), escaped(entry.method), *_facts(entry, entries)]
-        for scenario, entries in board.scenarios.items()
-        for entry in sorted(entries, key=lambda entry: (cpu_seconds(entry) or 0.0, entry.method))
-        if cpu_seconds(entry)
+        table(_HEADINGS, body, ["left", "left", *["right"] * 5, "left", "right", "left"]),
     ]
 
 

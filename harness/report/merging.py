@@ -10,40 +10,30 @@ from harness.report.collect import Board
 from harness.report.markdown import bold, escaped, table
 from harness.results.record import ArtefactRecord
 
-MERGING_HEADINGS = ("scenario", "method", "chosen", "validation NDCG@10 of the tries")
-MERGING_NOTE = (
-    "With the first seed: by the target's validation NDCG@10 (**bold**: the chosen try's), every rule with as many "
-    "tries; or weights of each layer that make predictions the surest, of which the mean over the layers is shown. "
-    "Weights: first that of the target's own component, then one for each source in the scenario's order."
-)
-
 
 def merging(board: Board) -> list[str]:
     """A section with a row for each merge with a choice; empty if there is none."""
-    body = merging_rows(board)
+    first = {
+        (result.scenario.name, result.method): result
+        for result in sorted(board.results, key=lambda result: -result.seed)  # the first seed's is kept
+    }
+    body = [
+        [escaped(scenario), escaped(method), _chosen(record), _validation(record)]
+        for (scenario, method), result in sorted(first.items())
+        for record in result.training
+        if is_merge(record)
+    ]
     if not body:
         return []
     return [
         "",
         "## What merging rules chose",
         "",
-        MERGING_NOTE,
+        "With the first seed: by the target's validation NDCG@10 (**bold**: the chosen try's), every rule with as many "
+        "tries; or weights of each layer that make predictions the surest, of which the mean over the layers is shown. "
+        "Weights: first that of the target's own component, then one for each source in the scenario's order.",
         "",
-        table(MERGING_HEADINGS, body, ["left"] * 4),
-    ]
-
-
-def merging_rows(board: Board) -> list[list[str]]:
-    """A row of markdown cells below `MERGING_HEADINGS` for each merge with a choice, of the first seed."""
-    first = {
-        (result.scenario.name, result.method): result
-        for result in sorted(board.results, key=lambda result: -result.seed)  # the first seed's is kept
-    }
-    return [
-        [escaped(scenario), escaped(method), _chosen(record), _validation(record)]
-        for (scenario, method), result in sorted(first.items())
-        for record in result.training
-        if is_merge(record)
+        table(["scenario", "method", "chosen", "validation NDCG@10 of the tries"], body, ["left"] * 4),
     ]
 
 

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.protocol.significance import groups, rank_intervals
 from harness.report.collect import Board
-from harness.report.comparison import MAIN, compare_over_scenarios
+from harness.report.comparison import MAIN, Comparison, compare_over_scenarios
 from harness.report.failures import failed_methods
 from harness.report.markdown import bold, escaped, table
-from harness.report.places import places
 from harness.report.rows import shown_name
 
 
@@ -50,18 +50,36 @@ def overview(board: Board) -> Overview:
             return failed[scenario].get(method, "–")
         return bold(f"{means[method][scenario]:.4f}", best[scenario] == method)
 
-    ranked = places(compare_over_scenarios(board))
+    places = ranks_and_groups(compare_over_scenarios(board))
     body = [
         [
             names[method],
             *(figure(method, scenario) for scenario in scenarios),
             f"{average(method):.4f}" if len(means[method]) == len(scenarios) else "–",
-            *([*ranked.get(method, ("–", "–"))] if ranked else []),
+            *([*places.get(method, ("–", "–"))] if places else []),
         ]
         for method in sorted(means, key=lambda method: (-average(method), method))
     ]
-    headings = ["method", *map(escaped, scenarios), "mean", *(["rank", "group"] if ranked else [])]
-    return Overview(table(headings, body), _RANKS if ranked else _NO_RANKS)
+    headings = ["method", *map(escaped, scenarios), "mean", *(["rank", "group"] if places else [])]
+    return Overview(table(headings, body), _RANKS if places else _NO_RANKS)
+
+
+def ranks_and_groups(comparison: Comparison) -> dict[str, tuple[str, str]]:
+    """Rank interval and group letters of each method; empty if nothing is tested."""
+    if not comparison.is_tested:
+        return {}
+    means = comparison.values.mean(axis=(1, 2))
+    order = sorted(range(len(means)), key=lambda row: (-means[row], comparison.methods[row]))
+    differ = comparison.differ[np.ix_(order, order)]
+    letters = [""] * len(order)
+    for number, group in enumerate(groups(differ)):
+        for row in group:
+            letters[row] += chr(ord("a") + number % 26) + "'" * (number // 26)
+    ranks = rank_intervals(means[order], differ)
+    return {
+        comparison.methods[index]: (f"{first}–{last}" if first < last else f"{first}", letters[row])
+        for row, (index, (first, last)) in enumerate(zip(order, ranks, strict=True))
+    }
 
 
 _RANKS = (

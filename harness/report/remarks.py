@@ -12,20 +12,13 @@ _FEWEST_SEEDS = 3
 
 def remarks(board: Board) -> list[str]:
     """The title of a board and the remarks below it."""
-    return [
-        _title(board),
-        "",
-        "Derived from the files in `results/` by `harness leaderboard`; do not edit.",
-        "",
-        *reading_notes(board),
-    ]
-
-
-def reading_notes(board: Board) -> list[str]:
-    """How to read a board, and what it lacks, as markdown."""
     counts = {len(entry.results) for entry in board.entries}
     least = min(counts)
     lines = [
+        _title(board, least),
+        "",
+        "Derived from the files in `results/` by `harness leaderboard`; do not edit.",
+        "",
         "NDCG@10 over the **full** target catalogue less each user's history, unless a column says otherwise. "
         "**Bold**: the best of its table. " + _intervals(max(counts)),
     ]
@@ -58,20 +51,13 @@ def _intervals(most_seeds: int) -> str:
     )
 
 
-def _title(board: Board) -> str:
-    notes = title_notes(board)
-    return f"# {board.suite} v{board.version}" + (f" ({'; '.join(notes)})" if notes else "")
-
-
-def title_notes(board: Board) -> list[str]:
-    """What is said of a board wherever its name stands as a title."""
-    least_seeds = min(len(entry.results) for entry in board.entries)
+def _title(board: Board, least_seeds: int) -> str:
     notes = []
     if least_seeds < _FEWEST_SEEDS:
         notes.append(f"only {least_seeds} seed{'s' if least_seeds > 1 else ''}")
     if any(is_selected_on_test(entry.results[0]) for entry in board.entries):
         notes.append("selected on test")
-    return notes
+    return f"# {board.suite} v{board.version}" + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def _missing_runs(board: Board) -> list[str]:

@@ -9,26 +9,20 @@ from harness.report.markdown import table
 
 def order_of_ties(board: Board) -> list[str]:
     """A section with the tie audits of a board's results; empty if there are none."""
-    audits = tie_audits(board)
+    audits: dict[str, TieAudit] = {}
+    for result in board.results:
+        for name, record in result.data.items():
+            if record.ties is not None:
+                audits.setdefault(name, record.ties)
     if not audits:
         return []
     warnings = [f"- **{line}**" for line in tie_warnings(audits)]
     return ["", "## Order of ties", "", tie_table(audits), *([""] * bool(warnings)), *warnings]
 
 
-def tie_audits(board: Board) -> dict[str, TieAudit]:
-    """The tie audit of each domain that a board's results have one of."""
-    audits: dict[str, TieAudit] = {}
-    for result in board.results:
-        for name, record in result.data.items():
-            if record.ties is not None:
-                audits.setdefault(name, record.ties)
-    return audits
-
-
 def tie_table(audits: Mapping[str, TieAudit]) -> str:
     """One row per domain; columns that are empty for all are left out."""
-    rows = [tie_row(name, audit) for name, audit in audits.items()]
+    rows = [_row(name, audit) for name, audit in audits.items()]
     headings = [heading for heading in rows[0] if any(row[heading] != "–" for row in rows)]
     body = [[row[heading] for heading in headings] for row in rows]
     return table(headings, body)
@@ -39,8 +33,7 @@ def tie_warnings(audits: Mapping[str, TieAudit]) -> list[str]:
     return [f"{name}: {warning}" for name, audit in audits.items() for warning in audit.warnings()]
 
 
-def tie_row(name: str, audit: TieAudit) -> dict[str, str]:
-    """Figures of an audit by heading; a dash for what is not known."""
+def _row(name: str, audit: TieAudit) -> dict[str, str]:
     last = audit.last_numbers if audit.id_kind == "numbers" and audit.last_numbers else audit.last_ids
     return {
         "domain": name,

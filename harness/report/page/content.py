@@ -136,6 +136,21 @@ class ScenarioPart:
 
 
 @dataclass(frozen=True)
+class Section:
+    """A section of text and tables.
+
+    Attributes:
+        id: of its element.
+        title: its heading.
+        body: finished markup.
+    """
+
+    id: str
+    title: str
+    body: Markup
+
+
+@dataclass(frozen=True)
 class SuitePart:
     """A suite.
 
@@ -148,7 +163,7 @@ class SuitePart:
         overview_note: what its ranks mean.
         explorer: figures for the overview.
         figures: plots of the whole suite.
-        tables: further tables, with a note for each.
+        sections: further sections.
         scenarios: in order.
         failures: notes on scenarios without results.
         provenance: where it comes from.
@@ -162,25 +177,10 @@ class SuitePart:
     overview_note: str
     explorer: Explorer
     figures: tuple[Figure, ...]
-    tables: tuple[tuple[Table, Markup], ...]
+    sections: tuple[Section, ...]
     scenarios: tuple[ScenarioPart, ...]
     failures: Markup
     provenance: Markup
-
-
-@dataclass(frozen=True)
-class ClaimPart:
-    """A page of claims.
-
-    Attributes:
-        id: of its element.
-        title: of the page.
-        body: finished markup.
-    """
-
-    id: str
-    title: str
-    body: Markup
 
 
 @dataclass(frozen=True)
@@ -193,4 +193,4 @@ class Page:
     """
 
     suites: tuple[SuitePart, ...]
-    claims: tuple[ClaimPart, ...] = field(default=())
+    claims: tuple[Section, ...] = field(default=())

@@ -20,7 +20,6 @@ from harness.report.page.plots import (
     plot_shares,
     plot_transfer,
 )
-from harness.report.ties import tie_audits, tie_row
 from harness.results.record import ArtefactRecord
 
 
@@ -161,7 +160,8 @@ def _curve(record: ArtefactRecord) -> Curve:
 
 def tie_figure(board: Board, figure_id: str) -> Figure | None:
     """Shares of users whose validation or test event is one of several at the same time."""
-    audits = tie_audits(board)
+    records = {name: record for result in board.results for name, record in result.data.items()}
+    audits = {name: record.ties for name, record in records.items() if record.ties is not None}
     shares = {
         name: (audit.validation_tied or 0.0, audit.test_tied or 0.0)
         for name, audit in audits.items()
@@ -169,9 +169,18 @@ def tie_figure(board: Board, figure_id: str) -> Figure | None:
     }
     if not shares:
         return None
-    rows = [tie_row(name, audit) for name, audit in audits.items()]
-    headings = [heading for heading in rows[0] if any(row[heading] != "–" for row in rows)]
-    text = ("domain", "ties", "ids compared as")
+    rows = [
+        (Cell(name), Cell(audit.order or "–"), *map(Cell, map(percent, (audit.tied, *shares[name]))))
+        for name, audit in audits.items()
+        if name in shares
+    ]
+    columns = (
+        Column("domain", is_number=False),
+        Column("order of ties", is_number=False),
+        Column("events tied"),
+        Column("validation in a tie"),
+        Column("test in a tie"),
+    )
     warnings = [f"{name}: {warning}." for name, audit in audits.items() for warning in audit.warnings()]
     question = "How often does the order of ties select the event?"
     return Figure(
@@ -181,12 +190,7 @@ def tie_figure(board: Board, figure_id: str) -> Figure | None:
         "tie rule decides. "
         + (" ".join(warnings) or "The audit found no share of rising ids that is far from chance."),
         (plot_shares(shares, ("validation event", "test event"), question, figure_id),),
-        Table(
-            f"{figure_id}-table",
-            "Audit of the order of ties, by domain",
-            tuple(Column(heading, heading not in text) for heading in headings),
-            tuple(tuple(Cell(row[heading]) for heading in headings) for row in rows),
-        ),
+        Table(f"{figure_id}-table", "Ties, by domain", columns, tuple(rows)),
     )
 
 

@@ -5,6 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from markdown_it import MarkdownIt
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
@@ -12,12 +13,31 @@ from markupsafe import Markup, escape
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "link", "autolink"])
 
 
+def _line_break(state: StateInline, silent: bool) -> bool:
+    """The only tag that markdown of reports holds: a line break in a table's cell."""
+    if not state.src.startswith("<br>", state.pos):
+        return False
+    if not silent:
+        state.push("hardbreak", "br", 0)
+    state.pos += len("<br>")
+    return True
+
+
+_MARKDOWN.inline.ruler.before("html_inline", "line_break", _line_break)
+
+
 def inline(text: str) -> Markup:
     """One line of markdown, such as a table's cell."""
     return Markup(_MARKDOWN.renderInline(text))  # noqa: S704 - the renderer escapes
 
 
-def block(lines: Iterable[str], prefix: str = "", level: int = 3, links: Mapping[str, str] | None = None) -> Markup:
+def block(
+    lines: Iterable[str],
+    prefix: str = "",
+    level: int = 3,
+    links: Mapping[str, str] | None = None,
+    caption: str = "Table",
+) -> Markup:
     """Lines of markdown.
 
     Args:
@@ -25,10 +45,10 @@ def block(lines: Iterable[str], prefix: str = "", level: int = 3, links: Mapping
         prefix: of the ids of headings; each block of a page needs its own.
         level: of its highest headings.
         links: id of an element by the text of a table's cell that links to it.
+        caption: of tables before the first heading; those below one have the heading.
     """
     tokens = _MARKDOWN.parse("\n".join(lines))
     headings = [int(token.tag[1]) for token in tokens if token.type == "heading_open"]
-    caption = ""
     out: list[Token] = []
     for index, token in enumerate(tokens):
         if token.type in ("heading_open", "heading_close"):
@@ -38,15 +58,18 @@ def block(lines: Iterable[str], prefix: str = "", level: int = 3, links: Mapping
             token.attrSet("id", f"{prefix}-{slug(caption)}")
         if token.type == "th_open":
             token.attrSet("scope", "col")
-        if token.type in ("th_open", "td_open") and (style := str(token.attrs.pop("style", ""))):
-            token.attrSet("class", "number" if "right" in style else "")
+        if token.type in ("th_open", "td_open"):
+            style = str(token.attrs.pop("style", ""))
+            if "right" not in style:
+                token.attrSet("class", "t")
         if token.type == "inline" and tokens[index - 1].type == "td_open" and token.content in (links or {}):
             token.children = _linked(token.children or [], (links or {})[token.content])
         if token.type == "table_open":
-            out.append(_raw(f'<div class="box" tabindex="0" role="region" aria-label="{escape(caption or "Table")}">'))
+            token.attrSet("class", "data")
+            out.append(_raw(f'<div class="box" tabindex="0" role="region" aria-label="{escape(caption)}">'))
         out.append(token)
         if token.type == "table_open":
-            out.append(_raw(f'<caption class="hidden">{escape(caption or "Table")}</caption>'))
+            out.append(_raw(f'<caption class="hidden">{escape(caption)}</caption>'))
         if token.type == "table_close":
             out.append(_raw("</div>"))
     return Markup(_MARKDOWN.renderer.render(out, _MARKDOWN.options, {}))  # noqa: S704 - the renderer escapes

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from harness.report.claims import Claims, claim_sections
 from harness.report.collect import Board
-from harness.report.page.content import ClaimPart, Page
+from harness.report.page.content import Page, Section
 from harness.report.page.markup import Ids, block
 from harness.report.page.suite import suite_part
 
@@ -34,9 +34,9 @@ def render_page(boards: Sequence[Board], claims: Sequence[Claims] = ()) -> str:
     return _html(Page(suites, parts))
 
 
-def _claim_part(claims: Claims, boards: Mapping[str, Board], links: Mapping[str, str], ids: Ids) -> ClaimPart:
+def _claim_part(claims: Claims, boards: Mapping[str, Board], links: Mapping[str, str], ids: Ids) -> Section:
     claim_id = ids.new("claims", claims.title)
-    return ClaimPart(claim_id, claims.title, block(claim_sections(claims, boards.get), claim_id, 3, links))
+    return Section(claim_id, claims.title, block(claim_sections(claims, boards.get), claim_id, 3, links))
 
 
 def _html(page: Page) -> str:

@@ -1,27 +1,27 @@
 """A suite's part of the page."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-
-from markupsafe import Markup
+from collections.abc import Iterable, Iterator, Mapping
 
 from harness.data.times import as_day
 from harness.report.collect import Board
 from harness.report.comparison import MAIN, Comparison, Gain, Pair, compare
-from harness.report.cost import COST_HEADINGS, cost_rows
+from harness.report.cost import cost
 from harness.report.failures import failed_scenarios, failure_lines
-from harness.report.merging import MERGING_HEADINGS, MERGING_NOTE, merging_rows
+from harness.report.merging import merging
 from harness.report.page.cards import cards_of
-from harness.report.page.content import Figure, ScenarioPart, SuitePart, Table
+from harness.report.page.content import Figure, ScenarioPart, Section, SuitePart
 from harness.report.page.explorer import explorer
 from harness.report.page.figures import cost_figure, curve_figure, tie_figure, time_figure, transfer_figure
 from harness.report.page.markup import Ids, block, inline
 from harness.report.page.plots import plot_gains
-from harness.report.page.tables import CardIds, added, gain_table, markdown_table, overview_table, scenario_table
+from harness.report.page.tables import CardIds, gain_table, overview_table, scenario_table
 from harness.report.provenance import provenance
-from harness.report.remarks import reading_notes, title_notes
+from harness.report.remarks import remarks
 from harness.report.rows import Row, ordered_rows
+from harness.report.ties import order_of_ties
 from harness.report.time_guard import time_guard
+from harness.report.training import training
 from harness.report.transfer import reference_pairs, scenario_gains
 from harness.results.record import RunResult
 
@@ -37,10 +37,11 @@ _NOT_RANKED = (
 
 def suite_part(board: Board, ids: Ids) -> SuitePart:
     """The part of one version of a suite."""
-    title = f"{board.suite}/v{board.version}"
-    suite_id = ids.new("suite", title)
+    name = f"{board.suite}/v{board.version}"
+    title, *notes = remarks(board)
+    suite_id = ids.new("suite", name)
     cards = {
-        (scenario, entry.method): ids.new("card", title, scenario, entry.method)
+        (scenario, entry.method): ids.new("card", name, scenario, entry.method)
         for scenario, entries in board.scenarios.items()
         for entry in entries
     }
@@ -58,15 +59,15 @@ def suite_part(board: Board, ids: Ids) -> SuitePart:
     ]
     return SuitePart(
         suite_id,
-        title,
+        name,
         f"{len(board.results):,} results of {len({entry.method for entry in board.entries})} methods on "
-        f"{len(board.scenarios)} scenarios" + "".join(f"; {note}" for note in title_notes(board)),
-        block(reading_notes(board)),
+        f"{len(board.scenarios)} scenarios" + title.partition(" (")[1] + title.partition(" (")[2],
+        block(line for line in notes if not line.startswith("Derived from")),
         overview,
         _RANKED if len(overview.columns) > len(board.scenarios) + 2 else _NOT_RANKED,
         explorer(board, methods, overview.id),
         tuple(figure for figure in figures if figure is not None),
-        tuple(_tables(board, suite_id, ids)),
+        tuple(_sections(board, suite_id, ids)),
         tuple(
             _scenario(board, scenario, rows[scenario], comparisons[scenario], gains[scenario], cards, ids)
             for scenario in board.scenarios
@@ -83,18 +84,14 @@ def _gains(board: Board, scenario: str, comparison: Comparison) -> dict[str, dic
     return {name: scenario_gains(board, scenario, comparison, pairs, name) for name in (MAIN[0], *sampled)}
 
 
-def _tables(board: Board, suite_id: str, ids: Ids) -> Iterable[tuple[Table, Markup]]:
-    costs = cost_rows(board)
-    if costs:
-        text = ("scenario", "method", "stopped by", "best for no more CPU-seconds")
-        note = "All that a row is made from, trained from nothing, mean over seeds; shared components count in each."
-        yield markdown_table(COST_HEADINGS, costs, "What training cost", ids.new(suite_id, "cost"), text), inline(note)
-    merges = merging_rows(board)
-    if merges:
-        table = markdown_table(
-            MERGING_HEADINGS, merges, "What merging rules chose", ids.new(suite_id, "merging"), MERGING_HEADINGS
-        )
-        yield table, inline(MERGING_NOTE)
+def _sections(board: Board, suite_id: str, ids: Ids) -> Iterator[Section]:
+    """The sections of the board that have no plot, or whose plot does not hold all."""
+    for lines in (training(board), cost(board), merging(board), order_of_ties(board)):
+        headings = [line.removeprefix("## ") for line in lines if line.startswith("## ")]
+        if headings:
+            section_id = ids.new(suite_id, headings[0])
+            body = [line for line in lines if not line.startswith("## ")]
+            yield Section(section_id, headings[0], block(body, section_id, 4, caption=headings[0]))
 
 
 def _scenario(
@@ -117,7 +114,7 @@ def _scenario(
         (*_facts(board, result), *cards_here.facts),
         tuple(map(inline, (time_guard(result), *failures))),
         scenario_table(board, scenario, rows, comparison, cards, ids.new(scenario_id, "methods")),
-        _gain_figure(board, scenario, comparison, gains, of_method, ids.new(scenario_id, "gains")),
+        _gain_figure(board, scenario, gains, of_method, ids.new(scenario_id, "gains")),
         cards_here.cautions,
         cards_here.cards,
     )
@@ -126,7 +123,6 @@ def _scenario(
 def _gain_figure(
     board: Board,
     scenario: str,
-    comparison: Comparison,
     gains: Mapping[str, Mapping[Pair, Gain]],
     cards: Mapping[str, str],
     figure_id: str,
@@ -144,7 +140,7 @@ def _gain_figure(
         "only with one seed). Full dots differ from 0, with the error held over all gains of the plot; with one seed "
         "nothing is tested. Left of 0 the sources do harm.",
         (plot_gains(main, question, figure_id),),
-        gain_table(gains, caption, f"{figure_id}-table", cards, added(board, scenario, comparison, main)),
+        gain_table(gains, caption, f"{figure_id}-table", cards),
     )
 
 

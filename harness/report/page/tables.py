@@ -1,20 +1,19 @@
 """The tables of the page, from the functions that boards are made of."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from harness.protocol.metrics import is_list_metric
 from harness.report.collect import Board, Entry
 from harness.report.columns import Column as Measure
-from harness.report.columns import board_columns, cell
+from harness.report.columns import board_columns
 from harness.report.comparison import MAIN, Comparison, Gain, Pair, compare_over_scenarios
 from harness.report.failures import failed_methods
+from harness.report.overview import ranks_and_groups
 from harness.report.page.content import Cell, Column, Table
 from harness.report.page.markup import inline
-from harness.report.places import places
 from harness.report.rows import Row, has_default_settings, is_scored_outside
-from harness.report.transfer import added_by_source
 
 #: Id of the card by scenario and method.
 CardIds = Mapping[tuple[str, str], str]
@@ -42,7 +41,7 @@ def overview_table(board: Board, cards: CardIds, table_id: str) -> tuple[Table, 
         names.setdefault(method, method)
     average = {m: float(np.mean([of.get(scenario, 0.0) for scenario in board.scenarios])) for m, of in means.items()}
     best = {s: max((of[s] for of in means.values() if s in of), default=None) for s in board.scenarios}
-    ranked = places(compare_over_scenarios(board))
+    ranked = ranks_and_groups(compare_over_scenarios(board))
     methods = sorted(means, key=lambda method: (-average[method], method))
     rows = []
     for method in methods:
@@ -75,7 +74,7 @@ def scenario_table(
     measures = [m for m in board_columns() if (m.candidates, m.metric, m.slice) != (*MAIN, "all")]
     measures += [Measure(name, name, MAIN[1]) for name in others]
     measures.sort(key=lambda measure: is_list_metric(measure.metric))
-    texts = {measure: [cell(row.entry, measure) for row in rows] for measure in measures}
+    texts = {measure: [_mean(row.entry, measure) for row in rows] for measure in measures}
     used = [measure for measure in measures if any(text != "–" for text in texts[measure])]
     failed = failed_methods(board, scenario)
     body = [
@@ -102,11 +101,7 @@ def heading_of(measure: Measure) -> str:
 
 
 def gain_table(
-    gains: Mapping[str, Mapping[Pair, Gain]],
-    caption: str,
-    table_id: str,
-    cards: Mapping[str, str],
-    added: Mapping[Pair, str],
+    gains: Mapping[str, Mapping[Pair, Gain]], caption: str, table_id: str, cards: Mapping[str, str]
 ) -> Table:
     """Gains over the reference, the largest first.
 
@@ -115,7 +110,6 @@ def gain_table(
         caption: of the table.
         table_id: id of its element.
         cards: id of the card by method.
-        added: by pair, what each source adds.
     """
     main = next(iter(gains.values()))
     rows = []
@@ -128,7 +122,6 @@ def gain_table(
                 Cell("yes" if gain.is_found else "no"),
                 Cell(f"{(gain.users > 0).mean():.1%}"),
                 Cell(f"{(gain.users < 0).mean():.1%}"),
-                *([Cell(added[pair] or "–")] if added else []),
             )
         )
     columns = (
@@ -138,25 +131,13 @@ def gain_table(
         Column("differs from 0", is_number=False),
         Column("users helped"),
         Column("users hurt"),
-        *([Column("added by source", is_number=False)] if added else []),
     )
     return Table(table_id, caption, columns, tuple(rows))
 
 
-def added(board: Board, scenario: str, comparison: Comparison, pairs: Iterable[Pair]) -> dict[Pair, str]:
-    """What each source adds for the method of each pair; empty if that is known of none."""
-    entries = {entry.method: entry for entry in board.scenarios[scenario]}
-    texts = {pair: added_by_source(board, entries[pair[0]], comparison.spread) for pair in pairs}
-    return texts if any(texts.values()) else {}
-
-
-def markdown_table(
-    headings: Sequence[str], rows: Iterable[Sequence[str]], caption: str, table_id: str, text_columns: Iterable[str]
-) -> Table:
-    """A table of markdown cells."""
-    text = set(text_columns)
-    columns = tuple(Column(heading, heading not in text) for heading in headings)
-    return Table(table_id, caption, columns, tuple(tuple(Cell(inline(each)) for each in row) for row in rows))
+def _mean(entry: Entry, measure: Measure) -> str:
+    mean = entry.mean(measure.candidates, measure.metric, measure.slice)
+    return "–" if mean is None else f"{mean:.4f}"
 
 
 def _gain(gain: Gain | None) -> Cell:

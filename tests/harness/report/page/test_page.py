@@ -258,6 +258,7 @@ def test_markdown_of_reports_becomes_html_and_html_in_it_text() -> None:
     assert '<a href="#suite-x">x/v1</a>' in shown
     assert "&lt;i&gt;" in shown
     assert "&lt;script&gt;" in shown
+    assert str(inline(r"a<br>b \<br\> <br onload=x>")) == "a<br />\nb &lt;br&gt; &lt;br onload=x&gt;"
     assert str(inline("**a** <b> ![x](http://y) [z](javascript:alert(1))")).count("<") == 2
 
 
