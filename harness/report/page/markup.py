@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from markdown_it import MarkdownIt
@@ -37,6 +38,7 @@ def block(
     level: int = 3,
     links: Mapping[str, str] | None = None,
     caption: str = "Table",
+    of: str = "",
 ) -> Markup:
     """Lines of markdown.
 
@@ -46,10 +48,12 @@ def block(
         level: of its highest headings.
         links: id of an element by the text of a table's cell that links to it.
         caption: of tables before the first heading; those below one have the heading.
+        of: what the tables are of, for their names: no two regions of a page have the same.
     """
     tokens = _MARKDOWN.parse("\n".join(lines))
     headings = [int(token.tag[1]) for token in tokens if token.type == "heading_open"]
     out: list[Token] = []
+    named: Counter[str] = Counter()
     for index, token in enumerate(tokens):
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(level + int(token.tag[1]) - min(headings), 6)}"
@@ -66,7 +70,10 @@ def block(
             token.children = _linked(token.children or [], (links or {})[token.content])
         if token.type == "table_open":
             token.attrSet("class", "data")
-            out.append(_raw(f'<div class="box" tabindex="0" role="region" aria-label="{escape(caption)}">'))
+            label = f"{caption} ({of})" if of else caption
+            named[label] += 1
+            label += f", table {named[label]}" if named[label] > 1 else ""
+            out.append(_raw(f'<div class="box" tabindex="0" role="region" aria-label="{escape(label)}">'))
         out.append(token)
         if token.type == "table_open":
             out.append(_raw(f'<caption class="hidden">{escape(caption)}</caption>'))

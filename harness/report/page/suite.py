@@ -91,7 +91,11 @@ def _sections(board: Board, suite_id: str, ids: Ids) -> Iterator[Section]:
         if headings:
             section_id = ids.new(suite_id, headings[0])
             body = [line for line in lines if not line.startswith("## ")]
-            yield Section(section_id, headings[0], block(body, section_id, 4, caption=headings[0]))
+            yield Section(
+                section_id,
+                headings[0],
+                block(body, section_id, 4, caption=headings[0], of=f"{board.suite}/v{board.version}"),
+            )
 
 
 def _scenario(
