@@ -54,12 +54,13 @@ def block(
     headings = [int(token.tag[1]) for token in tokens if token.type == "heading_open"]
     out: list[Token] = []
     named: Counter[str] = Counter()
+    ids = Ids()
     for index, token in enumerate(tokens):
         if token.type in ("heading_open", "heading_close"):
             token.tag = f"h{min(level + int(token.tag[1]) - min(headings), 6)}"
         if token.type == "heading_open":
-            caption = tokens[index + 1].content
-            token.attrSet("id", f"{prefix}-{slug(caption)}")
+            caption = "".join(child.content for child in tokens[index + 1].children or [])
+            token.attrSet("id", ids.new(prefix, caption))
         if token.type == "th_open":
             token.attrSet("scope", "col")
         if token.type in ("th_open", "td_open"):

@@ -251,8 +251,20 @@ def test_colours_change_where_the_page_says() -> None:
 
 
 def test_markdown_of_reports_becomes_html_and_html_in_it_text() -> None:
-    lines = ["## A & <b>", "", "| a | b |", "|:--|--:|", r"| x/v1 | \<i\> |", "", "<script>x</script>"]
+    lines = [
+        "## 模",
+        "## 型",
+        "## A & <b>",
+        "",
+        "| a | b |",
+        "|:--|--:|",
+        r"| x/v1 | \<i\> |",
+        "",
+        "<script>x</script>",
+    ]
     shown = str(block(lines, "p", 4, {"x/v1": "suite-x"}))
+    assert '<h4 id="p-x">模</h4>' in shown
+    assert '<h4 id="p-x--2">型</h4>' in shown
     assert '<h4 id="p-a-b">A &amp; &lt;b&gt;</h4>' in shown
     assert '<th scope="col"' in shown
     assert '<a href="#suite-x">x/v1</a>' in shown
