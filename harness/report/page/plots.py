@@ -79,6 +79,7 @@ def plot_gains(gains: Mapping[Pair, Gain], title: str, prefix: str) -> Markup:
         axes.set_yticks(range(len(labels)), labels)
         axes.set_ylim(-0.6, len(labels) - 0.4)
         axes.grid(axis="x")
+        axes.locator_params(axis="x", nbins=5)
         axes.set_xlabel("gain in NDCG@10 over " + ("its reference" if several else ordered[0][0][1]))
     largest, smallest = ordered[-1], ordered[0]
     return to_svg(

@@ -13,10 +13,15 @@ function sortKey(cell, isNumber) {
   return found ? Number(found[0].replace("−", "-")) : null;
 }
 
+function holdsNumbers(table, column) {
+  const texts = [...table.tBodies[0].rows].map((row) => row.cells[column].textContent.trim()).filter((text) => !none(text));
+  return texts.length > 0 && texts.every((text) => /^[-+−]?[\d.,]+$/.test(text));
+}
+
 function sortTable(table, column) {
   const headings = table.tHead.rows[0].cells;
   const heading = headings[column];
-  const isNumber = !heading.classList.contains("t");
+  const isNumber = !heading.classList.contains("t") || holdsNumbers(table, column);
   const first = isNumber ? "descending" : "ascending";
   const second = isNumber ? "ascending" : "descending";
   const direction = heading.getAttribute("aria-sort") === first ? second : first;

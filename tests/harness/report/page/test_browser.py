@@ -96,6 +96,18 @@ def test_headings_sort_numbers_and_names(open_page: Open) -> None:
     assert "Sorted by method" in browser.find_element("id", "announce").get_attribute("textContent")
 
 
+def test_tables_of_boards_sort_too(open_page: Open) -> None:
+    browser = open_page()
+    table = browser.find_element("css selector", "section[id^='suite-cdsr-planted'] table.data:not([id])")
+    headings = table.find_elements("css selector", "thead th")
+    column = [heading.text.split()[0] for heading in headings].index("steps")
+    headings[column].find_element("tag name", "button").click()
+    script = "return [...arguments[0].tBodies[0].rows].map(row => row.cells[arguments[1]].textContent.replace(',', ''))"
+    steps = [int(text) for text in browser.execute_script(script, table, column)]
+    assert steps == sorted(steps, reverse=True)
+    assert len(set(steps)) > 3
+
+
 def test_headings_sort_by_keyboard(open_page: Open) -> None:
     from selenium.webdriver.common.keys import Keys
 
