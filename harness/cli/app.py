@@ -22,6 +22,7 @@ from harness.cli import (
     inspect,
     leaderboard,
     outside,
+    report,
     run,
     schema,
     status,
@@ -46,6 +47,7 @@ app.command("tune", help="Choose methods' settings on validation data, with an e
 )
 app.command("plan")(run.plan)
 app.command("leaderboard")(leaderboard.leaderboard)
+app.command("report")(report.report)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.command("compare")(compare.compare)

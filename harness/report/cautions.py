@@ -1,6 +1,7 @@
 """What a reader of one result should be careful about, in sentences."""
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from harness.results.ranks_table import RankTable
 from harness.results.record import RunResult
 from harness.suites import shipped_suite
 
+_shipped_suite = cache(shipped_suite)  # a page asks for each result
 #: A share of users with a tied held-out item that is worth a word.
 _MANY_TIES = 0.01
 
@@ -27,6 +29,13 @@ def cautions(result: RunResult, ranks: RankTable | None) -> list[str]:
         f"One seed: another one gives another figure, and ± does not hold that. All seeds: `harness leaderboard`; "
         f"against another method: `harness compare {escaped(result.method)} OTHER --suite "
         f"{result.suite}/v{result.suite_version}`.",
+        *cautions_of_any_seed(result, ranks),
+    ]
+
+
+def cautions_of_any_seed(result: RunResult, ranks: RankTable | None) -> list[str]:
+    """What to be careful about, however many seeds there are; see `cautions`."""
+    return [
         *_on_training(result),
         *_on_data(result),
         *_on_candidates(result),
@@ -98,7 +107,7 @@ def _on_ranks(ranks: RankTable | None) -> Iterator[str]:
 
 
 def _on_origin(result: RunResult) -> Iterator[str]:
-    suite = shipped_suite(result.suite, result.suite_version)
+    suite = _shipped_suite(result.suite, result.suite_version)
     if suite is not None and suite.retired:
         yield f"{suite.id} is retired: {suite.retired}"
     if suite is None:

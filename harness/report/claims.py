@@ -104,15 +104,25 @@ def claim_page(claims: Claims, board_of: Callable[[str], Board | None]) -> str:
         claims: the claims.
         board_of: returns the board of a suite such as `cdsr/v2`, or None if it has no results.
     """
+    return "\n".join(
+        [
+            f"# {claims.title}",
+            "",
+            "Derived from result files by `harness leaderboard`; do not edit. The claims are in the YAML file of the "
+            "same name.",
+            "",
+            *claim_sections(claims, board_of),
+            "",
+        ]
+    )
+
+
+def claim_sections(claims: Claims, board_of: Callable[[str], Board | None]) -> list[str]:
+    """The page below its title; see `claim_page`."""
     boards = {suite: board_of(suite) for suite in claims.suites}
     with_results = {suite: board for suite, board in boards.items() if board is not None}
     gains = {suite: _Gains(board, claims) for suite, board in with_results.items()}
     lines = [
-        f"# {claims.title}",
-        "",
-        "Derived from result files by `harness leaderboard`; do not edit. The claims are in the YAML file of the same "
-        "name.",
-        "",
         f"Source: {claims.source}.",
         "",
         "A gain is a difference in NDCG@10, the mean over a suite's scenarios, seeds and users, with a 95 % interval. "
@@ -138,7 +148,7 @@ def claim_page(claims: Claims, board_of: Callable[[str], Board | None]) -> str:
         lines.append(_tested(claim))
         lines += ["", table(headings, rows) if rows else "No board has both rows."]
         lines += ["", f"What would decide it: {claim.decide}"]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _tested(claim: Claim) -> str:

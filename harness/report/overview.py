@@ -89,7 +89,7 @@ def overview(board: Board, metric: str = MAIN[1]) -> Overview:
     """
     rows = _rows(board, metric)
     comparison = compare_over_scenarios(board, metric=metric)
-    places = _places(comparison)
+    places = ranks_and_groups(comparison)
     reference = reference_row(board)
     gains = gains_over(comparison, reference)
     trained = any(any(seconds.values()) for seconds in rows.seconds.values())
@@ -155,7 +155,7 @@ def _by_scenario(rows: _Rows, where: str) -> tuple[tuple[Table, ...], dict[str, 
     return tuple(table(list(legend)).parts()), legend
 
 
-def _places(comparison: Comparison) -> dict[str, tuple[str, str]]:
+def ranks_and_groups(comparison: Comparison) -> dict[str, tuple[str, str]]:
     """Rank interval and group letters of each method; empty if nothing is tested."""
     if not comparison.is_tested:
         return {}

@@ -20,7 +20,7 @@ def transfer(board: Board, comparisons: dict[str, Comparison]) -> list[str]:
         board: the results.
         comparisons: of the rows of each scenario.
     """
-    pairs = {scenario: _pairs(entries) for scenario, entries in board.scenarios.items()}
+    pairs = {scenario: reference_pairs(entries) for scenario, entries in board.scenarios.items()}
     if not any(pairs.values()):
         return []
     sampled = {name for result in board.results for name in result.candidates if name.startswith("sampled-")}
@@ -36,7 +36,9 @@ def transfer(board: Board, comparisons: dict[str, Comparison]) -> list[str]:
         "whose NDCG@10, mean over seeds, is higher or lower.",
     ]
     gains = {
-        scenario: {name: _gains(board, scenario, comparisons[scenario], pairs[scenario], name) for name in columns}
+        scenario: {
+            name: scenario_gains(board, scenario, comparisons[scenario], pairs[scenario], name) for name in columns
+        }
         for scenario in board.scenarios
     }
     common = sorted(set.intersection(*map(set, pairs.values())))
@@ -78,7 +80,7 @@ def _added(board: Board, comparisons: Mapping[str, Comparison], pairs: Mapping[s
     ]
 
 
-def _pairs(entries: Iterable[Entry]) -> list[Pair]:
+def reference_pairs(entries: Iterable[Entry]) -> list[Pair]:
     """Methods that learn from sources, and their references, where both have results."""
     methods = {entry.method for entry in entries}
     pairs = [(entry.method, entry.results[0].reference or "") for entry in entries if _uses_sources(entry)]
@@ -91,7 +93,9 @@ def _uses_sources(entry: Entry) -> bool:
     return bool(set(first.learns_from) & set(first.scenario.sources))
 
 
-def _gains(board: Board, scenario: str, main: Comparison, pairs: Iterable[Pair], candidates: str) -> dict[Pair, Gain]:
+def scenario_gains(
+    board: Board, scenario: str, main: Comparison, pairs: Iterable[Pair], candidates: str
+) -> dict[Pair, Gain]:
     """Gains among some candidates; those of methods without the seeds for the table's test are not tested."""
     entries = board.scenarios[scenario]
     gains = (main if candidates == MAIN[0] else compare(entries, candidates)).gains(pairs)
