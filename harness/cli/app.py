@@ -13,7 +13,19 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import cache, compare, data, extend, inspect, leaderboard, outside, run, tune
+from harness.cli import (
+    cache,
+    compare,
+    data,
+    extend,
+    inspect,
+    leaderboard,
+    outside,
+    reproduce,
+    run,
+    submit,
+    tune,
+)
 from harness.errors import HarnessError, one_line
 from harness.methods.error_origin import plugin_behind
 
@@ -40,6 +52,9 @@ app.command("export")(inspect.export)
 app.command("diagnose")(inspect.diagnose)
 app.command("score")(outside.score)
 app.command("export-run")(outside.export_run)
+app.command("submit")(submit.submit)
+app.command("check-submission")(submit.check_submission)
+app.command("reproduce")(reproduce.reproduce)
 app.command("check-method")(extend.check_method)
 app.command("new")(extend.new)
 app.add_typer(data.app, name="data")
