@@ -1,13 +1,12 @@
 """`harness reproduce`: make the run of a result again."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.cli.options import DATA, DataDir, Jobs, Json, complete_suites
-from harness.errors import one_line
+from harness.errors import HarnessError, one_line
 
 if TYPE_CHECKING:
     from harness.results.reproduction import Reproduction
@@ -45,11 +44,17 @@ def reproduce(
     """
     from harness.results.files import read_record
     from harness.results.reproduction import write_reproduction
+    from harness.results.submission import output_dir_of
     from harness.run.progress import make_console
-    from harness.run.reproduce import output_dir_of
     from harness.run.reproduce import reproduce as run_again
 
     output_dir = output_dir_of(result, read_record(result)) if record else None
+    if record and output_dir is None:
+        raise HarnessError(
+            f"{result} is not where results/ or submissions/ of an output folder hold it: there is no place for a "
+            "record.",
+            "Leave out --record, or name the file there.",
+        )
     console = make_console(stderr=True)
     reproduced = run_again(
         result,

@@ -69,9 +69,7 @@ def match_lists(first: Recommendations | None, again: Recommendations | None) ->
     a, b = first.items, again.items
     common = sum(len(np.intersect1d(x[x >= 0], y[y >= 0])) for x, y in zip(a, b, strict=True))
     listed = max(int((a >= 0).sum()), int((b >= 0).sum()))
-    return ListsMatch(
-        equal_users=float((a == b).all(axis=1).mean()), common_items=common / listed if listed else 1.0
-    )
+    return ListsMatch(equal_users=float((a == b).all(axis=1).mean()), common_items=common / listed if listed else 1.0)
 
 
 def match_artefacts(

@@ -1,6 +1,6 @@
-"""The record of a run that was made again: `leaderboards/reproduced/<suite>/v<version>/<scenario>/<method>-seed<k>.json`.
+"""The record of a run that was made again, `reproduced/<suite>/v<version>/<scenario>/<method>-seed<k>.json`.
 
-Records stand in a folder of their own, so that a submission cannot bring its own.
+Records have a folder of their own beside that of results, so that a submission cannot bring its own.
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from harness.errors import HarnessError
 from harness.results.record import Code, Provenance, RunResult
+from harness.results.submission import output_dir_of
 from harness.storage.files import write_atomically
 
 #: The folder of records, beside that of results.
@@ -124,18 +125,19 @@ def write_reproduction(record: Reproduction, output_dir: Path) -> Path:
     return path
 
 
-def read_reproduction(results: Path, result: RunResult) -> Reproduction | None:
+def read_reproduction(path: Path, result: RunResult) -> Reproduction | None:
     """The record of a result; None if its run was not made again.
 
     Args:
-        results: the results folder.
+        path: of the result, in an output folder.
         result: the result.
 
     Raises:
         HarnessError: the record is not valid.
     """
-    path = results.parent / REPRODUCED / result.path
-    if not path.is_file():
+    output_dir = output_dir_of(path, result)
+    path = output_dir / REPRODUCED / result.path if output_dir else path
+    if output_dir is None or not path.is_file():
         return None
     try:
         return Reproduction.model_validate_json(path.read_bytes())

@@ -1,10 +1,10 @@
 """A submission: a folder with results of one method on one suite, a card that describes it, and a manifest.
 
-    leaderboards/submissions/cdsr/v2/my-model/
-      submission.json                     the manifest: `Submission`
-      card.yaml                           `Card`
-      drama-from-action/                  a folder for each scenario, with the files of a results folder
-        my-model-seed0.json, my-model-seed0.parquet, my-model-seed0.lists.parquet, users.parquet, items.parquet
+leaderboards/submissions/cdsr/v2/my-model/
+  submission.json                     the manifest: `Submission`
+  card.yaml                           `Card`
+  drama-from-action/                  a folder for each scenario, with the files of a results folder
+    my-model-seed0.json, my-model-seed0.parquet, my-model-seed0.lists.parquet, users.parquet, items.parquet
 """
 
 import json
@@ -124,6 +124,16 @@ def path_in_submission(result: RunResult) -> Path:
     return Path(result.scenario.name, result.path.name)
 
 
+def output_dir_of(path: Path, result: RunResult) -> Path | None:
+    """The output folder that a result file is in, be it among the results or the submissions; None if in neither."""
+    own = Path("results", result.path)
+    folder = submission_folder(Path(), result.suite, result.suite_version, result.method)
+    for place in (own, folder / path_in_submission(result)):
+        if path.absolute().parts[-len(place.parts) :] == place.parts:
+            return path.absolute().parents[len(place.parts) - 1]
+    return None
+
+
 def submitted_results(results: Path, suite: str, version: int) -> list[Path]:
     """The result files of accepted submissions, without those that stand in the results folder too.
 
@@ -135,6 +145,12 @@ def submitted_results(results: Path, suite: str, version: int) -> list[Path]:
     home = results.parent / SUBMISSIONS / suite / f"v{version}"
     own = results / result_path(suite, version, "", "", 0).parent
     return sorted(path for path in home.glob("*/*/*.json") if not (own / path.parent.name / path.name).is_file())
+
+
+def submitted_path(results: Path, result: RunResult) -> Path:
+    """Where a result of an accepted submission is, beside a results folder."""
+    folder = submission_folder(results.parent, result.suite, result.suite_version, result.method)
+    return folder / path_in_submission(result)
 
 
 def submitted_suites(results: Path) -> set[tuple[str, int]]:

@@ -18,7 +18,6 @@ from harness.results.matching import differences_between, match_artefacts, match
 from harness.results.ranks_table import RankTable
 from harness.results.record import RunResult
 from harness.results.reproduction import LARGEST_TOLERANCE, Reproduction, verdict_of
-from harness.results.submission import SUBMISSIONS, path_in_submission, submission_folder
 from harness.run.methods import method_for, select_methods, suite_method
 from harness.run.suite import run_suite
 from harness.storage.files import canonical_json
@@ -103,26 +102,6 @@ def reproduce(
         again, new_table = read_result(new_path)
         record = _compare((path, first, table), (new_path, again, new_table), cached, tolerance)
     return ReproducedRun(record, first, again)
-
-
-def output_dir_of(path: Path, result: RunResult) -> Path:
-    """The output folder that a result file is in, be it among the results or the submissions.
-
-    Raises:
-        HarnessError: it is in neither.
-    """
-    path = path.resolve()
-    if path.parts[-len(result.path.parts) - 1 :] == ("results", *result.path.parts):
-        return path.parents[len(result.path.parts)]
-    folder = submission_folder(Path(), result.suite, result.suite_version, result.method)
-    submitted = (folder / path_in_submission(result)).parts
-    if path.parts[-len(submitted) :] == submitted:
-        return path.parents[len(submitted) - 1]
-    raise HarnessError(
-        f"{path} is not where results/ or {SUBMISSIONS}/ of an output folder hold it, so there is no place for a "
-        "record.",
-        "Leave out --record, or name the file there.",
-    )
 
 
 _Read = tuple[Path, RunResult, RankTable]

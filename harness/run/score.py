@@ -304,6 +304,7 @@ def _scenario_record(suite: Suite, run: Run, split: str) -> ScenarioRecord:
 
 
 def domain_record(workspace: Workspace, domain: DomainTraining) -> DomainRecord:
+    """A domain's content and size, as results record them."""
     return DomainRecord(
         fingerprint=workspace.fingerprints[domain.name],  # of the whole domain, also where shared users left it
         source=workspace.suite.spec(domain.name).source.model_dump(mode="json", exclude_none=True),
@@ -317,6 +318,7 @@ def domain_record(workspace: Workspace, domain: DomainTraining) -> DomainRecord:
 
 
 def leakage_record(training: TrainingData, test: HeldOut) -> LeakageRecord:
+    """The audit of a scenario's split, as results record it."""
     leakage = audit(training, test)
     if leakage is None:
         untimed = ", ".join(sorted(name for name, domain in training.domains.items() if not domain.timed))

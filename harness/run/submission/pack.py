@@ -135,9 +135,7 @@ def _write_manifest(folder: Path, results: Iterable[RunResult], suite: Suite) ->
         method=folder.name,
         environments=environments,
         files=[
-            FileRecord(
-                path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=file_digest(path)
-            )
+            FileRecord(path=path.relative_to(folder).as_posix(), bytes=path.stat().st_size, sha256=file_digest(path))
             for path in files
         ],
     )

@@ -1,6 +1,7 @@
 """Checks of a submitted result, row by row: its users, ranks and lists against each other and against the data."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,10 @@ def check_ranks(path: Path, result: RunResult, table: RankTable) -> None:
     for name, ranks in table.ranks.items():
         if ranks.unscored is not None:
             wrong = ranks.unscored & (ranks.above != MISSED)
-            _refuse(path, wrong, lambda row, name=name: f"{name}: unscored, but with a rank.")
+            _refuse(path, wrong, f"{name}: unscored, but with a rank.")
         if ranks.chance is not None:
             wrong = (ranks.chance < 1) & ((ranks.above == MISSED) | (not name.startswith("retrieved-")))
-            _refuse(path, wrong, lambda row, name=name: f"{name}: a chance below 1, where nothing is drawn by lot.")
+            _refuse(path, wrong, f"{name}: a chance below 1, where nothing is drawn by lot.")
         recorded = result.candidates[name].unscored
         if recorded is not None and recorded != (0 if ranks.unscored is None else int(ranks.unscored.sum())):
             raise HarnessError(f"{path}: candidates.{name}.unscored is not what the ranks give.", _AGAIN)
@@ -91,7 +92,7 @@ def check_ranks(path: Path, result: RunResult, table: RankTable) -> None:
         # Drawn candidates are some of those of `full`, with the same scores.
         wrong = (part.above != MISSED) & ((part.above > full.above) | (_last(part) > _last(full)))
         if wrong.sum() > max(1, int(_ROUNDED * len(wrong))):
-            _refuse(path, wrong, lambda row, name=name: f"{name}: more items above than among all of full.")
+            _refuse(path, wrong, f"{name}: more items above than among all of full.")
 
 
 def check_lists(path: Path, table: RankTable, lists: Ints, expected: TestUsers, items: CatalogueItems) -> None:
@@ -110,7 +111,7 @@ def check_lists(path: Path, table: RankTable, lists: Ints, expected: TestUsers, 
     lists_file, full = lists_path(path), table.ranks["full"]
     by_item = np.sort(lists, axis=1)
     twice = ((np.diff(by_item, axis=1) == 0) & (by_item[:, 1:] >= 0)).any(axis=1)
-    _refuse(lists_file, twice, lambda row: "an item stands in the list twice.")
+    _refuse(lists_file, twice, "an item stands in the list twice.")
     held_out = np.array([items.index.get(item, -2) for item in expected.item_ids])
     places = lists == held_out[:, None]
     listed, place = places.any(axis=1), places.argmax(axis=1)
@@ -139,23 +140,21 @@ def check_counts(path: Path, table: RankTable, lists: Ints | None, expected: Exp
         if name not in table.slices:
             raise HarnessError(f"{ranks_file}: column 'slice/{name}' is missing.", _AGAIN)
         wrong = table.slices[name] != members
-        _refuse(ranks_file, wrong, lambda row, name=name: f"slice/{name} is not what the data give.")
+        _refuse(ranks_file, wrong, f"slice/{name} is not what the data give.")
     for name in set(table.slices) - set(expected.slices):
         raise HarnessError(f"{ranks_file}: column 'slice/{name}' is of no slice of the harness.", _AGAIN)
     for name, counts in expected.n_candidates.items():
         if name in table.ranks:
             given = table.ranks[name].candidates
-            _refuse(
-                ranks_file,
-                given != counts,
-                lambda row, name=name, given=given, counts=counts: (
-                    f"{given[row]:,} candidates of {name}, where the data give {counts[row]:,}."
-                ),
-            )
+            _refuse(ranks_file, given != counts, partial(_other_number, name, given, counts))
     if lists is not None:
         keys = np.arange(len(lists))[:, None] * len(expected.items) + lists
         seen = (np.isin(keys, expected.history) & (lists >= 0)).any(axis=1)
-        _refuse(lists_path(path), seen, lambda row: "the list holds an item of the user's history.")
+        _refuse(lists_path(path), seen, "the list holds an item of the user's history.")
+
+
+def _other_number(name: str, given: Ints, expected: Ints, row: int) -> str:
+    return f"{given[row]:,} candidates of {name}, where the data give {expected[row]:,}."
 
 
 def _last(ranks: Ranks) -> Ints:
@@ -163,7 +162,8 @@ def _last(ranks: Ranks) -> Ints:
     return ranks.above + ranks.tied
 
 
-def _refuse(path: Path, wrong: NDArray[np.bool_], what: Callable[[int], str]) -> None:
+def _refuse(path: Path, wrong: NDArray[np.bool_], what: str | Callable[[int], str]) -> None:
+    """Raise an error about the first row that is wrong, if any is."""
     if wrong.any():
         row = int(wrong.argmax())
-        raise row_error(path, row + 1, what(row), _AGAIN)
+        raise row_error(path, row + 1, what if isinstance(what, str) else what(row), _AGAIN)
