@@ -12,12 +12,16 @@ from harness.results.submission import Card, card_of
 
 Badge = Literal["recomputed", "verified", "reproduced"]
 
-#: Superscript letters after a method's name.
-MARKS: dict[Badge, str] = {"recomputed": "ᴿ", "verified": "ⱽ", "reproduced": "ᴹ"}
+#: Letters after a method's name. Nearly all rows are recomputed from ranks, so a note names those that are not.
+MARKS: dict[Badge, str] = {"verified": "ᴬ", "reproduced": "ᴹ"}
 _MEANING: dict[Badge, str] = {
-    "recomputed": "every metric in its result files was recomputed from their ranks",
-    "verified": "verified by its authors, as the card of its submission says",
-    "reproduced": "made again by us, from nothing but what its result files say (`harness reproduce`)",
+    "recomputed": "recomputed from ranks",
+    "verified": "verified by its authors",
+    "reproduced": "made again by us",
+}
+_EXPLAINED: dict[Badge, str] = {
+    "verified": ", as the card of its submission says",
+    "reproduced": " from what its result files say, by `harness reproduce`, with all that is trained trained anew",
 }
 _METRICS = {f"{name}@{k}" for name in RECORDED for k in CUTOFFS}
 
@@ -39,14 +43,17 @@ def badges(entries: Iterable[Entry]) -> tuple[Badge, ...]:
 
 def marks(entries: Iterable[Entry]) -> str:
     """The badges of a row as letters."""
-    return "".join(MARKS[badge] for badge in badges(entries))
+    return "".join(MARKS.get(badge, "") for badge in badges(entries))
 
 
 def badges_note(board: Board) -> list[str]:
-    """What the letters on a board mean."""
-    shown = {badge for entry in board.entries for badge in badges([entry])}
-    meanings = [f"{mark}: {_MEANING[badge]}" for badge, mark in MARKS.items() if badge in shown]
-    return ["", f"Badges, which all results of a row have: {'; '.join(meanings)}."] if meanings else []
+    """What the letters on a board mean, and which rows are not recomputed from ranks."""
+    shown = [(entry.method, badges([entry])) for entry in board.entries]
+    held = {badge for _, has in shown for badge in has}
+    others = sorted({method for method, has in shown if "recomputed" not in has})
+    sentences = [f"{mark}: {_MEANING[badge]}{_EXPLAINED[badge]}." for badge, mark in MARKS.items() if badge in held]
+    but = f", but for those that only the files of these hold: {', '.join(map(escaped, others))}" if others else ""
+    return ["", " ".join(["Every metric in the result files was recomputed from their ranks" + but + ".", *sentences])]
 
 
 def submissions(board: Board) -> list[str]:
@@ -63,10 +70,11 @@ def submissions(board: Board) -> list[str]:
             escaped(card.licence),
             escaped(", ".join(card.trained_on)),
             escaped(card.other_data),
+            ", ".join(_MEANING[badge] for badge in badges(e for e in board.entries if e.method == method)),
         ]
         for method, card in sorted(cards.items())
     ]
-    headings = ["method", "title", "submitted by", "links", "licence", "trained on", "other data"]
+    headings = ["method", "title", "submitted by", "links", "licence", "trained on", "other data", "badges"]
     return [
         "",
         "## Submitted rows",

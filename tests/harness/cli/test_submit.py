@@ -174,7 +174,12 @@ FILES: list[tuple[Spoil, str, str]] = [
     (first_file(path="../../../../etc/passwd"), MANIFEST, "leads out of the folder"),
     (first_file(path="/etc/passwd"), MANIFEST, "leads out of the folder"),
     (first_file(path="..\\x"), MANIFEST, "leads out of the folder"),
-    (first_file(path=MANIFEST), MANIFEST, ""),
+    (first_file(path=MANIFEST), CARD, "submission.json does not list it"),
+    (
+        edit_json(MANIFEST, lambda m: m["files"].append({**m["files"][0], "path": MANIFEST})),
+        MANIFEST,
+        "it lists itself",
+    ),
     (first_file(sha256="0" * 64), CARD, "not the file whose SHA-256"),
     (first_file(bytes=1), CARD, "not the file whose SHA-256"),
     (lambda folder: (folder / RANKS).write_bytes(b"PAR1"), RANKS, "not the file whose SHA-256"),
@@ -317,7 +322,11 @@ ROWS: list[tuple[Spoil, str, str]] = [
     (all_rows("sampled-5/candidates", lambda c: c + 1), f"{RANKS}, row 1", "6 candidates of sampled-5, where"),
     (all_rows("full/above", lambda c: c.astype(float)), RANKS, "column 'full/above' is not one of ranks"),
     (all_rows("full/above", lambda c: c.where(c.index != 3)), RANKS, "column 'full/above' is not one of ranks"),
-    (all_rows("sampled-5/above", lambda c: c * 0 + 4), f"{RESULT}, row", "sampled-5: more items above than among"),
+    (
+        edit_table(RANKS, lambda f: f.assign(**{"full/above": 0, "sampled-5/above": 4})),
+        f"{RESULT}, row",
+        "sampled-5: more items above than among",
+    ),
     (edit_table(RANKS, lambda f: f.assign(**{"full/unscored": True})), f"{RESULT}, row 1", "unscored, but with a rank"),
     (edit_table(RANKS, lambda f: f.assign(**{"full/chance": 0.5})), f"{RESULT}, row 1", "full: a chance below 1"),
     (edit_table(RANKS, lambda f: f.assign(**{"full/score": 1})), RANKS, "column 'full/score' is not one of ranks"),
@@ -326,45 +335,77 @@ ROWS: list[tuple[Spoil, str, str]] = [
     (edit_table(RANKS, lambda f: f.iloc[:-1]), RESULT, "20 users, but 19 rows of ranks"),
     (edit_table(RANKS, lambda f: pd.concat([f, f.iloc[-1:]])), RESULT, "20 users, but 21 rows of ranks"),
     (
-        edit_table(RANKS, lambda f: f.assign(**{"full-history-kept/above": 0, "full-history-kept/tied": 0,
-                                                "full-history-kept/candidates": 25})),
-        RESULT, "candidates: ",
-    ),  # fmt: skip
-    (edit_table(RANKS, lambda f: put("slice/head_items", 3, not f["slice/head_items"][3])(f)), f"{RANKS}, row 4", "slice/"),
+        edit_table(
+            RANKS,
+            lambda f: f.assign(
+                **{"full-history-kept/above": 0, "full-history-kept/tied": 0, "full-history-kept/candidates": 25}
+            ),
+        ),
+        RESULT,
+        "candidates: ",
+    ),
+    (
+        edit_table(RANKS, lambda f: put("slice/head_items", 3, not f["slice/head_items"][3])(f)),
+        f"{RANKS}, row 4",
+        "slice/",
+    ),
     (edit_table(RANKS, lambda f: f.assign(**{"slice/friends": True})), RANKS, "'slice/friends' is of no slice"),
     (edit_table(RANKS, lambda f: f.drop(columns="slice/tail_items")), RANKS, "'slice/tail_items' is missing"),
     (edit_table(RANKS, lambda f: put("slice/all", 3, False)(f)), RANKS, "column 'slice/all' is missing or incomplete"),
-    (edit_table(f"{SCENARIO}/users.parquet", lambda f: swap(f, 2, 5)), "users.parquet, row 3", "where the scenario has"),
+    (
+        edit_table(f"{SCENARIO}/users.parquet", lambda f: swap(f, 2, 5)),
+        "users.parquet, row 3",
+        "where the scenario has",
+    ),
     (
         edit_table(f"{SCENARIO}/users.parquet", lambda f: swap(f, 2, 5, ["item_id"])),
         ", row 3",
         "held-out item",
     ),
     (edit_table(f"{SCENARIO}/users.parquet", put("user_id", 4, "u99")), "users.parquet, row 5", "user 'u99', where"),
-    (edit_table(f"{SCENARIO}/users.parquet", put("user_id", 4, "u0")), "users.parquet", "a user stands in it twice"),
-    (edit_table(f"{SCENARIO}/users.parquet", lambda f: f.assign(score=1)), "users.parquet", "its columns are not item_id"),
-    (drop_user, "small/v1", ""),
-    (edit_table(LISTS, lambda f: swap(f, 0, 7)), f"{LISTS}, row 1", "the held-out item is"),
+    (
+        edit_table(f"{SCENARIO}/users.parquet", put("user_id", 4, "u0")),
+        "users.parquet, row 5",
+        "user 'u0' stands in it",
+    ),
+    (
+        edit_table(f"{SCENARIO}/users.parquet", lambda f: f.assign(score=1)),
+        "users.parquet",
+        "its columns are not item_id",
+    ),
+    (drop_user, "users.parquet, row 19", "the last row, but the scenario has 20 test users"),
+    (edit_table(LISTS, lambda f: swap(f, 0, 7)), f"{LISTS}, row 1", "item"),
     (edit_table(LISTS, lambda f: put("items", 3, f["items"][3][::-1])(f)), f"{LISTS}, row 4", "the held-out item is"),
     (
         edit_table(LISTS, lambda f: put("items", 5, np.r_[f["items"][5][:1], f["items"][5][:-1]])(f)),
-        f"{LISTS}, row 6", "an item stands in the list twice",
-    ),  # fmt: skip
+        f"{LISTS}, row 6",
+        "an item stands in the list twice",
+    ),
     (edit_table(LISTS, put("items", 6, np.array(["left99"]))), LISTS, "item 'left99' is not in the catalogue"),
-    (edit_table(LISTS, lambda f: put("items", 6, f["items"][6][:2])(f)), f"{LISTS}, row 7", "the held-out item is not in"),
+    (
+        edit_table(LISTS, lambda f: put("items", 6, f["items"][6][:2])(f)),
+        f"{LISTS}, row 7",
+        "the held-out item is not in",
+    ),
     (edit_table(LISTS, put("items", 6, np.array([f"left{i}" for i in range(21)]))), LISTS, "a list is not whole"),
     (edit_table(LISTS, lambda f: f.iloc[1:]), LISTS, "does not hold a list of items for each of 20 users"),
     (edit_table(LISTS, lambda f: f.assign(scores=1.0)), LISTS, "its columns are not items"),
-    (edit_table(f"{SCENARIO}/items.parquet", lambda f: swap(f, 0, 1)), "items.parquet, row 1", "where the scenario has"),
+    (
+        edit_table(f"{SCENARIO}/items.parquet", lambda f: swap(f, 0, 1)),
+        "items.parquet, row 1",
+        "where the scenario has",
+    ),
     (
         edit_table(f"{SCENARIO}/items.parquet", lambda f: put("training_interactions", 3, 77)(f)),
-        "items.parquet, row 4", "with 77 training interactions, where the scenario",
-    ),  # fmt: skip
+        "items.parquet, row 4",
+        "with 77 training interactions, where the scenario",
+    ),
     (
         edit_table(f"{SCENARIO}/items.parquet", lambda f: pd.concat([f, f.iloc[-1:].assign(item_id="left25")])),
-        "items.parquet, row 26", "26 items, where the scenario has 25",
-    ),  # fmt: skip
-]  # fmt: skip
+        "items.parquet, row 26",
+        "26 items, where the scenario has 25",
+    ),
+]
 
 
 @pytest.mark.parametrize(("spoil", "file", "message"), [*FILES, *CARDS, *RESULTS, *ROWS])
@@ -433,7 +474,8 @@ def test_only_the_newest_version_of_a_suite_takes_submissions(
 ) -> None:
     def refusal(suite: str, version: int) -> str:
         folder = submitted.parents[2] / suite / f"v{version}" / METHOD
-        shutil.copytree(submitted, folder, dirs_exist_ok=True)
+        if folder != submitted:
+            shutil.copytree(submitted, folder)
         edit_json(MANIFEST, lambda manifest: manifest.update(suite=suite, suite_version=version))(folder)
         code, _, err = harness(monkeypatch, capsys, "check-submission", str(folder))
         assert (code, err.count("\n")) == (2, 1)
@@ -512,9 +554,8 @@ def test_what_cannot_be_packed_is_refused(
     code, err = submit(result, "--card", card, *suite)
     assert (code, "is there already. Add --replace" in err) == (2, True)
     assert "Unknown suite 'small'" in submit(result, "--card", card)[1]
-    assert (
-        "another result of seed 0 is given too" in submit(result, result + "", "--card", card, *suite, "--replace")[1]
-    )
+    copy = Path(shutil.copytree(submitted / SCENARIO, "copy")) / Path(result).name
+    assert "another result of seed 0 is given too" in submit(result, str(copy), "--card", card, *suite, "--replace")[1]
     bad = Path("bad.yaml")
     bad.write_text(CARD_TEXT.replace("false", "true"))
     assert "used_test_events: Input should be False" in submit(result, "--card", str(bad), *suite, "--replace")[1]
