@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +18,21 @@ _SuiteFile = Annotated[
     str | None,
     typer.Option("--suite", help="File of the suite, if it is none of the harness's.", autocompletion=complete_suites),
 ]
-_WithData = Annotated[
-    bool,
-    typer.Option("--with-data/--without-data", help="Also check users, test items and slices against the data."),
+
+
+class DataChoice(StrEnum):
+    """Whether to compare a submission with the suite's data."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+    SKIP = "skip"
+
+
+_Data = Annotated[
+    DataChoice,
+    typer.Option(
+        "--data", help="Compare users, test items and slices with the suite's data: fail without them, or say so."
+    ),
 ]
 
 
@@ -27,7 +40,7 @@ def submit(
     results: Annotated[list[Path], typer.Argument(help="Result files of one method on one suite, all seeds.")],
     card: Annotated[Path, typer.Option(help="YAML file that says who submits what; see docs/submitting.md.")],
     suite: _SuiteFile = None,
-    with_data: _WithData = True,
+    data: _Data = DataChoice.REQUIRED,
     replace: Annotated[bool, typer.Option("--replace", help="Replace an earlier submission of the method.")] = False,
     output_dir: OutputDir = OUTPUT,
     cache_dir: CacheDir = CACHE,
@@ -49,12 +62,12 @@ def submit(
             cache_dir=cache_dir,
             data_dir=data_dir,
             suite=suite,
-            with_data=with_data,
+            data=data.value,
             replace=replace,
             progress=progress,
         )
     if as_json:
-        typer.echo(json.dumps({**asdict(packed.checked), "folder": str(packed.folder)}, indent=1))
+        typer.echo(json.dumps({**asdict(packed.checked), "folder": str(packed.folder)}, indent=1, default=str))
         return
     typer.echo(_line(packed.checked, packed.folder))
     typer.echo(f"Open a pull request that adds {packed.folder}, and nothing else.")
@@ -71,7 +84,7 @@ def check_submission(
     ] = None,
     root: Annotated[Path, typer.Option(help="Where the paths of --changed start.")] = Path(),
     suite: _SuiteFile = None,
-    with_data: _WithData = True,
+    data: _Data = DataChoice.REQUIRED,
     output_dir: OutputDir = OUTPUT,
     cache_dir: CacheDir = CACHE,
     data_dir: DataDir = DATA,
@@ -103,7 +116,7 @@ def check_submission(
                         cache_dir=cache_dir,
                         data_dir=data_dir,
                         suite=loaded,
-                        with_data=with_data,
+                        data=data.value,
                         progress=progress,
                     )
                 )
@@ -122,8 +135,9 @@ def check_submission(
 
 def _line(checked: "CheckedSubmission", folder: Path) -> str:
     """What was checked, in words."""
-    with_data = "users, test items and slices compared with the data" if checked.with_data else "not against the data"
+    why = checked.not_compared
+    compared = "users, test items and slices are those of the data" if why is None else f"NOT compared with data: {why}"
     return one_line(
         f"{folder}: {checked.method} on {checked.suite}, {checked.results} results with {checked.rows:,} rows: "
-        f"metrics recomputed from ranks; {with_data}."
+        f"metrics recomputed from ranks; {compared}."
     )

@@ -145,11 +145,14 @@ def _compare(before: _Read, after: _Read, cached: set[str], tolerance: float) ->
 
 def _suite_of(path: Path, result: RunResult, suite: Suite | str | None) -> tuple[Suite, Scenario]:
     """The suite and the scenario of a result; a retired version runs as well as it can."""
+    limit = result.user_limit
     name = f"{result.suite}/v{result.suite_version}"
+    whole = name if limit is None else name.replace(f"-limit-{limit}/", "/")
     try:
-        loaded = load_suite(suite or name) if not isinstance(suite, Suite) else suite
+        loaded = suite if isinstance(suite, Suite) else load_suite(suite or whole)
     except HarnessError as error:
         raise HarnessError(f"{path}: {error.what}", "Name the file of its suite with --suite.") from error
+    loaded = loaded if limit is None else loaded.limited(limit)
     if loaded.id != name:
         raise HarnessError(f"{path} is of {name}, not of {loaded.id}.", "Name the file of its suite with --suite.")
     try:

@@ -27,10 +27,11 @@ def check_with_data(path: Path, result: RunResult, table: RankTable, expected: E
     Raises:
         HarnessError: other data, users, held-out items, candidates, slices or leakage; the message names the row.
     """
-    recorded = _recorded(result, expected)
-    for aspect, value in _expected(result, expected).items():
-        if recorded[aspect] != value:
-            raise HarnessError(f"{path}: {aspect}: {difference(recorded[aspect], value)}.", _AGAIN)
+    recorded, right = _recorded(result, expected), _expected(result, expected)
+    for aspect in dict.fromkeys([*right, *recorded]):
+        if recorded.get(aspect) != right.get(aspect):
+            what = difference(recorded.get(aspect), right.get(aspect))
+            raise HarnessError(f"{path}: {aspect}: {what}.", _AGAIN)
     _check_tuning(path, result, expected)
     check_users(path, table.users, expected.users)
     recommendations = read_recommendations(path, result, table.users)

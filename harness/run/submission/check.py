@@ -1,10 +1,11 @@
 """Checks a submission as a continuous integration job does: nothing of it is run, and nothing in it is believed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, one_line
 from harness.protocol.metrics import per_user
 from harness.protocol.suite import Suite
 from harness.results.files import items_path, read_recommendations, read_result
@@ -31,6 +32,14 @@ from harness.suites import load_suite, pick_scenarios, suite_names, suite_versio
 _AGAIN = "Make the results again with this suite, and pack again."
 
 
+#: Whether a submission must be compared with the suite's data.
+DataCheck = Literal["required", "optional", "skip"]
+
+
+class NoDataError(HarnessError):
+    """The data of a suite are not here."""
+
+
 @dataclass(frozen=True)
 class CheckedSubmission:
     """A submission without faults.
@@ -41,7 +50,7 @@ class CheckedSubmission:
         method: its method.
         results: number of its results.
         rows: number of rows of ranks in them.
-        with_data: whether they were checked against the suite's data too.
+        not_compared: why they were not compared with the suite's data; None if they were.
     """
 
     folder: Path
@@ -49,7 +58,7 @@ class CheckedSubmission:
     method: str
     results: int
     rows: int
-    with_data: bool
+    not_compared: str | None = None
 
 
 def check_submission(
@@ -59,7 +68,7 @@ def check_submission(
     cache_dir: Path,
     data_dir: Path,
     suite: Suite | None = None,
-    with_data: bool = True,
+    data: DataCheck = "required",
     progress: Progress = NO_PROGRESS,
 ) -> CheckedSubmission:
     """Check a submission.
@@ -70,11 +79,12 @@ def check_submission(
         cache_dir: folder of prepared data.
         data_dir: folder of the data sets' files.
         suite: the suite, if it is none of the shipped ones.
-        with_data: also compare users, held-out items and fingerprints with the suite's data.
+        data: whether to compare users, held-out items and fingerprints with the suite's data: always, where the data
+            can be rebuilt, or never.
         progress: told of the preparation of data.
 
     Raises:
-        HarnessError: the first fault, with its file and row; or the data are not here.
+        HarnessError: the first fault, with its file and row; or the data are not here, but required.
     """
     files = check_files(folder)
     suite = _suite_of(files, suite)
@@ -87,12 +97,19 @@ def check_submission(
     check_environments(files, results)
     check_seeds(results)
     check_duplicates(files, results, output_dir)
-    for expected in _rebuilt(suite, results, cache_dir, data_dir, progress) if with_data else ():
+    not_compared = "it was not asked for" if data == "skip" else None
+    try:
+        scenarios = () if data == "skip" else _rebuilt(suite, results, cache_dir, data_dir, progress)
+    except NoDataError as error:
+        if data == "required":
+            raise
+        scenarios, not_compared = (), one_line(error.what)
+    for expected in scenarios:
         for path, result in results.items():
             if result.scenario.name == expected.scenario.name:
                 check_with_data(path, result, tables[path], expected)
     rows = sum(len(table.users) for table in tables.values())
-    return CheckedSubmission(folder, suite.id, files.manifest.method, len(results), rows, with_data)
+    return CheckedSubmission(folder, suite.id, files.manifest.method, len(results), rows, not_compared)
 
 
 def _suite_of(files: SubmittedFiles, suite: Suite | None) -> Suite:
@@ -153,16 +170,20 @@ def _check_metrics(path: Path, result: RunResult, table: RankTable) -> None:
 
 def _rebuilt(
     suite: Suite, results: Mapping[Path, RunResult], cache_dir: Path, data_dir: Path, progress: Progress
-) -> Iterator[ExpectedScenario]:
-    """The scenarios of the results, from the suite's data."""
-    for scenario in pick_scenarios(suite, {result.scenario.name for result in results.values()}):
-        try:
-            workspace = open_workspace(
-                suite, cache_dir=cache_dir, data_dir=data_dir, domains=scenario.domains, progress=progress
-            )
-        except HarnessError as error:
-            raise HarnessError(
-                f"The data of {scenario.name} cannot be rebuilt here: {error}",
-                "With --without-data, all else is checked.",
-            ) from error
-        yield expected_scenario(workspace, scenario)
+) -> Iterable[ExpectedScenario]:
+    """The scenarios of the results, from the suite's data, one after the other.
+
+    Raises:
+        NoDataError: the data are not here, or not what the suite pins.
+    """
+    scenarios = pick_scenarios(suite, {result.scenario.name for result in results.values()})
+    domains = {name for scenario in scenarios for name in scenario.domains}
+    try:
+        workspace = open_workspace(
+            suite, cache_dir=cache_dir, data_dir=data_dir, domains=sorted(domains), progress=progress
+        )
+    except HarnessError as error:
+        raise NoDataError(
+            f"The data of {suite.id} cannot be rebuilt here: {error}", "With --data skip, all else is checked."
+        ) from error
+    return (expected_scenario(workspace, scenario) for scenario in scenarios)

@@ -21,7 +21,7 @@ from harness.results.submission import (
     submission_folder,
 )
 from harness.run.progress import NO_PROGRESS, Progress
-from harness.run.submission.check import CheckedSubmission, check_submission
+from harness.run.submission.check import CheckedSubmission, DataCheck, check_submission
 from harness.run.submission.suite_fingerprint import suite_fingerprint
 from harness.storage.files import check_writable, file_digest, folder_atomically, remove
 from harness.suites import current_suite
@@ -48,7 +48,7 @@ def pack_submission(
     cache_dir: Path,
     data_dir: Path,
     suite: Suite | str | None = None,
-    with_data: bool = True,
+    data: DataCheck = "required",
     replace: bool = False,
     progress: Progress = NO_PROGRESS,
 ) -> PackedSubmission:
@@ -61,7 +61,7 @@ def pack_submission(
         cache_dir: folder of prepared data.
         data_dir: folder of the data sets' files.
         suite: the suite or its file, if it is none of the shipped ones.
-        with_data: also check against the suite's data.
+        data: whether to compare with the suite's data; see `check_submission`.
         replace: replace an earlier submission of the method.
         progress: told of the preparation of data.
 
@@ -96,7 +96,7 @@ def pack_submission(
                 cache_dir=cache_dir,
                 data_dir=data_dir,
                 suite=None if suite is None else loaded,
-                with_data=with_data,
+                data=data,
                 progress=progress,
             )
         except HarnessError as error:  # the temporary folder is nobody's concern

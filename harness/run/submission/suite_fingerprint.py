@@ -19,6 +19,7 @@ def suite_fingerprint(suite: Suite) -> str:
             "candidates": sorted(suite.candidates),
             "candidate_seed": suite.candidate_seed,
             "least_recall": suite.least_recall,
+            "test_users": suite.test_users,
             "budget": asdict(suite.budget),
         }
     )

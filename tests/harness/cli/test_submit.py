@@ -90,14 +90,14 @@ def check(shop: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_a_sound_submission_passes(shop: SimpleNamespace, submitted: Path, check) -> None:
-    assert (shop.checked.results, shop.checked.rows, shop.checked.with_data) == (2, 40, True)
+    assert (shop.checked.results, shop.checked.rows, shop.checked.not_compared) == (2, 40, None)
     code, out, err = check(submitted)
     assert (code, err) == (0, ""), err
     assert f"{METHOD} on small/v1, 2 results with 40 rows: metrics recomputed from ranks; users," in out
-    code, out, _ = check(submitted, "--without-data", "--json")
+    code, out, _ = check(submitted, "--data", "skip", "--json")
     assert code == 0
     (only,) = json.loads(out)["checked"]
-    assert (only["method"], only["results"], only["with_data"]) == (METHOD, 2, False)
+    assert (only["method"], only["results"], only["not_compared"]) == (METHOD, 2, "it was not asked for")
 
 
 def write(name: str, content: str | bytes, listed: bool = True) -> Spoil:
@@ -504,9 +504,9 @@ def test_data_that_are_not_here_are_said_in_one_line(
     (tmp_path / "small.yaml").write_text(suite)
     options = ("--suite", str(tmp_path / "small.yaml"), "--cache-dir", str(tmp_path / "cache"))
     code, _, err = check(submitted, *options)
-    assert (code, "The data of left-from-right cannot be rebuilt here" in err, err.count("\n")) == (2, True, 1), err
-    code, out, _ = check(submitted, *options, "--without-data")
-    assert (code, "not against the data" in out) == (0, True)
+    assert (code, "The data of small/v1 cannot be rebuilt here" in err, err.count("\n")) == (2, True, 1), err
+    code, out, _ = check(submitted, *options, "--data", "optional")
+    assert (code, "NOT compared with data: The data of small/v1 cannot" in out, out.count("\n")) == (0, True, 1)
 
 
 @pytest.mark.parametrize(
