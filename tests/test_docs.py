@@ -33,6 +33,7 @@ from harness.cli.app import app
 from harness.data.sources import source_class, source_names
 from harness.data.sources.table import Table
 from harness.results import record
+from harness.results.submission import Card
 from harness.suites import load
 from harness.suites.methods import MethodEntry
 
@@ -313,6 +314,10 @@ def test_the_fields_of_results_are_described() -> None:
     assert described.keys() == models.keys()
     for name, model in models.items():
         assert described[name].keys() == model.model_fields.keys(), name
+
+
+def test_the_keys_of_cards_are_described() -> None:
+    assert tables("docs/submitting.md")["Describe them"].keys() == Card.model_fields.keys()
 
 
 @pytest.mark.parametrize("page", TREES)
