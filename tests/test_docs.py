@@ -317,7 +317,7 @@ def test_the_fields_of_results_are_described() -> None:
 
 
 def test_the_keys_of_cards_are_described() -> None:
-    assert tables("docs/submitting.md")["Describe them"].keys() == Card.model_fields.keys()
+    assert tables("docs/submitting.md")["Keys of a card"].keys() == Card.model_fields.keys()
 
 
 @pytest.mark.parametrize("page", TREES)
