@@ -15,6 +15,7 @@ from harness.results.submission import MANIFEST, path_in_submission, read_strict
 from harness.results.users import CatalogueItems
 from harness.run.progress import NO_PROGRESS, Progress
 from harness.run.submission.against_data import check_with_data
+from harness.run.submission.beside import check_beside_board, check_pinned_conditions
 from harness.run.submission.consistency import (
     check_card,
     check_duplicates,
@@ -97,6 +98,9 @@ def check_submission(
     check_environments(files, results)
     check_seeds(results)
     check_duplicates(files, results, output_dir)
+    for path, result in results.items():
+        check_pinned_conditions(path, result, suite)
+        check_beside_board(path, result, tables[path], output_dir)
     not_compared = "it was not asked for" if data == "skip" else None
     try:
         scenarios = () if data == "skip" else _rebuilt(suite, results, cache_dir, data_dir, progress)

@@ -440,7 +440,8 @@ def test_a_history_item_in_a_list_is_refused(submitted: Path, check) -> None:
 def test_a_row_that_is_on_the_board_already_is_refused(submitted: Path, check) -> None:
     own = Path("leaderboards", "results", "small", "v1", SCENARIO, f"{METHOD}-seed0.json")
     own.parent.mkdir(parents=True)
-    shutil.copy(submitted / RESULT, own)
+    for name in (own.name, Path(RANKS).name, "users.parquet"):
+        shutil.copy(submitted / SCENARIO / name, own.with_name(name))
     assert check(submitted)[0] == 0  # the submitter's own results folder
     own.write_text(own.read_text().replace('"fit_s"', ' "fit_s"'))
     code, _, err = check(submitted)
@@ -449,6 +450,32 @@ def test_a_row_that_is_on_the_board_already_is_refused(submitted: Path, check) -
     submitted.with_name(METHOD.upper()).mkdir()
     code, _, err = check(submitted)
     assert (code, f"'{METHOD.upper()}' was submitted before" in err) == (2, True), err
+
+
+def test_a_row_that_was_scored_outside_is_submitted_and_checked(
+    shop: SimpleNamespace, submitted: Path, check, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Lists shorter than the catalogue, without some users, tied, and with items of histories."""
+    rows = [(f"u{user}", f"left{item}", (7 * user + 5 * item) % 11) for user in range(17) for item in range(25)]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "score"]).sort_values("score")
+    frame.groupby("user_id").tail(14).to_csv("lists.csv", index=False)
+    suite = str(shop.folder / "small.yaml")
+    arguments = ("--suite", suite, "--scenario", SCENARIO, "--name", "listed", "--data-dir", str(shop.folder))
+    assert harness(monkeypatch, capsys, "score", "lists.csv", *arguments)[0] == 0
+    result = f"leaderboards/results/small/v1/{SCENARIO}/listed-seed0.json"
+    Path("card.yaml").write_text(CARD_TEXT.replace(METHOD, "listed").replace("[left, right]", "[left]"))
+    code, out, err = harness(monkeypatch, capsys, "submit", result, "--card", "card.yaml", "--suite", suite)
+    assert (code, err) == (0, ""), err
+    assert "Open a pull request that adds leaderboards/submissions/small/v1/listed, and nothing else." in out
+    folder = submitted.with_name("listed")
+    code, out, err = check(folder)
+    assert (code, "listed on small/v1, 1 results with 20 rows" in out) == (0, True), err
+    ranks = f"{SCENARIO}/listed-seed0.parquet"
+    missed = int(np.iinfo(np.int32).max)
+    first = int((pd.read_parquet(folder / ranks)["full/above"] != missed).argmax())
+    edit_table(ranks, lambda f: put("full/tied", first, 0)(put("full/above", first, missed)(f)))(folder)
+    code, _, err = check(folder)
+    assert (code, f"row {first + 1}: the held-out item is in place" in err, err.count("\n")) == (2, True, 1), err
 
 
 def renamed(folder: Path, method: str) -> Path:
@@ -507,6 +534,22 @@ def test_data_that_are_not_here_are_said_in_one_line(
     assert (code, "The data of small/v1 cannot be rebuilt here" in err, err.count("\n")) == (2, True, 1), err
     code, out, _ = check(submitted, *options, "--data", "optional")
     assert (code, "NOT compared with data: The data of small/v1 cannot" in out, out.count("\n")) == (0, True, 1)
+
+
+def test_without_data_users_are_compared_with_those_on_the_board(shop: SimpleNamespace, submitted: Path, check) -> None:
+    own = Path("leaderboards", "results", "small", "v1", SCENARIO)
+    own.mkdir(parents=True)
+    for name in (f"{METHOD}-seed0.json", f"{METHOD}-seed0.parquet", "users.parquet"):
+        shutil.copy(submitted / SCENARIO / name, own / name.replace(METHOD, "other"))
+    assert check(submitted, "--data", "skip")[0] == 0
+    users = f"{SCENARIO}/users.parquet"
+    edit_table(users, lambda frame: swap(frame, 2, 5, ["user_id"]))(submitted)
+    code, _, err = check(submitted, "--data", "skip")
+    assert (code, "users.parquet, row 3: user" in err, err.count("\n")) == (2, True, 1), err
+    edit_table(users, lambda frame: swap(frame, 2, 5, ["user_id"]))(submitted)
+    edit_table(RANKS, lambda f: put("slice/head_items", 3, not f["slice/head_items"][3])(f))(submitted)
+    code, _, err = check(submitted, "--data", "skip")
+    assert (code, "put the same users into different slices" in err, err.count("\n")) == (2, True, 1), err
 
 
 @pytest.mark.parametrize(
