@@ -354,6 +354,11 @@ ROWS: list[tuple[Spoil, str, str]] = [
     (edit_table(RANKS, lambda f: put("slice/all", 3, False)(f)), RANKS, "column 'slice/all' is missing or incomplete"),
     (
         edit_table(f"{SCENARIO}/users.parquet", lambda f: swap(f, 2, 5)),
+        f"{LISTS}, row 3",
+        "the held-out item is",
+    ),
+    (
+        edit_table(f"{SCENARIO}/users.parquet", lambda f: swap(f, 2, 5, ["user_id"])),
         "users.parquet, row 3",
         "where the scenario has",
     ),
