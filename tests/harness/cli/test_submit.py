@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from harness.methods import method_file
 from harness.results.submission import CARD, MANIFEST
 from harness.run.submission import pack_submission
 from harness.run.suite import run_suite
@@ -51,6 +53,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     (folder / "card.yaml").write_text(CARD_TEXT)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.setattr(sys, "path", list(sys.path))
+        patch.setattr(method_file, "_imported", {})
         folders = {"cache_dir": folder / ".harness", "data_dir": folder, "output_dir": folder / "leaderboards"}
         run_suite(
             str(suite),
@@ -65,6 +69,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         results = sorted((folders["output_dir"] / "results").glob(f"*/*/*/{METHOD}-seed*.json"))
         packed = pack_submission(results, folder / "card.yaml", suite=str(suite), **folders)
         shutil.rmtree(folders["output_dir"] / "results")
+        sys.modules.pop("my_method", None)
     return SimpleNamespace(folder=folder, packed=packed.folder, checked=packed.checked)
 
 
