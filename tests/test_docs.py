@@ -33,6 +33,7 @@ from harness.cli.app import app
 from harness.data.sources import source_class, source_names
 from harness.data.sources.table import Table
 from harness.report.schemas import field_tables, file_kind
+from harness.results.submission import Card
 from harness.suites.file import BudgetFile, DomainFile, ScenarioFile, SuiteFile
 from harness.suites.methods import MethodEntry
 
@@ -306,6 +307,10 @@ def test_the_options_of_sources_are_described() -> None:
 def test_the_fields_of_results_are_described() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     assert text.endswith(f"\n{field_tables(file_kind('result'))}"), "write the end anew: harness schema result --fields"
+
+
+def test_the_keys_of_cards_are_described() -> None:
+    assert tables("docs/submitting.md")["Keys of a card"].keys() == Card.model_fields.keys()
 
 
 @pytest.mark.parametrize("page", TREES)

@@ -23,9 +23,11 @@ from harness.cli import (
     leaderboard,
     outside,
     report,
+    reproduce,
     run,
     schema,
     status,
+    submit,
     tune,
 )
 from harness.errors import HarnessError, one_line
@@ -58,6 +60,9 @@ app.command("diagnose")(inspect.diagnose)
 app.command("score")(outside.score)
 app.command("export-run")(outside.export_run)
 app.command("schema")(schema.schema)
+app.command("submit")(submit.submit)
+app.command("check-submission")(submit.check_submission)
+app.command("reproduce")(reproduce.reproduce)
 app.command("check-method")(extend.check_method)
 app.command("new")(extend.new)
 app.add_typer(data.app, name="data")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.extensions import COLUMNS, LIST_METRICS, METRICS, has_other_packages
-from harness.report.folders import boards_in
+from harness.report.folders import BESIDE, boards_in
 from harness.storage.files import digest, file_digest
 from harness.storage.store import Store
 
@@ -25,6 +25,9 @@ _Files = Callable[[str, int], dict[str, str]]
 #: Kind of the entries in the store. There is one for each report; a newer one replaces it.
 KIND = "report"
 _CONTENT = "report.json"
+
+#: Files that reports are made from.
+_SUFFIXES = (".json", ".parquet", ".yaml")
 
 #: Packages that compute or print figures.
 _PACKAGES = ("numpy", "pyarrow", "pydantic", "pyyaml", "scipy", "tabulate")
@@ -111,9 +114,10 @@ class Reports:
 
     def _read_files(self, suite: str, number: int) -> dict[str, str]:
         """SHA-256 (hex) of each file of a version of a suite; empty if it has no results."""
-        folder = self._results / suite / f"v{number}"
-        paths = sorted(path for kind in ("*.json", "*.parquet") for path in folder.rglob(kind))
-        return {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
+        root = self._results.parent
+        folders = [parent / suite / f"v{number}" for parent in (self._results, *(root / name for name in BESIDE))]
+        paths = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in _SUFFIXES)
+        return {path.relative_to(root).as_posix(): file_digest(path) for path in paths}
 
     def _collect(self, suite: str, number: int) -> "Board":
         from harness.report.collect import collect

@@ -17,6 +17,7 @@ from harness.results.failure import FailureRecord, is_failure, read_failure
 from harness.results.files import read_recommendations, read_result, result_path_of
 from harness.results.ranks_table import RankTable
 from harness.results.record import RunResult
+from harness.results.submission import submitted_path, submitted_results
 from harness.results.users import CatalogueItems, TestUsers
 from harness.storage.files import file_digest
 
@@ -140,7 +141,7 @@ def results_in(folder: Path) -> frozenset[Path]:
 
 
 def collect(folder: Path, suite: str, version: int) -> Board:
-    """Reads the results of one version of a suite, from `folder/suite/v<version>`.
+    """Reads the results of one version of a suite, from `folder/suite/v<version>`, and those of accepted submissions.
 
     Raises:
         NoResultsError: there are none.
@@ -148,7 +149,8 @@ def collect(folder: Path, suite: str, version: int) -> Board:
     """
     home = folder / suite / f"v{version}"
     written = sorted(home.rglob("*.json"))
-    paths = [path for path in written if not is_failure(path)]
+    submitted = submitted_results(folder, suite, version)
+    paths = [path for path in written if not is_failure(path)] + submitted
     if not paths:
         raise NoResultsError(f"No results of {suite}/v{version} in {folder}.", f"Run: harness run --suite {suite}.")
     for parquet in sorted(home.rglob("*.parquet")):
@@ -163,7 +165,7 @@ def collect(folder: Path, suite: str, version: int) -> Board:
     first_seed: dict[tuple[str, str], tuple[Path, RunResult]] = {}
     for path in paths:
         result, table = read_result(path, read_users)
-        if result.suite != suite or path.relative_to(folder) != result.path:
+        if result.suite != suite or path not in (folder / result.path, submitted_path(folder, result)):
             raise HarnessError(
                 f"{path} holds the result of {result.path}.",
                 "Move it there, or delete it and run the suite again.",
@@ -217,6 +219,7 @@ def shared_conditions(result: RunResult) -> dict[str, object]:
         "instants of the split": result.scenario.split,
         "drawn candidates": drawn,
         "k-core": result.scenario.k_core,
+        "test users": result.users_sha256,
     }
 
 

@@ -1,5 +1,6 @@
 """The markdown leaderboard: a pure function of result files."""
 
+from harness.report.badges import submissions
 from harness.report.collect import Board
 from harness.report.comparison import MAIN
 from harness.report.cost import cost
@@ -39,5 +40,6 @@ def leaderboard(board: Board, metric: str = MAIN[1]) -> str:
             merging(board),
             provenance(board, columns_as_full(board, tables.as_full)),
         ]
+    parts.append(submissions(board))
     lines = [line for part in parts for line in part]
     return wrapped([*remarks(board, metric), "", contents(lines), *lines])

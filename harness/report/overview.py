@@ -129,7 +129,8 @@ def _rows(board: Board, metric: str) -> _Rows:
             rows.means[entry.method][scenario] = mean
             if (seconds := cpu_seconds(entry)) is not None:
                 rows.seconds[entry.method][scenario] = seconds
-            names[entry.method] = max(names[entry.method], shown_name(entry), key=len)
+    for method in {entry.method for entry in board.entries}:
+        names[method] = shown_name(*(entry for entry in board.entries if entry.method == method))
     return rows
 
 

@@ -57,7 +57,7 @@ def with_overviews(path: Path, overview: Callable[[str], str | None]) -> str:
 def _some_rows(table: str, names: list[str], path: Path) -> str:
     """The heading of a table and the rows of some methods, in the table's order."""
     heading, line, *rows = table.split("\n")
-    methods = [row.split("|")[1].strip(" *‡") for row in rows]
+    methods = [row.split("|")[1].strip(" *§‡ᴬᴹ") for row in rows]
     kept = {methods[0] if name == _BEST else name for name in names}
     unknown = sorted(kept.difference(methods))
     if unknown:

@@ -1,5 +1,6 @@
 """The head of a board: its title, how to read it, and what it lacks."""
 
+from harness.report.badges import badges_note
 from harness.report.collect import Board
 from harness.report.failures import failed_methods
 from harness.report.markdown import escaped
@@ -33,6 +34,7 @@ def remarks(board: Board, metric: str) -> list[str]:
     if any(map(has_default_settings, board.entries)):
         lines += ["", "‡: default settings, though the budget has trials to choose them by: the row may do better."]
     lines += _scored_outside(board)
+    lines += badges_note(board)
     missing = _missing_runs(board)
     if missing:
         lines += ["", f"**Incomplete:** no result of {', '.join(missing)}."]

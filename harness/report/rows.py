@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from harness.protocol.significance import MeanInterval, mean_interval
+from harness.report.badges import marks
 from harness.report.collect import Entry
 from harness.report.comparison import MAIN, Comparison
 
@@ -46,6 +47,11 @@ def is_scored_outside(entry: Entry) -> bool:
     return any(result.outside for result in entry.results)
 
 
-def shown_name(entry: Entry) -> str:
-    """A method's name, with a mark if it was scored outside or ran with default settings."""
-    return entry.method + "§" * is_scored_outside(entry) + "‡" * has_default_settings(entry)
+def shown_name(*entries: Entry) -> str:
+    """A method's name with marks: scored outside, default settings, and its badges.
+
+    Args:
+        entries: of one method, on one scenario or several.
+    """
+    outside, default = any(map(is_scored_outside, entries)), any(map(has_default_settings, entries))
+    return entries[0].method + "§" * outside + "‡" * default + marks(entries)

@@ -50,17 +50,22 @@ def difference(value: object, expected: object) -> str:
     return f"{_short(value)} instead of {_short(expected)}"
 
 
-def same_metrics(a: Mapping[str, Mapping[str, float | None]], b: Mapping[str, Mapping[str, float | None]]) -> bool:
-    """Whether two mappings of slice -> metric -> mean agree on the metrics that both have.
+def metric_difference(
+    recorded: Mapping[str, Mapping[str, float | None]], recomputed: Mapping[str, Mapping[str, float | None]]
+) -> str | None:
+    """The first difference of two mappings of slice -> metric -> mean, in words; None if there is none.
 
-    A result may be older or newer than a metric or a cutoff.
+    Only metrics that both have are compared: a result may be older or newer than a metric or a cutoff.
     """
-    # Summation order may differ between machines in the last bits.
-    return a.keys() == b.keys() and all(
-        (x is None) == (y is None) and abs((x or 0) - (y or 0)) < 1e-9
-        for members in a
-        for x, y in ((a[members][name], b[members][name]) for name in a[members].keys() & b[members].keys())
-    )
+    for name in sorted(recorded.keys() | recomputed.keys()):
+        if name not in recorded or name not in recomputed:
+            return f"{name}: {'missing' if name in recomputed else 'no slice of the ranks'}"
+        for metric in sorted(recorded[name].keys() & recomputed[name].keys()):
+            a, b = recorded[name][metric], recomputed[name][metric]
+            # Summation order may differ between machines in the last bits.
+            if (a is None) != (b is None) or not abs((a or 0) - (b or 0)) < 1e-9:
+                return f"{name}: {metric}: {a} instead of {b}"
+    return None
 
 
 def _short(value: object) -> str:

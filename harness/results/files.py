@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from harness.errors import HarnessError
 from harness.protocol.recommendations import Recommendations
-from harness.results.check import contradiction, same_metrics
+from harness.results.check import contradiction, metric_difference
 from harness.results.lists_table import lists_from_parquet
 from harness.results.parquet import RESTORE
 from harness.results.ranks_table import RankTable
@@ -154,8 +154,11 @@ def read_result(
     if wrong:
         raise HarnessError(f"Corrupt result file {path}: {wrong}.", RESTORE)
     for name, record in result.candidates.items():
-        if record.metrics is not None and not same_metrics(record.metrics, table.approximate_metrics(name)):
-            raise HarnessError(f"{path}: the metrics on {name} are not what {table_path.name} gives.", RESTORE)
+        differs = None if record.metrics is None else metric_difference(record.metrics, table.approximate_metrics(name))
+        if differs:
+            raise HarnessError(
+                f"{path}: the metrics on {name} are not what {table_path.name} gives ({differs}).", RESTORE
+            )
     return result, table
 
 

@@ -145,8 +145,9 @@ class RankTable:
             for s in sets
         }
         for name, set_ranks in ranks.items():
-            if not _are_possible(set_ranks):
-                raise HarnessError(f"{path}: {name} has an impossible rank.", RESTORE)
+            possible = _are_possible(set_ranks)
+            if not possible.all():
+                raise HarnessError(f"{path}, row {possible.argmin() + 1:,}: {name} has an impossible rank.", RESTORE)
         return cls(ranks, {n.removeprefix("slice/"): v for n, v in columns.items() if n.startswith("slice/")}, users)
 
 
@@ -169,10 +170,10 @@ def _gains_up_to(rank: int) -> dict[str, NDArray[np.float64]]:
 _GAINS = _gains_up_to(max(CUTOFFS))
 
 
-def _are_possible(ranks: Ranks) -> bool:
+def _are_possible(ranks: Ranks) -> NDArray[np.bool_]:
+    """Whether each rank can be one: bool [n_users]."""
     missed = ranks.above == MISSED
     among = (ranks.above >= 0) & (ranks.tied >= 0) & (ranks.above + ranks.tied < ranks.candidates)
     chance = np.ones(1) if ranks.chance is None else ranks.chance
-    if not ((chance > 0) & (chance <= 1)).all():
-        return False
-    return bool(np.where(missed, (ranks.tied == 0) & (ranks.candidates >= 0), among).all())
+    valid = np.where(missed, (ranks.tied == 0) & (ranks.candidates >= 0), among)
+    return np.asarray(valid & (chance > 0) & (chance <= 1))

@@ -51,8 +51,7 @@ class TestUsers:
         """
         table = read_parquet(path, "users", ["user_id", "item_id"])
         users, items = (tuple(map(str, table[name].to_pylist())) for name in ("user_id", "item_id"))
-        if len(set(users)) < len(users):
-            raise HarnessError(f"{path}: a user stands in it twice.", RESTORE)
+        _check_once(path, "user", users)
         return cls(users, items)
 
 
@@ -103,6 +102,16 @@ class CatalogueItems:
         if not pa.types.is_integer(counts.type) or counts.null_count:
             raise HarnessError(f"{path} is not a file of items: training_interactions are not counts.", RESTORE)
         items = cls(tuple(map(str, table["item_id"].to_pylist())), as_array(counts).astype(np.int64))
-        if len(items.index) < len(items):
-            raise HarnessError(f"{path}: an item stands in it twice.", RESTORE)
+        _check_once(path, "item", items.item_ids)
         return items
+
+
+def _check_once(path: Path, kind: str, ids: tuple[str, ...]) -> None:
+    """Check that no id is there twice.
+
+    Raises:
+        HarnessError: one is; the message names the row.
+    """
+    if len(set(ids)) < len(ids):
+        row = next(row for row, name in enumerate(ids) if ids.index(name) < row)
+        raise HarnessError(f"{path}, row {row + 1:,}: {kind} {ids[row][:60]!r} stands in it twice.", RESTORE)

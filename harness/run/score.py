@@ -159,8 +159,8 @@ def write_result(folder: Path, workspace: Workspace, run: Run, outcome: Outcome)
         **outcome.described,
         seed=run.seed,
         budget=asdict(suite.budget),
-        data={name: _domain_record(workspace, domain) for name, domain in training.domains.items()},
-        leakage=_leakage_record(training, test),
+        data={name: domain_record(workspace, domain) for name, domain in training.domains.items()},
+        leakage=leakage_record(training, test),
         candidates={
             name: _candidates_record(name, ranking, table, outcome.drawn.get(name))
             for name, ranking in rankings.items()
@@ -307,7 +307,8 @@ def _scenario_record(suite: Suite, run: Run, split: str) -> ScenarioRecord:
     )
 
 
-def _domain_record(workspace: Workspace, domain: DomainTraining) -> DomainRecord:
+def domain_record(workspace: Workspace, domain: DomainTraining) -> DomainRecord:
+    """A domain's content and size, as results record them."""
     return DomainRecord(
         fingerprint=workspace.fingerprints[domain.name],  # of the whole domain, also where shared users left it
         source=workspace.suite.spec(domain.name).source.model_dump(mode="json", exclude_none=True),
@@ -320,7 +321,8 @@ def _domain_record(workspace: Workspace, domain: DomainTraining) -> DomainRecord
     )
 
 
-def _leakage_record(training: TrainingData, test: HeldOut) -> LeakageRecord:
+def leakage_record(training: TrainingData, test: HeldOut) -> LeakageRecord:
+    """The audit of a scenario's split, as results record it."""
     leakage = audit(training, test)
     if leakage is None:
         untimed = ", ".join(sorted(name for name, domain in training.domains.items() if not domain.timed))
