@@ -29,7 +29,7 @@ from harness.storage.store import Store
 from tests.conftest import toy_raw
 from tests.contexts import make_context
 from tests.weaverec.decoders import decoder
-from weaverec.lm.backbone import load, packaged_minilm
+from weaverec.lm.backbone import find_backbone, load
 from weaverec.merging.method import MergedModel
 from weaverec.merging.search import TRIES
 from weaverec.ranker.method import RankerHead, by_name
@@ -408,7 +408,7 @@ def test_a_ranker_s_estimate_counts_weights_prompts_and_logits(loaded) -> None:
 
 def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:
     with pytest.raises(HarnessError, match="is an encoder"):
-        load(packaged_minilm(), "tokens")
+        load(find_backbone("minilm"), "tokens")
     with pytest.raises(HarnessError, match="hf download Qwen/Qwen2-7B-Instruct"):
         make_method("ranker.weaverec").artefacts(toy_data(), Budget(1, 1, 1), 0)
     with pytest.raises(HarnessError, match="no method on the language model"):
