@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from harness import __version__
-from harness.cli import cache, compare, data, extend, inspect, outside, run, tune
+from harness.cli import cache, compare, data, extend, inspect, outside, recommend, run, tune
 from harness.errors import HarnessError, one_line
 from harness.methods.error_origin import plugin_behind
 
@@ -37,6 +37,7 @@ app.command("compare")(compare.compare)
 app.command("show")(compare.show)
 app.command("ls")(run.list_all)
 app.command("export")(inspect.export)
+app.command("recommend")(recommend.recommend)
 app.command("diagnose")(inspect.diagnose)
 app.command("score")(outside.score)
 app.command("export-run")(outside.export_run)

@@ -3,8 +3,7 @@
 *Likelihood*: a candidate's score is the mean log-probability of the tokens of its title as the answer's first line.
 (The sum would favour short titles. The mean favours long ones somewhat: once a title has begun, its other tokens can be
 copied from the prompt and are nearly certain; Bao et al., EMNLP 2024, call them ghost tokens.)
-Every candidate gets a score, and no answer is lost to parsing. The prompt, which is nearly all of the tokens, goes
-through the model once a user, and its keys and values serve all candidates.
+Every candidate gets a score, and no answer is lost to parsing. See `weaverec.ranker.likelihood`.
 
 *List*: the model writes the five titles that the prompt asks for, greedily, as WeaveRec's authors have it. Candidates
 that the answer does not name are not recommended (score -inf): if the held-out item is one of them, it is a miss. So is
@@ -27,6 +26,7 @@ from harness.methods.api import DotProduct, Floats32
 from harness.protocol.split import Histories
 from weaverec.lm.backbone import autocast_bf16
 from weaverec.lm.batching import padded, token_batches
+from weaverec.ranker.likelihood import likelihoods
 from weaverec.ranker.prompt import END_OF_TITLE, PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
 
 #: What can be wrong with a written answer.
@@ -46,7 +46,7 @@ class Ranker:
         seed: of the order of the candidates.
         by_list: read the list that the model writes, instead of likelihoods.
         max_new_tokens: of a written answer.
-        at_once: number of tokens of the prompts that are answered together.
+        most_tokens: tokens that go through the model at once, where they leave logits; otherwise eight times as many.
     """
 
     model: nn.Module
@@ -57,7 +57,7 @@ class Ranker:
     seed: int = 0
     by_list: bool = False
     max_new_tokens: int = 800
-    at_once: int = 65_536
+    most_tokens: int = 8192
     _faults: Counter[str] = field(default_factory=Counter)
 
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
@@ -117,9 +117,8 @@ class Ranker:
         return scores
 
     def _by_likelihood(self, prompts: Sequence[list[int]], offered: Sequence[Ints]) -> Iterator[Floats32]:
-        for prompt, items in zip(prompts, offered, strict=True):
-            answers = title_tokens(self.catalogue.texts, items, self.tokenizer, self.settings)
-            yield likelihoods(self.model, prompt, answers).cpu().numpy()
+        answers = [title_tokens(self.catalogue.texts, items, self.tokenizer, self.settings) for items in offered]
+        yield from (scores.numpy() for scores in likelihoods(self.model, prompts, answers, self.most_tokens))
 
     def _by_list(self, prompts: Sequence[list[int]], offered: Sequence[Ints]) -> Iterator[Floats32]:
         for answer, items in zip(self._write(prompts), offered, strict=True):
@@ -133,7 +132,7 @@ class Ranker:
         answers = [""] * len(prompts)
         model: Any = self.model
         device = next(self.model.parameters()).device
-        for rows in token_batches(np.array([len(prompt) for prompt in prompts]), self.at_once):
+        for rows in token_batches(np.array([len(prompt) for prompt in prompts]), 8 * self.most_tokens):
             batch = [prompts[row] for row in rows]
             ids, mask = (part.to(device) for part in padded(batch, self.tokenizer.pad_token_id, left=True))
             with torch.no_grad():
@@ -173,42 +172,6 @@ class _EnoughLines(StoppingCriteria):
     def _count(self, row: torch.Tensor) -> int:
         ended = self._tokenizer.decode(row[self._start :], skip_special_tokens=True).split(END_OF_TITLE)[:-1]
         return sum(bool(line.strip()) for line in ended)
-
-
-def likelihoods(
-    model: nn.Module, prompt: Sequence[int], answers: Sequence[Sequence[int]], cached: bool = True
-) -> torch.Tensor:
-    """The mean log-probability of each answer's tokens after a prompt: float32 [n].
-
-    Args:
-        model: a decoder-only model with logits.
-        prompt: its tokens.
-        answers: n answers' tokens, each at least one.
-        cached: run the prompt once for all answers; otherwise once for each, which gives the same and takes longer.
-    """
-    from transformers import DynamicCache
-
-    network: Any = model
-    device = next(model.parameters()).device
-    ids, mask = (part.to(device) for part in padded(answers, 0))
-    start = torch.tensor([list(prompt)], device=device)
-    with torch.no_grad():
-        if not cached:
-            whole = torch.cat([start.expand(len(answers), -1), ids], dim=1)
-            seen = torch.cat([torch.ones_like(start).expand(len(answers), -1), mask], dim=1)
-            logits = network(input_ids=whole, attention_mask=seen).logits[:, len(prompt) - 1 : -1]
-        else:
-            cache = DynamicCache(config=network.config)
-            # Only the last token's logits are needed: those of a long prompt would be its length times the vocabulary.
-            first = network(input_ids=start, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-            logits = first.expand(len(answers), -1, -1)
-            if ids.shape[1] > 1:
-                cache.batch_repeat_interleave(len(answers))
-                seen = torch.cat([torch.ones_like(start).expand(len(answers), -1), mask[:, :-1]], dim=1)
-                rest = network(input_ids=ids[:, :-1], attention_mask=seen, past_key_values=cache, use_cache=True).logits
-                logits = torch.cat([logits, rest], dim=1)
-    log_p = torch.log_softmax(logits.float(), dim=-1).gather(2, ids.unsqueeze(-1)).squeeze(-1)
-    return (log_p * mask).sum(1) / mask.sum(1)
 
 
 def read_list(answer: str, offered: Sequence[str], n_lines: int) -> tuple[Floats32, list[str]]:

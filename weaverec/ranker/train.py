@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le, MinLen
 from torch import nn
 
-from harness.data.domain import Ints
+from harness.data.domain import Catalogue, Ints
 from harness.errors import HarnessError
 from harness.evaluation.rank_scorer import rank_full
 from harness.methods.api import DotProduct
@@ -262,7 +262,7 @@ def _train(
     # By likelihoods, whatever way answers are given when it serves.
     validators = [
         validator(
-            make_ranker(model, tokenizer, domain, settings, seed, device, finder),
+            make_ranker(model, tokenizer, domain.catalogue, settings, seed, device, finder),
             domain,
             settings,
             seed,
@@ -286,19 +286,19 @@ def _train(
 def make_ranker(
     model: nn.Module,
     tokenizer: Any,
-    domain: DomainTraining,
+    catalogue: Catalogue,
     settings: RankerSettings,
     seed: int,
     device: str,
     finder: Backbone,
     by_list: bool = False,
 ) -> Ranker:
-    """A ranker of a domain's items.
+    """A ranker of a catalogue's items.
 
     Args:
         model: a decoder-only model with its logits, on the device.
         tokenizer: its tokenizer.
-        domain: the domain.
+        catalogue: the items.
         settings: of the ranker.
         seed: of the order of candidates.
         device: of the model.
@@ -308,20 +308,19 @@ def make_ranker(
     return Ranker(
         model,
         tokenizer,
-        domain.catalogue,
-        candidate_finder(domain, finder, device),
+        catalogue,
+        candidate_finder(catalogue, finder, device),
         settings.prompt,
         seed,
         by_list,
-        # Nothing but keys and values is kept of what is read for a list.
-        at_once=8 * settings.most_tokens,
+        most_tokens=settings.most_tokens,
     )
 
 
-def candidate_finder(domain: DomainTraining, backbone: Backbone, device: str) -> DotProduct:
+def candidate_finder(catalogue: Catalogue, backbone: Backbone, device: str) -> DotProduct:
     """The untrained retriever that finds a ranker's candidates in a whole catalogue."""
     model, tokenizer = load(backbone)
-    return retriever(model.to(device), history_encoder(backbone, domain.catalogue, tokenizer, RetrieverSettings()))
+    return retriever(model.to(device), history_encoder(backbone, catalogue, tokenizer, RetrieverSettings()))
 
 
 def validator(

@@ -96,7 +96,7 @@ def test_changed_weights_are_refused(fake: Path) -> None:
 
 def test_a_package_with_another_file_is_refused(fake: Path) -> None:
     (fake / GGUF).write_bytes(b"another version")
-    with pytest.raises(HarnessError, match=r"weights\.gguf is missing, or is not the file known as fake\. Run: make fa"):
+    with pytest.raises(HarnessError, match=r"weights\.gguf is missing, or is not the file known as fake\. Run: make"):
         find_backbone("fake")
 
 
