@@ -55,7 +55,7 @@ def write_catalogue(catalogue: Catalogue, path: Path) -> Path:
 
 def test_an_exported_model_gives_the_ranks_and_lists_of_the_result(model, tmp_path: Path) -> None:
     workspace, scenario, folder, result_path = model
-    result, table = read_result(result_path)
+    table = read_result(result_path)[1]
     test, target = open_test(workspace, scenario), open_training(workspace, scenario).target_domain
     path = write_catalogue(target.catalogue, tmp_path / "items.csv")
     assert len(test.targets) == 50
@@ -168,7 +168,7 @@ def test_a_folder_without_a_recipe_is_refused(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"recommender\.json is missing.*harness export"):
         load_scorer(tmp_path, FILMS)
     (tmp_path / RECIPE).write_text('{"kind": "oracle"}')
-    with pytest.raises(HarnessError, match="Unknown kind of model .* Known: ranker, retriever"):
+    with pytest.raises(HarnessError, match=r"Unknown kind of model .* Known: ranker, retriever"):
         load_scorer(tmp_path, FILMS)
 
 
