@@ -46,7 +46,7 @@ class Ranker:
         seed: of the order of the candidates.
         by_list: read the list that the model writes, instead of likelihoods.
         max_new_tokens: of a written answer.
-        most_tokens: tokens that go through the model at once, where they leave logits; otherwise eight times as many.
+        at_once: number of tokens of the prompts that are answered together.
     """
 
     model: nn.Module
@@ -57,7 +57,7 @@ class Ranker:
     seed: int = 0
     by_list: bool = False
     max_new_tokens: int = 800
-    most_tokens: int = 8192
+    at_once: int = 65_536
     _faults: Counter[str] = field(default_factory=Counter)
 
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
@@ -117,8 +117,9 @@ class Ranker:
         return scores
 
     def _by_likelihood(self, prompts: Sequence[list[int]], offered: Sequence[Ints]) -> Iterator[Floats32]:
-        answers = [title_tokens(self.catalogue.texts, items, self.tokenizer, self.settings) for items in offered]
-        yield from (scores.numpy() for scores in likelihoods(self.model, prompts, answers, self.most_tokens))
+        for prompt, items in zip(prompts, offered, strict=True):
+            answers = title_tokens(self.catalogue.texts, items, self.tokenizer, self.settings)
+            yield likelihoods(self.model, prompt, answers).cpu().numpy()
 
     def _by_list(self, prompts: Sequence[list[int]], offered: Sequence[Ints]) -> Iterator[Floats32]:
         for answer, items in zip(self._write(prompts), offered, strict=True):
@@ -132,7 +133,7 @@ class Ranker:
         answers = [""] * len(prompts)
         model: Any = self.model
         device = next(self.model.parameters()).device
-        for rows in token_batches(np.array([len(prompt) for prompt in prompts]), 8 * self.most_tokens):
+        for rows in token_batches(np.array([len(prompt) for prompt in prompts]), self.at_once):
             batch = [prompts[row] for row in rows]
             ids, mask = (part.to(device) for part in padded(batch, self.tokenizer.pad_token_id, left=True))
             with torch.no_grad():

@@ -313,7 +313,8 @@ def make_ranker(
         settings.prompt,
         seed,
         by_list,
-        most_tokens=settings.most_tokens,
+        # Nothing but keys and values is kept of what is read for a list.
+        at_once=8 * settings.most_tokens,
     )
 
 

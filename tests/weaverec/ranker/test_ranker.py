@@ -34,7 +34,7 @@ from tests.weaverec.decoders import decoder
 from weaverec.lm.backbone import find_backbone, load
 from weaverec.merging.method import MergedModel
 from weaverec.merging.search import TRIES
-from weaverec.ranker.likelihood import likelihoods, packable, shared_start
+from weaverec.ranker.likelihood import likelihoods, packable
 from weaverec.ranker.method import RankerHead, by_name
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
 from weaverec.ranker.scorer import FAULTS, Ranker, _EnoughLines, read_list
@@ -68,30 +68,16 @@ def one_by_one(model, prompt: list[int], answers: list[list[int]]) -> list[float
     return means
 
 
-@pytest.mark.parametrize("most_tokens", [1, 300, 8192])
 @pytest.mark.parametrize("packs", [True, False])
-def test_likelihoods_are_those_of_one_plain_pass_for_each_answer(loaded, monkeypatch, packs: bool, most_tokens) -> None:
+def test_likelihoods_are_those_of_one_plain_pass_for_each_answer(loaded, monkeypatch, packs: bool) -> None:
     _, model, tokenizer = loaded
     assert packable(model)
     monkeypatch.setattr("weaverec.ranker.likelihood.packable", lambda _: packs)
-    histories = [[1, 2], [3], [4, 5, 6, 7, 8, 9]]
-    prompts = [prompt_tokens(TITLES, np.array(h), np.arange(5), tokenizer, PROMPT) for h in histories]
-    answers = [title_tokens(TITLES, np.arange(n), tokenizer, PROMPT) for n in (12, 1, 5)]
-    answers[0].append([7])  # an answer of one token
-    for scores, prompt, each in zip(likelihoods(model, prompts, answers, most_tokens), prompts, answers, strict=True):
-        assert scores.tolist() == pytest.approx(one_by_one(model, prompt, each), abs=1e-4)
-
-
-@pytest.mark.parametrize("ended", [False, True])
-def test_prompts_share_their_start_or_not(loaded, ended: bool) -> None:
-    """Also where one prompt is the beginning of another, and where nothing is shared."""
-    _, model, _ = loaded
-    prompts = [[5] * 20, [5] * 24, [5] * 21 + [6]] if not ended else [[5, 6, 7], [8, 9]]
-    answers = [[[9], [10, 11]]] * len(prompts)
-    assert (shared_start(model, prompts).length > 0) != ended
-    for scores, prompt, each in zip(likelihoods(model, prompts, answers), prompts, answers, strict=True):
-        assert scores.tolist() == pytest.approx(one_by_one(model, prompt, each), abs=1e-4)
-    assert likelihoods(model, [], []) == []
+    prompt = prompt_tokens(TITLES, np.array([1, 2]), np.arange(5), tokenizer, PROMPT)
+    titles = title_tokens(TITLES, np.arange(12), tokenizer, PROMPT)
+    for answers in ([*titles, [7]], titles[:1], [[7], [9], [7]]):
+        scores = likelihoods(model, prompt, answers)
+        assert scores.tolist() == pytest.approx(one_by_one(model, prompt, answers), abs=1e-4)
 
 
 def test_only_models_that_see_all_tokens_before_are_packed(loaded) -> None:
@@ -108,7 +94,7 @@ def test_training_s_loss_is_the_likelihood_that_scoring_uses(loaded) -> None:
     prompts = [prompt_tokens(TITLES, np.array(h), np.arange(5), tokenizer, PROMPT) for h in ([1, 2], [3])]
     answers = title_tokens(TITLES, np.array([4, 2]), tokenizer, PROMPT)
     batch = [Example(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    expected = -sum(float(likelihoods(model, [e.prompt], [[e.answer]])[0]) for e in batch)
+    expected = -sum(float(likelihoods(model, e.prompt, [e.answer])) for e in batch)
     assert float(answer_loss(model, batch, tokenizer.pad_token_id)) == pytest.approx(expected, abs=1e-4)
 
 
@@ -175,7 +161,7 @@ def test_lists_that_are_written_together_are_those_written_alone(loaded) -> None
     scorer = replace(ranker(loaded, by_list=True), max_new_tokens=40)
     prompts = [prompt_tokens(TITLES, np.arange(n), np.arange(5 + n), loaded[2], PROMPT) for n in (0, 1, 4, 1, 7, 0, 4)]
     alone = [scorer._write([prompt])[0] for prompt in prompts]
-    assert scorer._write(prompts) == alone == replace(scorer, most_tokens=1)._write(prompts)
+    assert scorer._write(prompts) == alone == replace(scorer, at_once=1)._write(prompts)
     assert len(set(alone)) > 1
 
 
