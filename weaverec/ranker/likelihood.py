@@ -25,19 +25,24 @@ def likelihoods(model: nn.Module, prompt: Sequence[int], answers: Sequence[Seque
 
     Args:
         model: a decoder-only model with logits.
-        prompt: its tokens.
+        prompt: its tokens, at least two.
         answers: n answers' tokens, each at least one.
     """
     network: Any = model
-    start = torch.tensor([list(prompt)], device=next(model.parameters()).device)
+    *start, last = prompt
     cache = DynamicCache(config=network.config)
+    device = next(model.parameters()).device
     with torch.no_grad():
-        # Only the last token's logits are needed: those of a long prompt would be its length times the vocabulary.
-        first = network(input_ids=start, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[0]
-        if max(map(len, answers)) == 1:
-            log_p = first.float().log_softmax(-1)[0]
-            return log_p[torch.tensor([token for (token,) in answers], device=log_p.device)]
-        return (_in_one_row if packable(model) else _in_rows)(network, first, cache, len(prompt), answers)
+        # No logits of the prompt: they would be its length times the vocabulary. Its last token is read with the
+        # answers, whose first tokens it predicts.
+        nothing = torch.zeros(0, dtype=torch.long, device=device)
+        network(
+            input_ids=torch.tensor([start], device=device),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=nothing,
+        )
+        return (_in_one_row if packable(model) else _in_rows)(network, cache, len(start), last, answers)
 
 
 def packable(model: nn.Module) -> bool:
@@ -49,36 +54,39 @@ def packable(model: nn.Module) -> bool:
 
 
 def _in_one_row(
-    network: Any, first: torch.Tensor, cache: DynamicCache, before: int, answers: Sequence[Sequence[int]]
+    network: Any, cache: DynamicCache, before: int, last: int, answers: Sequence[Sequence[int]]
 ) -> torch.Tensor:
     """The mean log-probabilities of answers that stand one after the other.
 
     Args:
         network: the model.
-        first: float [1, vocabulary], the logits after the prompt.
-        cache: the prompt's keys and values.
-        before: tokens of the prompt.
+        cache: the prompt's keys and values, without its last token.
+        before: tokens in the cache.
+        last: the prompt's last token.
         answers: n answers' tokens.
     """
-    device = first.device
+    device = next(network.parameters()).device
     lengths = np.array([len(answer) for answer in answers])
     tokens = np.concatenate([np.asarray(answer, dtype=np.int64) for answer in answers])
     answer_of = np.repeat(np.arange(len(answers)), lengths)
     position = np.concatenate([np.arange(length) for length in lengths])
     # The last token of an answer predicts nothing, and is not read.
     is_read = position < lengths[answer_of] - 1
-    of = torch.from_numpy(answer_of[is_read]).to(device)
-    own = (of[:, None] == of[None, :]).tril()
-    rest = network(
-        input_ids=torch.from_numpy(tokens[is_read])[None].to(device),
-        position_ids=torch.from_numpy(before + position[is_read])[None].to(device),
-        attention_mask=torch.cat([own.new_ones(len(of), before), own], dim=1)[None, None],
-        past_key_values=cache,
-        use_cache=True,
-    ).logits[0]
-    # Row 0 of the logits, which the prompt gives, predicts the first token of each answer; then each that was read
-    # predicts the next.
-    logits = torch.cat([first, rest]).float()
+    # -1 is the prompt, which all see.
+    part = torch.from_numpy(np.concatenate([np.full(before + 1, -1), answer_of[is_read]])).to(device)
+    seen = ((part[None, :] == part[before:, None]) | (part[None, :] == -1)).tril(before)
+    logits = (
+        network(
+            input_ids=torch.from_numpy(np.concatenate([[last], tokens[is_read]]))[None].to(device),
+            position_ids=torch.from_numpy(before + np.concatenate([[0], 1 + position[is_read]]))[None].to(device),
+            attention_mask=seen[None, None],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        .logits[0]
+        .float()
+    )
+    # Row 0 predicts the first token of each answer; then each that was read predicts the next.
     rows = np.where(position == 0, 0, np.cumsum(is_read) - is_read)
     index = torch.from_numpy(rows).to(device), torch.from_numpy(tokens).to(device)
     log_p = logits[index] - logits.logsumexp(-1)[index[0]]
@@ -86,13 +94,14 @@ def _in_one_row(
 
 
 def _in_rows(
-    network: Any, first: torch.Tensor, cache: DynamicCache, before: int, answers: Sequence[Sequence[int]]
+    network: Any, cache: DynamicCache, before: int, last: int, answers: Sequence[Sequence[int]]
 ) -> torch.Tensor:
     """The same with a row for each answer, which any decoder-only model can read."""
-    ids, mask = (part.to(first.device) for part in padded(answers, 0))
+    device = next(network.parameters()).device
+    ids, mask = (part.to(device) for part in padded([[last, *answer] for answer in answers], 0))
     cache.batch_repeat_interleave(len(answers))
     seen = torch.cat([mask.new_ones(len(answers), before), mask[:, :-1]], dim=1)
-    rest = network(input_ids=ids[:, :-1], attention_mask=seen, past_key_values=cache, use_cache=True).logits
-    logits = torch.cat([first.expand(len(answers), 1, -1), rest], dim=1)
-    log_p = torch.log_softmax(logits.float(), dim=-1).gather(2, ids.unsqueeze(-1)).squeeze(-1)
-    return (log_p * mask).sum(1) / mask.sum(1)
+    logits = network(input_ids=ids[:, :-1], attention_mask=seen, past_key_values=cache, use_cache=True).logits.float()
+    log_p = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(-1)
+    predicted = mask[:, 1:]
+    return (log_p * predicted).sum(1) / predicted.sum(1)
