@@ -75,17 +75,14 @@ def _in_one_row(
     # -1 is the prompt, which all see.
     part = torch.from_numpy(np.concatenate([np.full(before + 1, -1), answer_of[is_read]])).to(device)
     seen = ((part[None, :] == part[before:, None]) | (part[None, :] == -1)).tril(before)
-    logits = (
-        network(
-            input_ids=torch.from_numpy(np.concatenate([[last], tokens[is_read]]))[None].to(device),
-            position_ids=torch.from_numpy(before + np.concatenate([[0], 1 + position[is_read]]))[None].to(device),
-            attention_mask=seen[None, None],
-            past_key_values=cache,
-            use_cache=True,
-        )
-        .logits[0]
-        .float()
+    output = network(
+        input_ids=torch.from_numpy(np.concatenate([[last], tokens[is_read]]))[None].to(device),
+        position_ids=torch.from_numpy(before + np.concatenate([[0], 1 + position[is_read]]))[None].to(device),
+        attention_mask=seen[None, None],
+        past_key_values=cache,
+        use_cache=True,
     )
+    logits = output.logits[0].float()
     # Row 0 predicts the first token of each answer; then each that was read predicts the next.
     rows = np.where(position == 0, 0, np.cumsum(is_read) - is_read)
     index = torch.from_numpy(rows).to(device), torch.from_numpy(tokens).to(device)
@@ -104,4 +101,5 @@ def _in_rows(
     logits = network(input_ids=ids[:, :-1], attention_mask=seen, past_key_values=cache, use_cache=True).logits.float()
     log_p = logits.log_softmax(-1).gather(2, ids[:, 1:, None]).squeeze(-1)
     predicted = mask[:, 1:]
-    return (log_p * predicted).sum(1) / predicted.sum(1)
+    means: torch.Tensor = (log_p * predicted).sum(1) / predicted.sum(1)
+    return means
