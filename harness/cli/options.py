@@ -1,5 +1,6 @@
 """Options that several commands share, and their completion."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +10,19 @@ import typer
 OutputDir = Annotated[
     Path, typer.Option(help="Where results and leaderboards go.", envvar="HARNESS_OUTPUT", file_okay=True)
 ]
+
+
+def _share_cache(folder: Path) -> Path:
+    """Let worker processes, and what is cached outside of runs, use the same folder."""
+    os.environ["HARNESS_CACHE"] = str(folder)
+    return folder
+
+
 CacheDir = Annotated[
-    Path, typer.Option(help="Where prepared data and trained artefacts are kept.", envvar="HARNESS_CACHE")
+    Path,
+    typer.Option(
+        help="Where prepared data and trained artefacts are kept.", envvar="HARNESS_CACHE", callback=_share_cache
+    ),
 ]
 DataDir = Annotated[Path, typer.Option(help="Where the data sets' files are.", envvar="CDSR_DATA")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines instead of text.")]

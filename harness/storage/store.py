@@ -106,6 +106,11 @@ class Store:
         return self.root / kind / key
 
 
+def default_store_root() -> Path:
+    """The store of the cache folder that `HARNESS_CACHE` names, as `--cache-dir` does; `.harness` otherwise."""
+    return Path(os.environ.get("HARNESS_CACHE", ".harness"), "store").absolute()
+
+
 def read_manifest(folder: Path) -> dict[str, Any]:
     """Read and verify the manifest of a stored folder: `files` (name -> SHA-256) and `notes`.
 

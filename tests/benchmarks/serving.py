@@ -31,7 +31,7 @@ from harness.datasets import load_dataset
 from harness.run.memory import PeakMemory
 from harness.run.provenance import hardware
 from tests.benchmarks.writing import write_measured
-from weaverec.lm.backbone import Backbone, load, packaged_minilm
+from weaverec.lm.backbone import Backbone, find_backbone, load
 from weaverec.merging.task_vectors import fold, save_model, task_vector, weighted_sum
 from weaverec.retriever.encoding import RetrieverSettings, catalogue_vectors, history_encoder
 
@@ -43,7 +43,7 @@ def prepare_folders(folder: Path) -> None:
     """Write folders of the base model, of two random components merged into it, and of one as an adapter."""
     from peft import LoraConfig, get_peft_model
 
-    base = packaged_minilm()
+    base = find_backbone("minilm")
     model, tokenizer = load(base)
     save_model(model, tokenizer, folder / "base", base.name, [])
     parts = []

@@ -18,7 +18,7 @@ from harness.data.prepare import prepare
 from harness.datasets import load_dataset
 from tests.weaverec.merging.dense import DenselyMerged
 from weaverec.lm import packing
-from weaverec.lm.backbone import autocast_bf16, load, packaged_minilm
+from weaverec.lm.backbone import autocast_bf16, find_backbone, load
 from weaverec.lm.fused_lora import FusedLora
 from weaverec.lm.lora import LoraSettings, adapted
 from weaverec.merging.task_vectors import LowRank
@@ -35,8 +35,8 @@ def loaded() -> tuple[nn.Module, Encode]:
     """The packaged MiniLM, and a function that reads the texts of MovieLens' dramas."""
     torch.set_num_threads(1)
     domain = prepare(load_dataset("movielens-100k-drama").source.open("drama", Path()), 5)
-    model, tokenizer = load(packaged_minilm())
-    encoder = history_encoder(packaged_minilm(), domain.catalogue, tokenizer, RetrieverSettings())
+    model, tokenizer = load(find_backbone("minilm"))
+    encoder = history_encoder(find_backbone("minilm"), domain.catalogue, tokenizer, RetrieverSettings())
 
     def encode(model: nn.Module) -> torch.Tensor:
         with autocast_bf16("cpu"):
@@ -50,7 +50,7 @@ def loaded() -> tuple[nn.Module, Encode]:
 def test_lora_step(benchmark, monkeypatch, loaded, variant: str) -> None:
     """Encode a catalogue, forward and backward."""
     _, encode = loaded
-    model = adapted(load(packaged_minilm())[0], packaged_minilm(), LoraSettings(rank=RANK))
+    model = adapted(load(find_backbone("minilm"))[0], find_backbone("minilm"), LoraSettings(rank=RANK))
     if "padded" in variant:
         monkeypatch.setattr(packing, "PACKABLE", ())
     if "PEFT" in variant:

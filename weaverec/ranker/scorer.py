@@ -3,8 +3,7 @@
 *Likelihood*: a candidate's score is the mean log-probability of the tokens of its title as the answer's first line.
 (The sum would favour short titles. The mean favours long ones somewhat: once a title has begun, its other tokens can be
 copied from the prompt and are nearly certain; Bao et al., EMNLP 2024, call them ghost tokens.)
-Every candidate gets a score, and no answer is lost to parsing. The prompt, which is nearly all of the tokens, goes
-through the model once a user, and its keys and values serve all candidates.
+Every candidate gets a score, and no answer is lost to parsing. See `weaverec.ranker.likelihood`.
 
 *List*: the model writes the five titles that the prompt asks for, greedily, as WeaveRec's authors have it. Candidates
 that the answer does not name are not recommended (score -inf): if the held-out item is one of them, it is a miss. So is
@@ -27,6 +26,7 @@ from harness.methods.api import DotProduct, Floats32
 from harness.protocol.split import Histories
 from weaverec.lm.backbone import autocast_bf16
 from weaverec.lm.batching import padded, token_batches
+from weaverec.ranker.likelihood import likelihoods
 from weaverec.ranker.prompt import END_OF_TITLE, PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
 
 #: What can be wrong with a written answer.
@@ -173,42 +173,6 @@ class _EnoughLines(StoppingCriteria):
     def _count(self, row: torch.Tensor) -> int:
         ended = self._tokenizer.decode(row[self._start :], skip_special_tokens=True).split(END_OF_TITLE)[:-1]
         return sum(bool(line.strip()) for line in ended)
-
-
-def likelihoods(
-    model: nn.Module, prompt: Sequence[int], answers: Sequence[Sequence[int]], cached: bool = True
-) -> torch.Tensor:
-    """The mean log-probability of each answer's tokens after a prompt: float32 [n].
-
-    Args:
-        model: a decoder-only model with logits.
-        prompt: its tokens.
-        answers: n answers' tokens, each at least one.
-        cached: run the prompt once for all answers; otherwise once for each, which gives the same and takes longer.
-    """
-    from transformers import DynamicCache
-
-    network: Any = model
-    device = next(model.parameters()).device
-    ids, mask = (part.to(device) for part in padded(answers, 0))
-    start = torch.tensor([list(prompt)], device=device)
-    with torch.no_grad():
-        if not cached:
-            whole = torch.cat([start.expand(len(answers), -1), ids], dim=1)
-            seen = torch.cat([torch.ones_like(start).expand(len(answers), -1), mask], dim=1)
-            logits = network(input_ids=whole, attention_mask=seen).logits[:, len(prompt) - 1 : -1]
-        else:
-            cache = DynamicCache(config=network.config)
-            # Only the last token's logits are needed: those of a long prompt would be its length times the vocabulary.
-            first = network(input_ids=start, past_key_values=cache, use_cache=True, logits_to_keep=1).logits
-            logits = first.expand(len(answers), -1, -1)
-            if ids.shape[1] > 1:
-                cache.batch_repeat_interleave(len(answers))
-                seen = torch.cat([torch.ones_like(start).expand(len(answers), -1), mask[:, :-1]], dim=1)
-                rest = network(input_ids=ids[:, :-1], attention_mask=seen, past_key_values=cache, use_cache=True).logits
-                logits = torch.cat([logits, rest], dim=1)
-    log_p = torch.log_softmax(logits.float(), dim=-1).gather(2, ids.unsqueeze(-1)).squeeze(-1)
-    return (log_p * mask).sum(1) / mask.sum(1)
 
 
 def read_list(answer: str, offered: Sequence[str], n_lines: int) -> tuple[Floats32, list[str]]:

@@ -18,6 +18,7 @@ from harness.tuning.tunable import with_settings
 from weaverec.lm.backbone import Backbone, autocast_bf16, find_backbone, load
 from weaverec.lm.lora import extended
 from weaverec.retriever.encoding import HistoryEncoder, history_encoder, retriever
+from weaverec.retriever.serving import write_files
 from weaverec.retriever.train import ComponentSettings, component, training_losses
 
 
@@ -76,6 +77,10 @@ class RetrieverHead:
         """
         backbone = self.backbone
         return load(backbone, "tokens" if export and backbone.decoder_only else "states")
+
+    def write_files(self, folder: Path, seed: int) -> str:  # noqa: ARG002 - nothing is drawn
+        """Write how an exported model scores into its folder; returns a section of its model card."""
+        return write_files(folder, self.backbone, self.settings.retriever)
 
     def encoder(self, tokenizer: Any, domain: DomainTraining) -> HistoryEncoder:
         """The encoder of a domain's items and histories."""

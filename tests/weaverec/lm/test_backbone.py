@@ -13,7 +13,7 @@ from transformers import AutoModel, BartConfig, BartModel, BertConfig, BertModel
 from harness.errors import HarnessError, UnavailableError
 from harness.methods.registry import make_method
 from tests.weaverec.decoders import decoder
-from weaverec.lm.backbone import Backbone, find_backbone, load, packaged_minilm
+from weaverec.lm.backbone import Backbone, find_backbone, load
 
 WEIGHTS = "model.safetensors"
 
@@ -83,7 +83,7 @@ def without_tokenizer(folder: Path) -> None:
 
 
 def another_tokenizer(folder: Path) -> None:
-    for path in packaged_minilm().folder.glob("*token*"):
+    for path in find_backbone("minilm").folder.glob("*token*"):
         shutil.copy(path, folder)
 
 
@@ -140,7 +140,7 @@ def test_a_backbone_that_would_not_load_whole_is_refused(whole, tmp_path: Path, 
 
 
 def test_whole_backbones_pass(whole, tmp_path: Path) -> None:
-    packaged_minilm().check()
+    find_backbone("minilm").check()
     Backbone("qwen", whole).check()
     Backbone("qwen", whole).check("tokens")
     shutil.copytree(whole, tmp_path / "parts")
@@ -150,7 +150,7 @@ def test_whole_backbones_pass(whole, tmp_path: Path) -> None:
 
 def test_a_pooler_that_nothing_reads_may_be_missing(tmp_path: Path) -> None:
     folder = tmp_path / "bert"
-    shutil.copytree(packaged_minilm().folder, folder)
+    shutil.copytree(find_backbone("minilm").folder, folder)
     config = BertConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
     BertModel(config, add_pooling_layer=False).save_pretrained(folder)
     model, _ = load(Backbone("bert", folder))
@@ -173,7 +173,7 @@ def test_a_folder_is_looked_for_where_paths_start(whole, tmp_path: Path, monkeyp
     assert find_backbone("models/mine", tmp_path) == Backbone("mine", tmp_path / "models" / "mine")
     assert find_backbone("./models/mine", tmp_path).name == "mine"
     assert find_backbone(str(whole), tmp_path).folder == whole
-    assert find_backbone("minilm", tmp_path) == packaged_minilm()
+    assert find_backbone("minilm", tmp_path) == find_backbone("minilm")
     assert find_backbone(".", whole).name == "qwen"
 
 

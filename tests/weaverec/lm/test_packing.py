@@ -11,7 +11,7 @@ from peft.tuners.lora import Linear
 
 from harness.data.domain import Catalogue
 from weaverec.lm import packing
-from weaverec.lm.backbone import load, packaged_minilm
+from weaverec.lm.backbone import find_backbone, load
 from weaverec.lm.fused_lora import FusedLora
 from weaverec.lm.lora import LoraSettings, adapted
 from weaverec.lm.packing import packs
@@ -51,12 +51,12 @@ def test_pooling_of_packed_texts_is_that_of_padded_ones(mode: Mode) -> None:
 
 def _vectors(model: torch.nn.Module, tokenizer: object) -> torch.Tensor:
     catalogue = Catalogue(tuple(map(str, range(len(TEXTS)))), TEXTS)
-    encoder = history_encoder(packaged_minilm(), catalogue, tokenizer, RetrieverSettings())
+    encoder = history_encoder(find_backbone("minilm"), catalogue, tokenizer, RetrieverSettings())
     return encoder.items(model, np.arange(len(TEXTS)))
 
 
 def test_packed_vectors_are_those_of_padded_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, tokenizer = load(packaged_minilm())
+    model, tokenizer = load(find_backbone("minilm"))
     with torch.no_grad():
         packed = _vectors(model, tokenizer)
         monkeypatch.setattr(packing, "PACKABLE", ())
@@ -68,8 +68,8 @@ def test_packed_vectors_are_those_of_padded_texts(monkeypatch: pytest.MonkeyPatc
 def test_gradients_are_those_of_peft() -> None:
     def gradients(fused: bool) -> tuple[float, dict[str, torch.Tensor]]:
         torch.manual_seed(0)
-        base, tokenizer = load(packaged_minilm())
-        model = adapted(base, packaged_minilm(), LoraSettings())
+        base, tokenizer = load(find_backbone("minilm"))
+        model = adapted(base, find_backbone("minilm"), LoraSettings())
         layers = [module for module in model.modules() if isinstance(module, FusedLora)]
         assert len(layers) == 37  # six in each layer, and the pooler
         for layer in layers:
@@ -90,9 +90,9 @@ def test_gradients_are_those_of_peft() -> None:
 
 
 def test_dropout_and_disabled_adapters_go_through_peft() -> None:
-    base, tokenizer = load(packaged_minilm())
+    base, tokenizer = load(find_backbone("minilm"))
     zero = _vectors(base, tokenizer).detach()
-    model = adapted(base, packaged_minilm(), LoraSettings(dropout=0.5))
+    model = adapted(base, find_backbone("minilm"), LoraSettings(dropout=0.5))
     for layer in model.modules():
         if isinstance(layer, FusedLora):
             torch.nn.init.normal_(layer.lora_B["default"].weight, std=0.1)

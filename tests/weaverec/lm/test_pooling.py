@@ -14,7 +14,7 @@ from harness.data.domain import Catalogue, Sequences
 from harness.errors import HarnessError
 from harness.protocol.split import Histories
 from tests.weaverec.decoders import decoder
-from weaverec.lm.backbone import Backbone, load, packaged_minilm
+from weaverec.lm.backbone import Backbone, find_backbone, load
 from weaverec.lm.pooling import Pooling
 from weaverec.retriever.encoding import RetrieverSettings, history_encoder, retriever
 from weaverec.retriever.method import RetrieverHead
@@ -36,9 +36,9 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
     BertModel(BertConfig(**sizes, initializer_range=0.3)).save_pretrained(folder)
-    for path in packaged_minilm().folder.glob("*token*"):
+    for path in find_backbone("minilm").folder.glob("*token*"):
         shutil.copy(path, folder)
-    shutil.copy(packaged_minilm().folder / "vocab.txt", folder)
+    shutil.copy(find_backbone("minilm").folder / "vocab.txt", folder)
     return folder
 
 
@@ -111,9 +111,9 @@ def test_a_decoder_only_model_that_is_pooled_reads_text_by_text(tmp_path: Path) 
 def test_without_such_files_an_encoder_has_the_mean_and_minilm_s_own_say_the_same(encoder_folder) -> None:
     plain = Backbone("bert", encoder_folder)
     torch.testing.assert_close(vectors(plain), by_hand(plain, MEAN), atol=1e-5, rtol=0)
-    assert (packaged_minilm().folder / "1_Pooling" / "config.json").is_file()
-    assert packaged_minilm().pooling == plain.pooling == Pooling("mean")
-    assert RetrieverHead().content() == {"backbone": packaged_minilm().digest}
+    assert (find_backbone("minilm").folder / "1_Pooling" / "config.json").is_file()
+    assert find_backbone("minilm").pooling == plain.pooling == Pooling("mean")
+    assert RetrieverHead().content() == {"backbone": find_backbone("minilm").digest}
 
 
 def test_results_and_artefacts_know_another_pooling(encoder_folder, tmp_path: Path) -> None:

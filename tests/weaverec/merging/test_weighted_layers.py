@@ -11,7 +11,7 @@ from transformers import BertConfig, BertModel
 from harness.data.domain import Catalogue
 from tests.weaverec.merging.dense import DenselyMerged
 from weaverec.lm import packing
-from weaverec.lm.backbone import load, packaged_minilm
+from weaverec.lm.backbone import find_backbone, load
 from weaverec.merging.task_vectors import LowRank, by_layer, folded
 from weaverec.merging.weighted_layers import WeightedLinear, _WeightedProduct, weighted_layers
 from weaverec.retriever.encoding import RetrieverSettings, history_encoder
@@ -116,9 +116,9 @@ def test_gradients_of_weights_are_those_through_the_dense_sum() -> None:
 def test_texts_packed_or_padded_have_the_gradients_through_the_dense_sum(
     monkeypatch: pytest.MonkeyPatch, packed: bool
 ) -> None:
-    model, tokenizer = load(packaged_minilm())
+    model, tokenizer = load(find_backbone("minilm"))
     catalogue = Catalogue(tuple(map(str, range(len(TEXTS)))), TEXTS)
-    encoder = history_encoder(packaged_minilm(), catalogue, tokenizer, RetrieverSettings())
+    encoder = history_encoder(find_backbone("minilm"), catalogue, tokenizer, RetrieverSettings())
     if not packed:
         monkeypatch.setattr(packing, "PACKABLE", ())
 

@@ -1,10 +1,12 @@
 """The ranker head on tiny random decoder-only models."""
 
+import copy
 import json
 import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,12 +31,13 @@ from harness.storage.store import Store
 from tests.conftest import toy_raw
 from tests.contexts import make_context
 from tests.weaverec.decoders import decoder
-from weaverec.lm.backbone import load, packaged_minilm
+from weaverec.lm.backbone import find_backbone, load
 from weaverec.merging.method import MergedModel
 from weaverec.merging.search import TRIES
+from weaverec.ranker.likelihood import likelihoods, packable
 from weaverec.ranker.method import RankerHead, by_name
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
-from weaverec.ranker.scorer import FAULTS, Ranker, _EnoughLines, likelihoods, read_list
+from weaverec.ranker.scorer import FAULTS, Ranker, _EnoughLines, read_list
 from weaverec.ranker.train import Example, RankerSettings, answer_loss, examples, ranker_component
 
 TITLES = tuple(f"film number {i}" + " abc" * (i % 3) for i in range(12))
@@ -55,20 +58,35 @@ def ranker(loaded, by_list: bool = False) -> Ranker:
     return Ranker(loaded[1], loaded[2], CATALOGUE, finder, PROMPT, by_list=by_list, max_new_tokens=12)
 
 
-def test_likelihoods_with_a_cached_prompt_are_those_without_a_cache(loaded) -> None:
-    _, model, tokenizer = loaded
-    prompt = prompt_tokens(TITLES, np.array([1, 2]), np.arange(5), tokenizer, PROMPT)
-    answers = [*title_tokens(TITLES, np.arange(12), tokenizer, PROMPT), [7]]
-    kept = likelihoods(model, prompt, answers)
-    torch.testing.assert_close(kept, likelihoods(model, prompt, answers, cached=False), atol=1e-5, rtol=0)
-    one_by_one = torch.cat([likelihoods(model, prompt, [answer]) for answer in answers])
-    torch.testing.assert_close(kept, one_by_one, atol=1e-4, rtol=0)
-    by_hand = []
+def one_by_one(model, prompt: list[int], answers: list[list[int]]) -> list[float]:
+    """The mean log-probability of each answer, by one plain pass for each."""
+    means = []
     for answer in answers:
         with torch.no_grad():
-            log_p = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].log_softmax(-1)
-        by_hand.append(np.mean([log_p[len(prompt) - 1 + i, token].item() for i, token in enumerate(answer)]))
-    assert kept.tolist() == pytest.approx(by_hand, abs=1e-5)
+            log_p = model(input_ids=torch.tensor([[*prompt, *answer]])).logits[0].float().log_softmax(-1)
+        means.append(np.mean([log_p[len(prompt) - 1 + i, token].item() for i, token in enumerate(answer)]))
+    return means
+
+
+@pytest.mark.parametrize("packs", [True, False])
+def test_likelihoods_are_those_of_one_plain_pass_for_each_answer(loaded, monkeypatch, packs: bool) -> None:
+    _, model, tokenizer = loaded
+    assert packable(model)
+    monkeypatch.setattr("weaverec.ranker.likelihood.packable", lambda _: packs)
+    prompt = prompt_tokens(TITLES, np.array([1, 2]), np.arange(5), tokenizer, PROMPT)
+    titles = title_tokens(TITLES, np.arange(12), tokenizer, PROMPT)
+    for answers in ([*titles, [7]], titles[:1], [[7], [9], [7]]):
+        scores = likelihoods(model, prompt, answers)
+        assert scores.tolist() == pytest.approx(one_by_one(model, prompt, answers), abs=1e-4)
+
+
+def test_only_models_that_see_all_tokens_before_are_packed(loaded) -> None:
+    _, model, _ = loaded
+    windowed = SimpleNamespace(config=copy.deepcopy(model.config))
+    windowed.config.layer_types = ["full_attention", "sliding_attention"]
+    assert not packable(windowed)
+    recurrent = SimpleNamespace(config=SimpleNamespace(model_type="mamba"))
+    assert not packable(recurrent)
 
 
 def test_training_s_loss_is_the_likelihood_that_scoring_uses(loaded) -> None:
@@ -408,7 +426,7 @@ def test_a_ranker_s_estimate_counts_weights_prompts_and_logits(loaded) -> None:
 
 def test_an_encoder_cannot_rank_and_a_missing_model_is_named() -> None:
     with pytest.raises(HarnessError, match="is an encoder"):
-        load(packaged_minilm(), "tokens")
+        load(find_backbone("minilm"), "tokens")
     with pytest.raises(HarnessError, match="hf download Qwen/Qwen2-7B-Instruct"):
         make_method("ranker.weaverec").artefacts(toy_data(), Budget(1, 1, 1), 0)
     with pytest.raises(HarnessError, match="no method on the language model"):

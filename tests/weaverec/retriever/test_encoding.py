@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from harness.data.domain import Catalogue
 from harness.protocol.split import Histories
 from tests.conftest import domain_of
-from weaverec.lm.backbone import load, packaged_minilm
+from weaverec.lm.backbone import find_backbone, load
 from weaverec.retriever.encoding import (
     RetrieverSettings,
     catalogue_vectors,
@@ -56,7 +56,7 @@ def test_gradients_reach_the_item_vectors() -> None:
 
 @pytest.fixture(scope="module")
 def minilm():
-    return load(packaged_minilm())
+    return load(find_backbone("minilm"))
 
 
 TEXTS = ["Toy Story", "A", "The Good, the Bad and the Ugly (1966) Action Western", "Heat (1995)", "Toy Story"]
@@ -64,7 +64,7 @@ TEXTS = ["Toy Story", "A", "The Good, the Bad and the Ugly (1966) Action Western
 
 def encoder_of(texts: list[str], minilm, max_tokens: int = 32):
     catalogue = Catalogue(tuple(map(str, range(len(texts)))), tuple(texts))
-    return history_encoder(packaged_minilm(), catalogue, minilm[1], RetrieverSettings(max_tokens))
+    return history_encoder(find_backbone("minilm"), catalogue, minilm[1], RetrieverSettings(max_tokens))
 
 
 def test_vectors_are_those_of_one_text_at_a_time(minilm) -> None:
@@ -83,13 +83,15 @@ def test_vectors_are_those_of_one_text_at_a_time(minilm) -> None:
 
 def test_accumulated_gradients_are_the_same_and_keep_no_activations(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weaverec.lm.tokens.BATCH_TOKENS", 64)  # several batches
-    model, tokenizer = load(packaged_minilm())
+    model, tokenizer = load(find_backbone("minilm"))
     texts = [f"{text} {number}" for number in range(8) for text in TEXTS]
     catalogue = Catalogue(tuple(map(str, range(len(texts)))), tuple(texts))
     weight = model.encoder.layer[0].attention.self.query.weight.requires_grad_(True)
     gradients, kept = [], []
     for accumulate in (False, True):
-        encoder = history_encoder(packaged_minilm(), catalogue, tokenizer, RetrieverSettings(), accumulate=accumulate)
+        encoder = history_encoder(
+            find_backbone("minilm"), catalogue, tokenizer, RetrieverSettings(), accumulate=accumulate
+        )
         size = 0
 
         def count(tensor: torch.Tensor) -> torch.Tensor:

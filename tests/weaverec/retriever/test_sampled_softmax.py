@@ -15,7 +15,7 @@ from harness.data.prepare import prepare
 from harness.datasets import load_dataset
 from harness.protocol.split import LeaveOneOut
 from tests.weaverec.decoders import decoder
-from weaverec.lm.backbone import load, packaged_minilm
+from weaverec.lm.backbone import find_backbone, load
 from weaverec.retriever.encoding import Prefixes, RetrieverSettings, catalogue_vectors, history_encoder
 from weaverec.retriever.sampled_softmax import StepItems, softmax_entropy, softmax_loss, step_items, user_shares
 from weaverec.retriever.train import ComponentSettings, _batches, _Part
@@ -85,7 +85,7 @@ def test_a_prefix_s_earlier_items_are_no_candidates_but_the_one_that_follows_is(
 
 @pytest.mark.parametrize("kind", ["an encoder", "a decoder"])
 def test_with_the_whole_catalogue_it_is_the_masked_softmax_of_either_reading(kind: str, tmp_path: Path) -> None:
-    backbone = packaged_minilm() if kind == "an encoder" else decoder("qwen2", tmp_path)
+    backbone = find_backbone("minilm") if kind == "an encoder" else decoder("qwen2", tmp_path)
     model, tokenizer = load(backbone)
     catalogue = Catalogue(tuple(map(str, range(12))), tuple(f"film number {i}" for i in range(12)))
     reading = history_encoder(backbone, catalogue, tokenizer, RetrieverSettings(history=3))

@@ -22,7 +22,7 @@ from harness.storage.store import Store
 from tests.code_reached import code_reached
 from tests.conftest import toy_raw
 from tests.contexts import make_context
-from weaverec.lm.backbone import load, packaged_minilm, sizes_of
+from weaverec.lm.backbone import find_backbone, load, sizes_of
 from weaverec.lm.loop import WeightAverage, learning_rate_factor, set_training_mode
 from weaverec.lm.lora import LoraSettings, adapted
 from weaverec.merging.api import Component, MergeContext
@@ -209,7 +209,7 @@ def test_a_record_says_what_was_shown_and_how_the_training_began_and_ended(tmp_p
     assert notes["stopped_by"] == "cap on steps"
     # Both are one batch an epoch, so of six steps each has three.
     assert notes["prefixes"] == {name: 3 * (parts[name].train.lengths - 1).sum() for name in "ab"}
-    tokenizer = load(packaged_minilm())[1]
+    tokenizer = load(find_backbone("minilm"))[1]
     read = sum(len(ids) for name in "ab" for ids in tokenizer(list(parts[name].catalogue.texts))["input_ids"])
     assert notes["tokens"] == 3 * read
     assert notes["start"]["log_items"] in [np.log(len(parts[name].catalogue)) for name in "ab"]
@@ -349,7 +349,7 @@ def test_long_before_its_first_validation_a_training_is_kept_too(
 
 
 def test_dropout_is_the_adapter_s_and_only_while_it_learns() -> None:
-    backbone = packaged_minilm()
+    backbone = find_backbone("minilm")
     torch.manual_seed(0)
     settings = LoraSettings(dropout=0.5)
     model = adapted(load(backbone)[0], backbone, settings)
@@ -393,14 +393,14 @@ def test_a_component_is_peft_s_own_format_and_names_no_local_path(tmp_path: Path
     assert config["base_model_name_or_path"] == "sentence-transformers/all-MiniLM-L6-v2"
     names = ["adapter_config.json", "adapter_model.safetensors", "curves"]
     assert sorted(p.name for p in (tmp_path / "c").iterdir()) == names
-    base, _ = load(packaged_minilm())
+    base, _ = load(find_backbone("minilm"))
     loaded = PeftModel.from_pretrained(base, tmp_path / "c")
     assert record.trainable_parameters == sum(p.numel() for n, p in loaded.named_parameters() if "lora_" in n)
     assert any(v.abs().max() > 0 for v in task_vector(tmp_path / "c").values())
 
 
 def part_of(name: str, settings: ComponentSettings) -> _Part:
-    backbone = packaged_minilm()
+    backbone = find_backbone("minilm")
     domain = data().domains[name]
     return _Part(
         domain, history_encoder(backbone, domain.catalogue, load(backbone)[1], settings.retriever), settings, 0
@@ -477,8 +477,8 @@ def test_an_estimate_is_near_what_a_training_takes() -> None:
     asked = component(data(), ("a", "b"), settings, BUDGET, 0).estimate
     assert asked is not None
     found = asked()
-    sizes = sizes_of(packaged_minilm())
-    model, tokenizer = load(packaged_minilm())
+    sizes = sizes_of(find_backbone("minilm"))
+    model, tokenizer = load(find_backbone("minilm"))
     every, embedded = (sum(p.numel() for p in part.parameters()) for part in (model, model.embeddings))
     assert sizes.weights == every
     assert sizes.multiplied == every - embedded
