@@ -44,6 +44,9 @@ FILE_KINDS = (
     FileKind("failure", 1, "harness.results.failure:FailureRecord", "Reason why a run has no result"),
     FileKind("suite", 1, "harness.suites.file:SuiteFile", "Suite file (YAML)"),
     FileKind("tuning", 1, "harness.tuning.record:Tuning", "Tuned settings of a method (YAML)"),
+    FileKind("submission", 1, "harness.results.submission:Submission", "Manifest of a submission"),
+    FileKind("card", 1, "harness.results.submission:Card", "Card of a submission (YAML)"),
+    FileKind("reproduction", 1, "harness.results.reproduction:Reproduction", "Record of a run that was made again"),
 )
 
 

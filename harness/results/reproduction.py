@@ -23,7 +23,7 @@ _Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class RanksMatch(_Record):
@@ -52,6 +52,7 @@ class ArtefactMatch(_Record):
     """How one training compares."""
 
     label: str
+    """What was trained, on what, with which seed."""
     trained: bool
     """Whether it was trained again, and not taken from a cache."""
     same_key: bool
@@ -66,26 +67,37 @@ class Reproduction(_Record):
     """What matched when a run was made again, and what differed."""
 
     schema_version: Literal[1] = 1
+    """Version of this form."""
     suite: str
+    """Name of the suite."""
     suite_version: int
+    """Version of the suite."""
     scenario: str
+    """Name of the scenario."""
     method: str
+    """The method's name in the result."""
     seed: int
+    """Of the run."""
     result_digest: str
     """SHA-256 of the content of the result that was made again."""
     verdict: Verdict
+    """By ranks and metrics over all test users, and by the data."""
     tolerance: float
     """Of metrics over all test users."""
     ranks: dict[str, RanksMatch]
+    """By candidate set."""
     lists: ListsMatch | None
     """None if one of the two results keeps none."""
     artefacts: tuple[ArtefactMatch, ...]
+    """One for each training."""
     same_data: bool
     """Whether the fingerprints of all domains, the test users and the held-out items are equal."""
     differences: dict[str, str]
     """What differs in versions, machine, arithmetic, code or settings, in words."""
     code: Code
+    """Digests of the code that made the run again."""
     provenance: Provenance
+    """When, with which commit and on which machine it was made again."""
 
     @model_validator(mode="after")
     def _check_verdict(self) -> Self:

@@ -30,13 +30,16 @@ _Link = Annotated[str, Field(pattern=r"^https?://[A-Za-z0-9][\w.~:/?#@!$&*+,;=%-
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Card(_File):
     """Who submits what: `card.yaml`."""
 
     schema_version: Literal[1] = 1
+    """Version of this form."""
     method: _Name
     """The method's name in its results."""
     title: _Line
@@ -67,15 +70,20 @@ class FileRecord(_File):
     path: Annotated[str, Field(max_length=300)]
     """Relative to the folder, with `/`."""
     bytes: Annotated[int, Field(ge=0)]
+    """Its size."""
     sha256: _Sha256
+    """Of its content, in hexadecimal digits."""
 
 
 class Environment(_File):
     """What some of the results were made with."""
 
     code: Code
+    """Digests of the code."""
     packages: dict[str, str]
+    """Versions of packages, by name."""
     device: str
+    """`cpu` or `cuda`."""
     hardware: dict[str, str]
     """Processor, memory, GPU, system and Python."""
 
@@ -90,11 +98,15 @@ class Submission(_File):
     """The manifest of a submission: `submission.json`."""
 
     schema_version: Literal[1] = 1
+    """Version of this form."""
     suite: _Name
+    """Name of the suite."""
     suite_version: Annotated[int, Field(ge=1)]
+    """Version of the suite."""
     suite_fingerprint: _Sha256
     """SHA-256 of all in the suite that can change a score; see `harness.run.submission.suite_fingerprint`."""
     method: _Name
+    """The method's name in its results."""
     environments: Annotated[list[Environment], Field(min_length=1)]
     """What the results were made with, each once."""
     files: Annotated[list[FileRecord], Field(min_length=1)]

@@ -25,6 +25,7 @@ FILES = {
     "failure": sorted(ROOT.glob("leaderboards/**/results/**/*.failed.json")),
     "suite": [*ROOT.glob("harness/suites/*/v*.yaml"), *ROOT.glob("leaderboards/experiments/*.yaml")],
     "tuning": sorted(ROOT.glob("harness/suites/*/*.tuned/*/*.yaml")),
+    "reproduction": sorted(ROOT.glob("leaderboards/reproduced/**/*.json")),
 }
 
 
