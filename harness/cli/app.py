@@ -31,6 +31,7 @@ from harness.cli import (
     submit,
     tune,
 )
+from harness.cli.options import cache_of_one_command
 from harness.errors import HarnessError, one_line
 from harness.methods.error_origin import plugin_behind
 
@@ -79,7 +80,8 @@ def main() -> None:
         os.environ["HARNESS_DEBUG"] = "1"
     _stop_once()
     try:
-        app()
+        with cache_of_one_command():
+            app()
     except HarnessError as error:
         if debug:
             raise

@@ -1,6 +1,8 @@
 """Options that several commands share, and their completion."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,16 +14,32 @@ OutputDir = Annotated[
 ]
 
 
+_CACHE_VARIABLE = "HARNESS_CACHE"
+
+
 def _share_cache(folder: Path) -> Path:
     """Let worker processes, and what is cached outside of runs, use the same folder."""
-    os.environ["HARNESS_CACHE"] = str(folder)
+    os.environ[_CACHE_VARIABLE] = str(folder)
     return folder
+
+
+@contextmanager
+def cache_of_one_command() -> Iterator[None]:
+    """Forget the cache folder that a command shared when it ends, as a process may run several."""
+    before = os.environ.get(_CACHE_VARIABLE)
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_CACHE_VARIABLE, None)
+        else:
+            os.environ[_CACHE_VARIABLE] = before
 
 
 CacheDir = Annotated[
     Path,
     typer.Option(
-        help="Where prepared data and trained artefacts are kept.", envvar="HARNESS_CACHE", callback=_share_cache
+        help="Where prepared data and trained artefacts are kept.", envvar=_CACHE_VARIABLE, callback=_share_cache
     ),
 ]
 DataDir = Annotated[Path, typer.Option(help="Where the data sets' files are.", envvar="CDSR_DATA")]

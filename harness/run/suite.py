@@ -124,6 +124,7 @@ def run_suite(
     results = output_dir / "results"
     if not dry_run:
         check_writable(output_dir)
+        check_writable(cache_dir)
     with ExitStack() as recording:
         with process_group(device) as processes:
             console.quiet = console.quiet or not processes.main

@@ -97,7 +97,8 @@ def test_a_run_in_two_processes_says_what_a_run_in_one_says(tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False, env=shows)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)  # one document, of one process
-    results = collect(Path(said["results"]), "cdsr-smoke", 1).results
+    assert all(Path(run["result"]).is_file() for run in said["results"])
+    results = collect(tmp_path / "out" / "results", "cdsr-smoke", 1).results
     assert {result.method for result in results} == {"markov", "target-only"}
     (record,) = next(result for result in results if result.method == "target-only").training
     assert record.notes["processes"] == 2

@@ -9,7 +9,8 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.report.badges import badges
-from harness.report.collect import boards_in, collect
+from harness.report.collect import collect
+from harness.report.folders import boards_in
 from harness.report.leaderboard import leaderboard
 from harness.results.files import lists_path, ranks_path, read_result, users_path
 from harness.results.matching import match_ranks
