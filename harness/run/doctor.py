@@ -149,7 +149,7 @@ def _devices() -> Iterator[Finding]:
         text = f"nvidia-smi is here, but torch {torch.__version__} sees no GPU"
         yield Finding("warning", "GPU", text, "Install a CUDA build of torch, see https://pytorch.org/get-started.")
     else:
-        yield Finding("ok", "GPU", "none; the suites cdsr, cdsr-planted and cdsr-amazon need none")
+        yield Finding("ok", "GPU", "none; the suites cdsr, cdsr-planted and cdsr-amazon-dense need none")
     if has_bfloat16(device):
         yield Finding("ok", "bfloat16", f"in hardware ({device})")
     else:
