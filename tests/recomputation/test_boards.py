@@ -28,7 +28,7 @@ UNSURE = (0.035, 0.065)
 
 def plain(cell: str) -> str:
     """A cell without bold and marks."""
-    return re.sub(r"[*†‡§¶‖✓\\]|<[^>]*>", "", cell).strip()
+    return re.sub(r"[*†‡§ᴬᴹ\\]|<[^>]*>", "", cell).strip()
 
 
 def numbers(cell: str) -> list[float]:
@@ -131,15 +131,18 @@ def rows(page: Board, pattern: str) -> list[tuple[re.Match[str], dict[str, str]]
     ]
 
 
-def is_run(page: Board, scenario: str, method: str) -> bool:
-    return method in page.suite.scenarios.get(scenario, {})
+def is_run(page: Board, scenario: str, row: dict[str, str]) -> bool:
+    """Whether a row is of results; if not, it says that its runs failed or were skipped."""
+    known = plain(row["method"]) in page.suite.scenarios.get(scenario, {})
+    assert known or {"failed", "skipped"} & set(map(plain, row.values())), row
+    return known
 
 
 def test_tables_of_scenarios(path: Path) -> None:
     page = board(path)
     for match, row in rows(page, r"(\S+): full catalogue, all users.*"):
         scenario, method = match[1], plain(row["method"])
-        if not is_run(page, scenario, method):
+        if not is_run(page, scenario, row):
             continue
         methods, block = page.block(scenario)
         for heading, cell in row.items():
@@ -162,13 +165,15 @@ def test_tables_of_scenarios(path: Path) -> None:
 def test_tables_of_slices_and_candidates(path: Path) -> None:
     page = board(path)
     for match, row in rows(page, r"(\S+): NDCG@10, full catalogue, by slice"):
-        if is_run(page, match[1], method := plain(row["method"])):
+        if is_run(page, match[1], row):
+            method = plain(row["method"])
             for heading, cell in row.items():
                 if heading in SLICES and plain(cell) != "–":
                     expected = page.mean(match[1], method, users=SLICES[heading])
                     page.check(cell, expected, where=(match[0], method, heading))
     for match, row in rows(page, r"(\S+): NDCG@10, by candidate set, all users"):
-        if is_run(page, match[1], method := plain(row["method"])):
+        if is_run(page, match[1], row):
+            method = plain(row["method"])
             for heading, cell in list(row.items())[1:]:
                 if plain(cell) != "–":
                     page.check(cell, page.mean(match[1], method, heading), where=(match[0], method, heading))
@@ -178,7 +183,7 @@ def test_overview(path: Path) -> None:
     page = board(path)
     for _, row in rows(page, r"Overview: NDCG@10, full catalogue, all users.*"):
         method = plain(row["method"])
-        means = {scenario: page.mean(scenario, method) for scenario in page.scenarios if is_run(page, scenario, method)}
+        means = {name: page.mean(name, method) for name in page.scenarios if method in page.suite.scenarios[name]}
         for heading, cell in row.items():
             if plain(cell) == "–":
                 continue
