@@ -149,7 +149,7 @@ def check_counts(path: Path, table: RankTable, lists: Ints | None, expected: Exp
             _refuse(ranks_file, given != counts, partial(_other_number, name, given, counts))
     if lists is not None:
         keys = np.arange(len(lists))[:, None] * len(expected.items) + lists
-        seen = (np.isin(keys, expected.history) & (lists >= 0)).any(axis=1)
+        seen = np.asarray((np.isin(keys, expected.history) & (lists >= 0)).any(axis=1))
         _refuse(lists_path(path), seen, "the list holds an item of the user's history.")
 
 
