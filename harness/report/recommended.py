@@ -28,8 +28,10 @@ def recommended(board: Board, rows: dict[str, list[Row]]) -> list[str]:
     ]
     for scenario, scenario_rows in rows.items():
         entries = [row.entry for row in scenario_rows]
-        cells = [[Cell(shown_name(entry)) for entry in entries], *(figures(means(entries, c)) for c in columns)]
-        body = list(zip(*cells, strict=True))
+        # Row by row, as the lists of a board may not fit in memory and those of a row are read for all columns at once.
+        by_row = [[means([entry], column)[0] for column in columns] for entry in entries]
+        names = [Cell(shown_name(entry)) for entry in entries]
+        body = list(zip(names, *map(figures, zip(*by_row, strict=True)), strict=True))
         for table in make_table("full catalogue, all users", headings, body).parts():
             lines += ["", f"### Recommended: {escaped(scenario)}, {table.title}", "", table.markdown]
     return lines
