@@ -18,6 +18,7 @@ Of a scorer:
 
 - `item_vectors` and `history_vectors`: for retrieval with an index; see `VectorScorer`.
 - `validity`: invalid answers of a text generator; see `ReportsValidity`.
+- `prompt_order`: what the order of candidates in a prompt changes; see `ReportsPromptOrder`.
 """
 
 import dataclasses
@@ -75,6 +76,21 @@ class ReportsValidity(Protocol):
 
     def validity(self) -> Mapping[str, float]:
         """Statistics of the answers since the last call: `answers`, their number, and the share with each fault."""
+        ...
+
+
+@runtime_checkable
+class ReportsPromptOrder(Protocol):
+    """A scorer that shows a model its candidates in some order, which may change the scores."""
+
+    def prompt_order(self) -> Mapping[str, float]:
+        """What a second random order of the candidates changed since the last call.
+
+        Returns:
+            `users`: number of users for whom it was tried; `kendall_tau`: mean correlation of both rankings;
+            `other_first`: the share of users whose first item changes; `first_third`: the share whose first item is
+            shown in the first third of the prompt.
+        """
         ...
 
 

@@ -32,6 +32,9 @@ from weaverec.ranker.train import (
     weights_dtype,
 )
 
+#: Users of each candidate set whose candidates are shown in a second order too, to see what the order changes.
+_REORDERED = 30
+
 
 @dataclass(frozen=True)
 class RankerHead:
@@ -112,7 +115,9 @@ class RankerHead:
     def scorer(self, model: nn.Module, tokenizer: Any, domain: DomainTraining, seed: int, device: str) -> Ranker:
         """A ranker of the domain, by likelihood or by list."""
         settings, finder = self.settings, self.retriever_backbone
-        return make_ranker(model, tokenizer, domain.catalogue, settings, seed, device, finder, settings.by_list)
+        return make_ranker(
+            model, tokenizer, domain.catalogue, settings, seed, device, finder, settings.by_list, _REORDERED
+        )
 
     def validator(
         self, model: nn.Module, tokenizer: Any, domain: DomainTraining, seed: int, device: str

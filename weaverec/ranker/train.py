@@ -303,6 +303,7 @@ def make_ranker(
     device: str,
     finder: Backbone,
     by_list: bool = False,
+    reordered: int = 0,
 ) -> Ranker:
     """A ranker of a catalogue's items.
 
@@ -315,6 +316,7 @@ def make_ranker(
         device: of the model.
         finder: the backbone that retrieves candidates from the whole catalogue.
         by_list: read the list that the model writes, instead of likelihoods.
+        reordered: number of users whose candidates are also shown in a second order; see `Ranker`.
     """
     return Ranker(
         model,
@@ -326,6 +328,7 @@ def make_ranker(
         by_list,
         # Nothing but keys and values is kept of what is read for a list.
         at_once=8 * settings.most_tokens,
+        reordered=reordered,
     )
 
 

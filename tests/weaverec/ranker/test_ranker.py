@@ -110,6 +110,29 @@ def test_scores_follow_the_candidates_in_any_order(loaded) -> None:
     np.testing.assert_allclose(alone[0], scores[1], atol=1e-4)
 
 
+def test_what_a_second_order_of_candidates_changes_is_reported_for_some_users(loaded) -> None:
+    scorer, candidates = ranker(loaded), np.array([[1, 5, 6, 7, 8]] * 3)
+    plain = scorer.score(HISTORIES, candidates)
+    assert scorer.prompt_order()["users"] == 0
+    scorer.reordered = 2
+    np.testing.assert_array_equal(scorer.score(HISTORIES, candidates), plain)
+    first = scorer.prompt_order()
+    assert first["users"] == 2
+    assert -1 <= first["kendall_tau"] < 1
+    assert {first["other_first"], first["first_third"]} <= {0, 0.5, 1}
+    assert scorer.prompt_order()["users"] == 0
+    # A model that does not see places: its scores depend on titles alone.
+    scorer._by_likelihood = lambda _, offered: (items.astype(float) for items in offered)
+    scorer.score(HISTORIES, candidates)
+    blind = scorer.prompt_order()
+    assert blind["kendall_tau"] == pytest.approx(1)
+    assert blind["other_first"] == 0
+    best_in_first_third = [
+        shuffled(row, user, 0).argmax() < 5 / 3 for row, user in zip(candidates[:2], HISTORIES.users[:2], strict=True)
+    ]
+    assert blind["first_third"] == np.mean(best_in_first_third)
+
+
 def test_of_a_whole_catalogue_the_retrievers_best_are_reordered_and_the_rest_keep_their_order(loaded) -> None:
     scorer = ranker(loaded)
     first, scores = scorer.retriever.score(HISTORIES, None), scorer.score(HISTORIES, None)
