@@ -1,5 +1,6 @@
 """Training one LoRA component of a ranker on a mix of domains: prompts with candidates, and their answers."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -49,7 +50,8 @@ class RankerSettings(LoraSettings):
         train_on_validation: add the validation events to the training data, as the authors do. Models are then
             selected on data they were trained on.
         batch: prompts a step.
-        cap: training prompts of each domain.
+        prompts_per_user: training prompts of each user at most, drawn at random.
+        cap: training prompts of each domain at most.
         most_tokens: tokens that go through the model at once, on a GPU. On a CPU, each prompt goes alone.
         weights: `bfloat16`, in which several billion of them fit a GPU, or `float32`.
         validation_users: users of each domain in a validation, drawn with the seed from those whose item is among the
@@ -68,6 +70,7 @@ class RankerSettings(LoraSettings):
     answer: Literal["target", "list"] = "target"
     train_on_validation: bool = False
     batch: Annotated[int, Ge(1)] = 128
+    prompts_per_user: Annotated[int, Ge(1)] = 1_000_000
     cap: Annotated[int, Ge(1)] = 40_000
     most_tokens: Annotated[int, Ge(1)] = 8192
     weights: Literal["bfloat16", "float32"] = "bfloat16"
@@ -133,12 +136,13 @@ def _estimate(
         few = list(examples(domain, tokenizer, replace(settings, cap=50), np.random.default_rng(0)))
         lengths += [len(example.prompt) + len(example.answer) for example in few]
         answers += [len(example.answer) for example in few]
-        prompts += min(settings.cap, int(np.maximum(domain.train.lengths - 1, 0).sum()))
+        of_users = np.clip(domain.train.lengths - 1, 0, settings.prompts_per_user)
+        prompts += min(settings.cap, int(of_users.sum()))
     a_prompt = float(np.mean(lengths))
     an_answer = float(np.mean(answers))
     epochs = min(settings.epochs, budget.epochs)
-    trained = epochs * prompts * a_prompt
     steps = min(settings.steps * len(domains), -(-epochs * prompts // settings.batch))
+    trained = min(epochs * prompts, steps * settings.batch) * a_prompt
     validated = sum(min(settings.validation_users, len(domain.validation.targets)) for domain in domains)
     read = -(-steps // (settings.validate_every * len(domains))) * validated * a_prompt
     at_once, of_answers = settings.most_tokens, settings.most_tokens * an_answer / a_prompt
@@ -156,7 +160,7 @@ class Example:
 def examples(
     domain: DomainTraining, tokenizer: Any, settings: RankerSettings, rng: np.random.Generator
 ) -> Iterator[Example]:
-    """One example for each of at most `cap` prefixes of a domain, in random order.
+    """One example for each of at most `cap` prefixes of a domain, `prompts_per_user` of each user, in random order.
 
     The candidates are the next item and uniform draws from the items that the user does not know.
     """
@@ -169,8 +173,7 @@ def examples(
             known[row] = np.append(validation.histories.sequences[index], validation.targets[index])
             pairs.append((row, len(known[row]) - 1))
     titles, n_items = domain.catalogue.texts, len(domain.catalogue)
-    for index in rng.permutation(len(pairs))[: settings.cap]:
-        row, end = pairs[index]
+    for row, end in _draw(pairs, settings, rng):
         target = int(known[row][end])
         unknown = np.setdiff1d(np.arange(n_items), known[row])
         negatives = rng.choice(unknown, min(settings.prompt.candidates - 1, len(unknown)), replace=False)
@@ -183,6 +186,17 @@ def examples(
         if tokenizer.eos_token_id is None:
             raise HarnessError("The backbone's tokenizer has no token that ends an answer.", "Use a chat model.")
         yield Example(prompt, [*(token for line in lines for token in line), tokenizer.eos_token_id])
+
+
+def _draw(pairs: list[tuple[int, int]], settings: RankerSettings, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """A random choice of the pairs (user, end of the prefix), within the limits of each user and of all."""
+    drawn, of_user = [], Counter[int]()
+    for index in rng.permutation(len(pairs)):
+        row, _ = pairs[index]
+        if of_user[row] < settings.prompts_per_user:
+            of_user[row] += 1
+            drawn.append(pairs[index])
+    return drawn[: settings.cap]
 
 
 def answer_loss(model: nn.Module, batch: list[Example], pad: int) -> torch.Tensor:

@@ -326,6 +326,10 @@ def test_training_prompts_hold_the_target_once_and_nothing_else_that_the_user_kn
     settings = RankerSettings(prompt=PromptSettings(candidates=6, answers=3))
     plain = list(examples(domain, tokenizer, settings, np.random.default_rng(0)))
     assert len(plain) == len(domain.train.items) - len(domain.train)
+    one_each = list(examples(domain, tokenizer, replace(settings, prompts_per_user=1), np.random.default_rng(0)))
+    assert len(one_each) == (domain.train.lengths > 1).sum()
+    few = list(examples(domain, tokenizer, replace(settings, prompts_per_user=2, cap=3), np.random.default_rng(0)))
+    assert len(few) == 3
     for example in plain[:10]:
         text = tokenizer.decode(example.prompt)
         answer = tokenizer.decode(example.answer).removesuffix("<|end|>").strip()
