@@ -34,7 +34,8 @@ from tests.weaverec.decoders import decoder
 from weaverec.lm.backbone import find_backbone, load
 from weaverec.merging.method import MergedModel
 from weaverec.merging.search import TRIES
-from weaverec.ranker.likelihood import likelihoods, packable
+from weaverec.ranker.attention import packable
+from weaverec.ranker.likelihood import likelihoods
 from weaverec.ranker.method import RankerHead, by_name
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
 from weaverec.ranker.scorer import FAULTS, Ranker, _EnoughLines, read_list
