@@ -48,8 +48,8 @@ class Ranker:
         by_list: read the list that the model writes, instead of likelihoods.
         max_new_tokens: of a written answer.
         at_once: number of tokens of the prompts that are answered together.
-        reordered: number of users who are shown their candidates in a second order too, for `prompt_order`; by
-            likelihood only.
+        reordered: number of users whose candidates, if they fit a prompt, are also ranked in a second order, for
+            `prompt_order`; by likelihood only.
     """
 
     model: nn.Module
@@ -74,7 +74,7 @@ class Ranker:
         the history is not offered.
         """
         if candidates is not None and candidates.shape[1] <= self.settings.candidates:
-            return np.stack(self._rank(histories, list(candidates)))
+            return np.stack(self._rank(histories, list(candidates), self.reordered - len(self._orders)))
         scores = self.retriever.score(histories, candidates)
         allowed = scores.copy()
         if candidates is None:
@@ -106,7 +106,7 @@ class Ranker:
         return {"answers": float(answers), **{fault: count / max(1, answers) for fault, count in counts.items()}}
 
     def prompt_order(self) -> Mapping[str, float]:
-        """What the order of candidates in the prompt changed since the last call, for the first `reordered` users.
+        """What the order of candidates in the prompt changed since the last call, for `reordered` users.
 
         Returns:
             `users`: their number; `kendall_tau`: mean over users of Kendall's tau-b between the rankings by two random
@@ -118,8 +118,11 @@ class Ranker:
         self._orders.clear()
         return {"users": float(users), **dict(zip(("kendall_tau", "other_first", "first_third"), means, strict=True))}
 
-    def _rank(self, histories: Histories, candidates: Sequence[Ints]) -> list[Floats32]:
-        """Scores of each user's candidates, float32 of their number; a user without candidates is left out."""
+    def _rank(self, histories: Histories, candidates: Sequence[Ints], reordered: int = 0) -> list[Floats32]:
+        """Scores of each user's candidates, float32 of their number; a user without candidates is left out.
+
+        The candidates of the first `reordered` users are also ranked in a second order.
+        """
         scores = [np.zeros(0, dtype=np.float32) for _ in candidates]
         rows = [row for row, items in enumerate(candidates) if len(items)]
         offered = [shuffled(candidates[row], int(histories.users[row]), self.seed) for row in rows]
@@ -127,7 +130,7 @@ class Ranker:
         for row, items, of_items in zip(rows, offered, in_order, strict=True):
             scores[row] = _of_items(of_items, items, candidates[row])
         if not self.by_list:
-            self._compare_orders(histories, rows[: self.reordered - len(self._orders)], offered, in_order)
+            self._compare_orders(histories, rows[:reordered], offered, in_order)
         return scores
 
     def _scores(self, histories: Histories, rows: Sequence[int], offered: Sequence[Ints]) -> list[Floats32]:
