@@ -280,9 +280,7 @@ def _train(
         batch = [prompts[row] for row in rows[processes.share(len(rows))]]
         loss = 0.0
         # A step's prompts go through the model in groups of like length; their gradients add up.
-        for group in token_batches(
-            np.array([len(e.prompt) + len(e.answer) for e in batch]), _at_once(model, settings)
-        ):
+        for group in token_batches(np.array([len(e.prompt) + len(e.answer) for e in batch]), _at_once(model, settings)):
             with autocast_bf16(device):
                 part = answer_loss(model, [batch[row] for row in group], tokenizer.pad_token_id) / len(rows)
             part.backward()
