@@ -54,11 +54,13 @@ def _in_one_row(model: nn.Module, prompt: Sequence[int], answers: Sequence[Seque
             output = network(**row, blocks=blocks)
     else:
         output = network(**row, attention_mask=seen(blocks).to(device))
-    logits = output.logits[0].float()
+    logits = output.logits[0]
     # Row 0 predicts the first token of each answer; then each that was read predicts the next.
     rows = np.where(position == 0, 0, np.cumsum(is_read) - is_read)
     index = torch.from_numpy(rows).to(device), torch.from_numpy(tokens).to(device)
-    log_p = logits[index] - logits.logsumexp(-1)[index[0]]
+    # A few rows at a time stay in a processor's cache.
+    totals = torch.cat([part.float().logsumexp(-1) for part in logits.split(8)])
+    log_p = logits[index].float() - totals[index[0]]
     return torch.stack([each.mean() for each in log_p.split(lengths.tolist())])
 
 

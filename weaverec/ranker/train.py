@@ -56,7 +56,7 @@ class RankerSettings(LoraSettings):
         batch: prompts a step.
         prompts_per_user: training prompts of each user at most, drawn at random.
         cap: training prompts of each domain at most.
-        most_tokens: tokens that go through the model at once, on a GPU. On a CPU, each prompt goes alone.
+        most_tokens: tokens that go through the model at once, on a GPU. On a CPU, 2,048 do at most.
         weights: `bfloat16`, in which several billion of them fit a GPU, or `float32`.
         validation_users: users of each domain in a validation, drawn with the seed from those whose item is among the
             retriever's best; for all others, NDCG@10 is 0 whatever the model answers.
