@@ -385,7 +385,7 @@ def test_a_ranker_is_trained_merged_and_scored(loaded, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["weaverec-chosen", "task-arithmetic", "ties", "dare", "pruned-merge"])
 def test_a_ranker_s_merge_is_chosen_by_its_own_validation(loaded, tmp_path: Path, name: str) -> None:
-    method = quick_ranker(loaded, name, validation_users=8, learning_rate=0.5)
+    method = quick_ranker(loaded, name, validation_users=8, learning_rate=0.2)
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     data, context = toy_data(), FitContext(Budget(1, 1, 1), 0, "cpu", artefacts)
     served = method.fit(data, context)
