@@ -17,17 +17,18 @@ from harness.data.domain import Catalogue, Ints
 from harness.errors import HarnessError
 from harness.evaluation.rank_scorer import rank_full
 from harness.methods.api import DotProduct
-from harness.methods.artefact import Artefact, MakeContext, TrainingEstimate
+from harness.methods.artefact import Artefact, MakeContext
 from harness.protocol.metrics import ndcg
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
 from harness.protocol.suite import Budget
 from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
 from harness.training.record import TrainingRecord
-from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
+from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load
 from weaverec.lm.batching import padded, token_batches
 from weaverec.lm.loop import TrainingPlan, train_adapter
-from weaverec.lm.lora import LoraSettings, adapted, check_selectable, estimate
+from weaverec.lm.lora import LoraSettings, adapted, check_selectable
 from weaverec.ranker.attention import attends_by_blocks, block_attention, causal_blocks
+from weaverec.ranker.cost import training_estimate
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker.scorer import Ranker
 from weaverec.retriever.encoding import RetrieverSettings, history_encoder, retriever
@@ -121,36 +122,13 @@ def ranker_component(
             "seed": seed,
         },
         make=partial(_train, backbone, finder, domains, settings, budget, seed),
-        estimate=partial(_estimate, backbone, domains, settings, budget),
+        estimate=partial(training_estimate, backbone, domains, settings, budget),
         shared=True,
     )
 
 
 def _label(mix: Sequence[str], seed: int) -> str:
     return f"ranking LoRA on {' + '.join(sorted(mix))}, seed {seed}"
-
-
-def _estimate(
-    backbone: Backbone, domains: list[DomainTraining], settings: RankerSettings, budget: Budget
-) -> TrainingEstimate:
-    """From the mean length of some prompts."""
-    tokenizer = load_tokenizer(backbone)
-    lengths, answers, prompts = [], [], 0
-    for domain in domains:
-        few = list(examples(domain, tokenizer, replace(settings, cap=50), np.random.default_rng(0)))
-        lengths += [len(example.prompt) + len(example.answer) for example in few]
-        answers += [len(example.answer) for example in few]
-        of_users = np.clip(domain.train.lengths - 1, 0, settings.prompts_per_user)
-        prompts += min(settings.cap, int(of_users.sum()))
-    a_prompt = float(np.mean(lengths))
-    an_answer = float(np.mean(answers))
-    epochs = min(settings.epochs, budget.epochs)
-    steps = min(settings.steps * len(domains), -(-epochs * prompts // settings.batch))
-    trained = min(epochs * prompts, steps * settings.batch) * a_prompt
-    validated = sum(min(settings.validation_users, len(domain.validation.targets)) for domain in domains)
-    read = -(-steps // (settings.validate_every * len(domains))) * validated * a_prompt
-    at_once, of_answers = settings.most_tokens, settings.most_tokens * an_answer / a_prompt
-    return estimate(backbone, settings, trained, read, at_once, weights_dtype(settings), predicted=of_answers)
 
 
 @dataclass(frozen=True)
