@@ -128,7 +128,7 @@ run() {
 unpack() {
     [[ -n $archive ]] || fail "unpack needs an archive. See scripts/gpu_board.sh --help."
     [[ -f $archive ]] || fail "There is no file $archive. Give the archive that run or pack wrote."
-    local names folder differing=() name
+    local names differing=() name  # `folder` is for the trap too
     names=$(tar -tzf "$archive" 2>/dev/null) || fail "$archive is damaged or no archive. Copy it again."
     ! grep -qE '^/|(^|/)\.\.(/|$)' <<<"$names" || fail "$archive has paths outside its folder. Pack it again."
     grep -q '^results/[^/]*/v[0-9]*/' <<<"$names" || fail "$archive has no results. Give the archive of run or pack."
