@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from harness.methods.api import EstimatesScoring
 from harness.protocol.candidate_names import candidate_count
 from harness.run.plan import Plan
-from harness.run.scenario_data import open_test, open_training
+from harness.run.scenario_data import open_training
 from harness.run.workspace import Workspace
 from harness.training.device import flops_per_second
 
@@ -49,8 +49,9 @@ def scoring_estimates(plan: Plan, workspace: Workspace) -> list[TaskEstimate]:
         method = plan.methods[run.scenario, run.method]
         if isinstance(method, EstimatesScoring):
             data = open_training(workspace, run.scenario)
-            n_users = len(open_test(workspace, run.scenario).targets)
-            n_items = len(data.target_domain.catalogue)
+            # Test events stay on disk: about as many users have one as have a history.
+            users, n_items = len(data.target_domain.user_ids), len(data.target_domain.catalogue)
+            n_users = min(users, workspace.suite.test_users or users)
             sizes = [min(candidate_count(name) or n_items, n_items) for name in workspace.suite.candidates]
             taken = method.scoring_estimate(data, n_users, sizes)
             estimates.append(TaskEstimate(f"scoring {run.label}", taken.tokens, taken.flops))
