@@ -23,7 +23,7 @@ DIGESTS = {
     "cdsr-amazon-dense/v1": "20731e59b1646338ba0827a9eaa2824c51a6887402695449f0045a2b88399034",
     "cdsr-cross-platform/v1": "401ad790713c1ed93f2537e20cdfe37e597f3336b1c7b6a9645b228fc8013648",
     "cdsr-cross-platform/v2": "26e907fe5e1badbaf3dcbad740afe4b4af39579649a7208c37d2c50a7141a6f5",
-    "cdsr-llm/v1": "890c7d04f04c726bf6effe63ce14bc58c6545cc36e7fdbc21dbfb07633bc50ab",
+    "cdsr-llm/v1": "24d1ed3b5f3f0d3c16c86e006e4b6dc03ae547abd77b62637596aa07ddb15fa5",
     "cdsr-planted/v2": "ddb18e7b2247ff082b88a992ea131696b0be1927839a34c69fe67c1b5bc5df76",
     "cdsr-smoke/v1": "10d3a531e58d850784d5f4a9f1892bdcf102df462fea006a162546ea45471625",
     "paper/v1": "eb583220054b8eed79f66cd24fd967a86ad74128bc895007282811adeb952f09",
