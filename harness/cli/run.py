@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -35,10 +35,8 @@ from harness.errors import HarnessError, one_line
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.run.estimate import TaskEstimate
     from harness.run.workers import Failure
-
-#: Share of the speed of matrix products that a training reaches.
-_SPEED_REACHED = 0.4
 
 EXAMPLES = """
 
@@ -182,18 +180,17 @@ def plan(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Print what a run would train, and the tokens, memory and time that takes. Starts nothing.
+    """Print what a run would train and score, and the tokens, memory and time that takes. Starts nothing.
 
     Example: `harness plan --suite paper --method ranker.weaverec --seed 0`
     """
-    from tabulate import tabulate
-
+    from harness.run.estimate import SHARE_REACHED, matrix_rate, scoring_estimates, training_estimates
     from harness.run.methods import select_methods
     from harness.run.plan import check_plan, make_plan
     from harness.run.progress import make_console, show_progress
     from harness.run.workspace import open_workspace
     from harness.suites import current_suite, pick_scenarios
-    from harness.training.device import flops_per_second, pick_device
+    from harness.training.device import pick_device
 
     console = make_console(stderr=as_json)
     loaded, methods = select_methods(current_suite(suite), method, all_methods)
@@ -204,35 +201,46 @@ def plan(
     run_plan = make_plan(workspace, scenarios, methods, seed or loaded.seeds)
     for line in () if as_json else (f"{loaded.id}: {loaded.title}", *run_plan.lines()):
         console.print(one_line(line))
-    estimates = [
-        (run_plan.labels[t.key], run_plan.estimates[t.key]()) for t in run_plan.trainings if t.key in run_plan.estimates
-    ]
-    speed = _SPEED_REACHED * flops_per_second(device)
-    hours = [estimate.flops / speed / 3600 for _, estimate in estimates]
+    trainings, scorings = training_estimates(run_plan), scoring_estimates(run_plan, workspace)
+    rate = matrix_rate(device)
+    speed = SHARE_REACHED[device] * rate
     if as_json:
-        rows = [
-            {"training": label, **asdict(estimate), "hours": time_h}
-            for (label, estimate), time_h in zip(estimates, hours, strict=True)
-        ]
-        typer.echo(json.dumps({**run_plan.as_json(), "estimates": rows}, indent=1))
+        rows = {
+            name: [{**asdict(each), "hours": each.flops / speed / 3600} for each in estimates]
+            for name, estimates in (("estimates", trainings), ("scoring", scorings))
+        }
+        typer.echo(json.dumps({**run_plan.as_json(), **rows}, indent=1))
         return
     try:
         check_plan(run_plan, loaded)
     except HarnessError as error:  # a plan needs no weights; a run does
         console.print(one_line(f"Before a run: {error}"))
-    if not estimates:
-        return
+    if trainings or scorings:
+        _print_estimates([*trainings, *scorings], speed)
+        per_core = " a core" if device == "cpu" else ""
+        console.print(
+            f"Times: of one worker, at {SHARE_REACHED[device]:.0%} of the speed of matrix products ({device}, "
+            f"{rate / 1e9:,.0f} GFLOP/s{per_core}). Trainings: up to their cap on steps; most stop earlier. Not "
+            "estimated: RecBole's models, scoring by vectors, and the choice of merges of such models."
+        )
+
+
+def _print_estimates(estimates: "Sequence[TaskEstimate]", speed: float) -> None:
+    """Print a table of what tasks take at a speed (operations a second), and of all together."""
+    from tabulate import tabulate
+
     table = [
-        [label, f"{e.tokens / 1e6:,.1f} million", f"{e.memory_gb:.1f} GB", f"{time_h:.2f} h"]
-        for (label, e), time_h in zip(estimates, hours, strict=True)
+        [
+            each.label,
+            f"{each.tokens / 1e6:,.1f} million",
+            "" if each.memory_gb is None else f"{each.memory_gb:.1f} GB",
+            f"{each.flops / speed / 3600:.2f} h",
+        ]
+        for each in estimates
     ]
-    table.append(["together", f"{sum(e.tokens for _, e in estimates) / 1e6:,.1f} million", "", f"{sum(hours):.2f} h"])
-    typer.echo(tabulate(table, ["training", "tokens", "memory", "time"], tablefmt="pipe", disable_numparse=True))
-    console.print(
-        f"Times: at {_SPEED_REACHED:.0%} of the speed of this machine's matrix products ({device}, "
-        f"{speed / _SPEED_REACHED / 1e9:,.0f} GFLOP/s), one training at a time. RecBole's models and scoring are not "
-        "estimated."
-    )
+    tokens, flops = sum(each.tokens for each in estimates), sum(each.flops for each in estimates)
+    table.append(["together", f"{tokens / 1e6:,.1f} million", "", f"{flops / speed / 3600:.2f} h"])
+    typer.echo(tabulate(table, ["task", "tokens", "memory", "time"], tablefmt="pipe", disable_numparse=True))
 
 
 def list_all(

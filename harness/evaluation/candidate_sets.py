@@ -58,6 +58,7 @@ class Ranking:
         recommendations: int64 [n_users, list_length], the best items of the catalogue outside the history, -1 after
             the last; None if they were not asked for.
         validity: of a scorer that writes its answers, how many there were and the share with each fault.
+        prompt_order: of a scorer that shows candidates in a prompt, what another order changes.
     """
 
     ranks: Ranks
@@ -65,6 +66,7 @@ class Ranking:
     index: IndexReport | None = None
     recommendations: Ints | None = None
     validity: Mapping[str, float] = field(default_factory=dict)
+    prompt_order: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

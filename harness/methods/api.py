@@ -11,6 +11,7 @@ Of a method:
 - `content`, `check_files`, `relative_to`: files besides the data; see `HasContent`, `ChecksFiles` and `ReadsPaths`.
 - `check_data`: data that it cannot learn from; see `ChecksData`.
 - `depends_on`: code that is found by a name in a string; see `DependsOn`.
+- `scoring_estimate`: what ranking will take, for `harness plan`; see `EstimatesScoring`.
 - `export`, `diagnose`: for `harness export` and `harness diagnose`; see `Exports` and `Diagnoses`.
 - `space`: settings that can be tuned, and `tuned`: how settings are replaced; see `harness.tuning.tunable`.
 
@@ -18,6 +19,7 @@ Of a scorer:
 
 - `item_vectors` and `history_vectors`: for retrieval with an index; see `VectorScorer`.
 - `validity`: invalid answers of a text generator; see `ReportsValidity`.
+- `prompt_order`: what the order of candidates in a prompt changes; see `ReportsPromptOrder`.
 """
 
 import dataclasses
@@ -75,6 +77,21 @@ class ReportsValidity(Protocol):
 
     def validity(self) -> Mapping[str, float]:
         """Statistics of the answers since the last call: `answers`, their number, and the share with each fault."""
+        ...
+
+
+@runtime_checkable
+class ReportsPromptOrder(Protocol):
+    """A scorer that shows a model its candidates in some order, which may change the scores."""
+
+    def prompt_order(self) -> Mapping[str, float]:
+        """What a second random order of the candidates changed since the last call.
+
+        Returns:
+            `users`: number of users for whom it was tried; `kendall_tau`: mean correlation of both rankings;
+            `other_first`: the share of users whose first item changes; `first_third`: the share whose first item is
+            shown in the first third of the prompt.
+        """
         ...
 
 
@@ -214,6 +231,34 @@ class TrainsArtefacts(Protocol):
 
     def artefacts(self, data: TrainingData, budget: Budget, seed: int) -> Sequence[Artefact]:
         """Artefacts to train before `fit` is called with the same arguments."""
+        ...
+
+
+@dataclass(frozen=True)
+class ScoringEstimate:
+    """What ranking the test users' candidates will take.
+
+    Attributes:
+        tokens: tokens in forward passes.
+        flops: floating-point operations.
+    """
+
+    tokens: float
+    flops: float
+
+
+@runtime_checkable
+class EstimatesScoring(Protocol):
+    """A method whose scoring takes long enough to be planned."""
+
+    def scoring_estimate(self, data: TrainingData, n_users: int, sizes: Sequence[int]) -> ScoringEstimate:
+        """Estimate what a run takes after its trainings.
+
+        Args:
+            data: of the scenario.
+            n_users: number of test users.
+            sizes: items of each of the suite's candidate sets.
+        """
         ...
 
 

@@ -8,6 +8,7 @@ from harness.report.failures import failed_scenarios
 from harness.report.markdown import contents, wrapped
 from harness.report.merging import merging
 from harness.report.overview import overview
+from harness.report.prompt_order import prompt_order
 from harness.report.provenance import provenance
 from harness.report.published import beside_published
 from harness.report.recommended import recommended
@@ -34,6 +35,7 @@ def leaderboard(board: Board, metric: str = MAIN[1]) -> str:
             transfer(board, tables.comparisons),
             recommended(board, tables.rows),
             beside_published(board),
+            prompt_order(board),
             order_of_ties(board),
             training(board),
             cost(board),

@@ -289,6 +289,10 @@ class RunResult(_Record):
     validity: dict[str, dict[str, float]] | None = None
     """For methods that write answers: candidate set -> number of `answers`, and the share with each fault. Users with
     such an answer score 0 and are never dropped."""
+    prompt_order: dict[str, dict[str, float]] | None = _absent_if_none()
+    """For methods that show candidates in a prompt: candidate set -> what a second order of the candidates changes:
+    number of `users` tried, mean `kendall_tau` of both rankings, the share of users with an `other_first` item, and the
+    share whose first item is shown in the `first_third` of the prompt; absent for others."""
     training: tuple[ArtefactRecord, ...]
     """One record for each trained artefact that the run used."""
     ranks_sha256: str

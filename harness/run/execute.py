@@ -11,9 +11,10 @@ from functools import partial
 import psutil
 
 from harness.errors import HarnessError
-from harness.methods.api import TrainsArtefacts
+from harness.methods.api import EstimatesScoring, TrainsArtefacts
 from harness.methods.artefact import Artefact
 from harness.run.artefact import artefact_key, train, train_along
+from harness.run.estimate import scoring_estimates
 from harness.run.methods import method_for
 from harness.run.plan import Plan, Run, Training, run_key
 from harness.run.progress import Progress
@@ -50,6 +51,9 @@ _WORKER_GB = 4.5
 
 #: Operations up to a training's cap for each second that it takes, as it stops long before; seconds of a small model.
 _FLOPS, _SMALL_MODEL_S = 6.5e11, 30.0
+
+#: Operations a second of models whose scoring is estimated; their trainings are short, and reach their caps.
+_FLOPS_OF_PROMPTS = 1e11
 
 
 def default_jobs(device: str) -> int:
@@ -96,12 +100,14 @@ def execute(
     training_of = {training.key: len(plan.missing) + number for number, training in enumerate(trainings)}
     failed: dict[str, str] = {}
     told = workspace.telling(say)
+    scorings = {each.label: each.flops / _FLOPS_OF_PROMPTS for each in scoring_estimates(plan, workspace)}
     tasks = [
         Task(
-            f"scoring {run.label}",
+            label := f"scoring {run.label}",
             partial(_score, run, told, failed, keep_lists),
             run.method,
             frozenset(training_of[key] for key in plan.needs[run.id] if key in training_of),
+            scorings.get(label, 1.0),
         )
         for run in plan.missing
     ]
@@ -138,7 +144,11 @@ def _longest_first(plan: Plan) -> list[Training]:
 def _seconds(plan: Plan, training: Training) -> float:
     """A guess of a training's seconds on one core, for progress: most trainings stop long before their cap."""
     estimate = plan.estimates.get(training.key)
-    return estimate().flops / _FLOPS if estimate else _SMALL_MODEL_S
+    if estimate is None:
+        return _SMALL_MODEL_S
+    run = training.run
+    of_prompts = isinstance(plan.methods[run.scenario, run.method], EstimatesScoring)
+    return estimate().flops / (_FLOPS_OF_PROMPTS if of_prompts else _FLOPS)
 
 
 def train_together(plan: Plan, workspace: Workspace, processes: ProcessGroup, progress: Progress) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from harness.evaluation.candidate_sets import NotApplicable, RankContext, Rankin
 from harness.methods.api import (
     DotProduct,
     FitContext,
+    ReportsPromptOrder,
     ReportsValidity,
     Scorer,
     content_of,
@@ -171,7 +172,8 @@ def write_result(folder: Path, workspace: Workspace, run: Run, outcome: Outcome)
         user_limit=suite.user_limit,
         left_out=len(target.user_ids) - len(test.targets),
         slices={name: int(members.sum()) for name, members in table.slices.items()},
-        validity=_validity(rankings),
+        validity=_statistics(rankings, "validity"),
+        prompt_order=_statistics(rankings, "prompt_order"),
         ranks_sha256=file_digest(folder / RANKS),
         users_sha256=users.digest,
         lists_sha256=file_digest(folder / LISTS) if items else None,
@@ -223,6 +225,8 @@ def rank_test(
             check_pinned(suite, scenario, name, ranking.digest)
             if isinstance(scorer, ReportsValidity) and (validity := scorer.validity())["answers"]:
                 ranking = replace(ranking, validity=validity)
+            if isinstance(scorer, ReportsPromptOrder) and (order := scorer.prompt_order())["users"]:
+                ranking = replace(ranking, prompt_order=order)
         rankings[name] = ranking
     if isinstance(scorer, DotProduct):
         for name, ranking in rankings.items():
@@ -249,9 +253,12 @@ def _candidates_record(
     )
 
 
-def _validity(rankings: Mapping[str, Ranking | NotApplicable]) -> dict[str, dict[str, float]] | None:
-    validity = {n: dict(r.validity) for n, r in rankings.items() if isinstance(r, Ranking) and r.validity}
-    return validity or None
+def _statistics(
+    rankings: Mapping[str, Ranking | NotApplicable], name: Literal["validity", "prompt_order"]
+) -> dict[str, dict[str, float]] | None:
+    """By candidate set, statistics that a scorer reported; None without any."""
+    reported = {key: dict(getattr(r, name)) for key, r in rankings.items() if isinstance(r, Ranking)}
+    return {key: statistics for key, statistics in reported.items() if statistics} or None
 
 
 def _write_lists(folder: Path, full: Ranking | NotApplicable, target: DomainTraining) -> CatalogueItems | None:

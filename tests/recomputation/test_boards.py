@@ -304,6 +304,22 @@ def test_recommended_lists(path: Path) -> None:
                 page.check(cell, expected, where=(match[1], method, heading))
 
 
+def test_order_of_candidates(path: Path) -> None:
+    page = board(path)
+    for match, row in rows(page, r"Order of candidates: (\S+)"):
+        scenario, method, name = match[1], plain(row["method"]), row["candidates"]
+        orders = [result.record["prompt_order"][name] for result in page.results(scenario, method)]
+        users = [order["users"] for order in orders]
+        page.check(row["users"], sum(users), where=(scenario, method))
+        for heading, key, factor in (
+            ("Kendall's τ", "kendall_tau", 1),
+            ("other first item", "other_first", 100),
+            ("shown in the first third", "first_third", 100),
+        ):
+            mean = sum(n * order[key] for n, order in zip(users, orders, strict=True)) / sum(users)
+            page.check(row[heading], factor * mean, where=(scenario, method, name, heading))
+
+
 def test_cost(path: Path) -> None:
     page = board(path)
     for match, row in rows(page, r"Cost: (\S+)"):

@@ -1,7 +1,7 @@
 """The ranker head: a decoder-only language model that ranks candidates named in a prompt."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,19 @@ import torch
 from torch import nn
 
 from harness.errors import HarnessError
-from harness.methods.api import DotProduct
+from harness.methods.api import DotProduct, ScoringEstimate
 from harness.methods.artefact import Artefact
 from harness.methods.registry import make_method
 from harness.protocol.split import DomainTraining, TrainingData
 from harness.protocol.suite import Budget
 from harness.tuning.space import Space
 from harness.tuning.tunable import with_settings
-from weaverec.lm.backbone import Backbone, find_backbone, load
+from weaverec.lm.backbone import Backbone, find_backbone, load, load_tokenizer
 from weaverec.lm.lora import extended
 from weaverec.merging.adamerging import EntropyWeights
 from weaverec.merging.method import MergedModel
+from weaverec.merging.search import GridSearch
+from weaverec.ranker.cost import forward_flops, validation_prompt_length
 from weaverec.ranker.scorer import Ranker
 from weaverec.ranker.serving import write_files
 from weaverec.ranker.train import (
@@ -31,6 +33,9 @@ from weaverec.ranker.train import (
     validator,
     weights_dtype,
 )
+
+#: Users of each candidate set whose candidates are shown in a second order too, to see what the order changes.
+_REORDERED = 30
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,9 @@ class RankerHead:
     def scorer(self, model: nn.Module, tokenizer: Any, domain: DomainTraining, seed: int, device: str) -> Ranker:
         """A ranker of the domain, by likelihood or by list."""
         settings, finder = self.settings, self.retriever_backbone
-        return make_ranker(model, tokenizer, domain.catalogue, settings, seed, device, finder, settings.by_list)
+        return make_ranker(
+            model, tokenizer, domain.catalogue, settings, seed, device, finder, settings.by_list, _REORDERED
+        )
 
     def validator(
         self, model: nn.Module, tokenizer: Any, domain: DomainTraining, seed: int, device: str
@@ -138,6 +145,44 @@ class RankerHead:
         return candidate_finder(domain.catalogue, self.retriever_backbone, device)
 
 
+@dataclass(frozen=True)
+class RankingModel(MergedModel):
+    """A merged model with the ranker head. Reading a prompt for each test user takes long, so it is estimated."""
+
+    def scoring_estimate(self, data: TrainingData, n_users: int, sizes: Sequence[int]) -> ScoringEstimate:
+        """The cost of ranking candidates of each test user, and of the validations that choose a merge.
+
+        Args:
+            data: of the scenario.
+            n_users: number of test users.
+            sizes: items of each candidate set.
+        """
+        settings: RankerSettings = self.head.settings
+        target, tokenizer, prompt = data.target_domain, load_tokenizer(self.backbone), settings.prompt
+        read, predicted = 0.0, 0.0
+
+        def add(n_prompts: int, candidates: int, n_titles: int) -> None:
+            nonlocal read, predicted
+            length = validation_prompt_length(target, tokenizer, prompt, candidates)
+            predicted += n_prompts * n_titles * length.title
+            read += n_prompts * (length.prompt + n_titles * length.title)
+
+        for size in sizes:
+            offered = min(size, prompt.candidates)
+            in_two_orders = 0 if settings.by_list or size > prompt.candidates else min(n_users, _REORDERED)
+            add(n_users + in_two_orders, offered, prompt.answers if settings.by_list else offered)
+        validated = min(settings.validation_users, len(target.validation.targets))
+        add(self._tried(data) * validated, prompt.candidates, prompt.candidates)
+        return ScoringEstimate(read, forward_flops(self.backbone, read, predicted))
+
+    def _tried(self, data: TrainingData) -> int:
+        """How many merges the rule validates."""
+        if not isinstance(self.rule, GridSearch):
+            return 0
+        choices = len(self.rule.choices_for(len(self.trainings(data))))
+        return choices if choices > 1 else 0
+
+
 def by_name(name: str) -> MergedModel:
     """A method on the language model with the ranker head: `ranker.weaverec`.
 
@@ -153,4 +198,6 @@ def by_name(name: str) -> MergedModel:
             "candidates only.",
             "Use ranker.weaverec-chosen, whose weights validation chooses, or another rule, such as ranker.ties.",
         )
-    return replace(method, head=RankerHead(), reference=method.reference and f"ranker.{method.reference}")
+    parts = {each.name: getattr(method, each.name) for each in fields(method)}
+    reference = method.reference and f"ranker.{method.reference}"
+    return RankingModel(**{**parts, "head": RankerHead(), "reference": reference})

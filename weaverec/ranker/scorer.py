@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import kendalltau
 from torch import nn
 from transformers import StoppingCriteria, StoppingCriteriaList
 
@@ -47,6 +48,8 @@ class Ranker:
         by_list: read the list that the model writes, instead of likelihoods.
         max_new_tokens: of a written answer.
         at_once: number of tokens of the prompts that are answered together.
+        reordered: number of users whose candidates, if they fit a prompt, are also ranked in a second order, for
+            `prompt_order`; by likelihood only.
     """
 
     model: nn.Module
@@ -58,7 +61,9 @@ class Ranker:
     by_list: bool = False
     max_new_tokens: int = 800
     at_once: int = 65_536
+    reordered: int = 0
     _faults: Counter[str] = field(default_factory=Counter)
+    _orders: list[tuple[float, bool, bool]] = field(default_factory=list)
 
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
         """Scores: float32 [n_users, n_candidates].
@@ -69,7 +74,7 @@ class Ranker:
         the history is not offered.
         """
         if candidates is not None and candidates.shape[1] <= self.settings.candidates:
-            return np.stack(self._rank(histories, list(candidates)))
+            return np.stack(self._rank(histories, list(candidates), self.reordered - len(self._orders)))
         scores = self.retriever.score(histories, candidates)
         allowed = scores.copy()
         if candidates is None:
@@ -100,21 +105,58 @@ class Ranker:
         self._faults.clear()
         return {"answers": float(answers), **{fault: count / max(1, answers) for fault, count in counts.items()}}
 
-    def _rank(self, histories: Histories, candidates: Sequence[Ints]) -> list[Floats32]:
-        """Scores of each user's candidates, float32 of their number; a user without candidates is left out."""
+    def prompt_order(self) -> Mapping[str, float]:
+        """What the order of candidates in the prompt changed since the last call, for `reordered` users.
+
+        Returns:
+            `users`: their number; `kendall_tau`: mean over users of Kendall's tau-b between the rankings by two random
+            orders, 1 if the order changes nothing, 0 for unrelated rankings; `other_first`: the share of users whose
+            first item changes; `first_third`: the share whose first item is shown in the first third of the prompt.
+        """
+        users = len(self._orders)
+        means = np.mean(self._orders, axis=0).tolist() if users else [0.0, 0.0, 0.0]
+        self._orders.clear()
+        return {"users": float(users), **dict(zip(("kendall_tau", "other_first", "first_third"), means, strict=True))}
+
+    def _rank(self, histories: Histories, candidates: Sequence[Ints], reordered: int = 0) -> list[Floats32]:
+        """Scores of each user's candidates, float32 of their number; a user without candidates is left out.
+
+        The candidates of the first `reordered` users are also ranked in a second order.
+        """
         scores = [np.zeros(0, dtype=np.float32) for _ in candidates]
         rows = [row for row, items in enumerate(candidates) if len(items)]
         offered = [shuffled(candidates[row], int(histories.users[row]), self.seed) for row in rows]
+        in_order = self._scores(histories, rows, offered)
+        for row, items, of_items in zip(rows, offered, in_order, strict=True):
+            scores[row] = _of_items(of_items, items, candidates[row])
+        if not self.by_list:
+            self._compare_orders(histories, rows[:reordered], offered, in_order)
+        return scores
+
+    def _scores(self, histories: Histories, rows: Sequence[int], offered: Sequence[Ints]) -> list[Floats32]:
+        """The scores of items that some users are offered, in the order in which they are."""
         prompts = [
             prompt_tokens(self.catalogue.texts, histories.sequences[row], items, self.tokenizer, self.settings)
             for row, items in zip(rows, offered, strict=True)
         ]
         with autocast_bf16(next(self.model.parameters()).device.type):
             ranked = self._by_list(prompts, offered) if self.by_list else self._by_likelihood(prompts, offered)
-            for row, items, of_items in zip(rows, offered, ranked, strict=True):
-                position = {item: index for index, item in enumerate(items.tolist())}
-                scores[row] = of_items[[position[item] for item in candidates[row].tolist()]].astype(np.float32)
-        return scores
+            return [of_items.astype(np.float32) for of_items in ranked]
+
+    def _compare_orders(
+        self, histories: Histories, rows: Sequence[int], offered: Sequence[Ints], in_order: Sequence[Floats32]
+    ) -> None:
+        """Rank the items of some users in a second random order, and keep what changed for `prompt_order`."""
+        pairs = list(zip(offered, in_order, strict=True))[: len(rows)]
+        rngs = [np.random.default_rng([self.seed, int(histories.users[row]), 1]) for row in rows]
+        others = [rng.permutation(items) for rng, (items, _) in zip(rngs, pairs, strict=True)]
+        in_other_order = self._scores(histories, rows, others)
+        for (items, first), other, second in zip(pairs, others, in_other_order, strict=True):
+            if len(items) > 1:
+                second = _of_items(second, other, items)
+                best = int(first.argmax())
+                tau = float(kendalltau(first, second).statistic)
+                self._orders.append((tau, best != int(second.argmax()), best < len(items) / 3))
 
     def _by_likelihood(self, prompts: Sequence[list[int]], offered: Sequence[Ints]) -> Iterator[Floats32]:
         for prompt, items in zip(prompts, offered, strict=True):
@@ -153,6 +195,12 @@ class Ranker:
             for row, text in zip(rows, texts, strict=True):
                 answers[row] = text
         return answers
+
+
+def _of_items(scores: Floats32, offered: Ints, items: Ints) -> Floats32:
+    """The scores of offered items in the order of others: float32 of the number of `items`."""
+    position = {item: index for index, item in enumerate(offered.tolist())}
+    return scores[[position[item] for item in items.tolist()]]
 
 
 class _EnoughLines(StoppingCriteria):

@@ -1,5 +1,6 @@
 """How an exported ranker scores: files in its folder that say so, and the scorer made from them."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -73,10 +74,40 @@ def write_files(folder: Path, settings: RankerSettings, finder: Backbone, seed: 
         retriever={"name": name if name in PACKAGED_MODELS else str(finder.folder.resolve()), "sha256": finder.digest},
         seed=seed,
     )
+    _write_older_names(folder)
     prompt = settings.prompt
     answer = _LIST.format(answers=prompt.answers) if settings.by_list else _LIKELIHOOD
     task = TASK.format(answers=prompt.answers)
     return _CARD.format(**asdict(prompt), task=task, answer=answer, retriever=finder.name)
+
+
+def _write_older_names(folder: Path) -> None:
+    """Repeat in JSON files what transformers 4 reads under other names: vLLM and llama.cpp may use it.
+
+    Without `rope_theta`, transformers 4 takes 10,000 whatever the model was trained with; without `torch_dtype`, vLLM
+    casts to float16. It does not know the tokenizer class that transformers 5 writes for a plain tokenizer.json, and
+    before 4.49 it reads chat templates from tokenizer_config.json only.
+    """
+    config = _read_json(folder / "config.json")
+    rope = config.get("rope_parameters") or {}
+    if "rope_theta" in rope:
+        config["rope_theta"] = rope["rope_theta"]
+    if rope.get("rope_type", "default") != "default":
+        config["rope_scaling"] = {name: value for name, value in rope.items() if name != "rope_theta"}
+    config["torch_dtype"] = config["dtype"]
+    tokenizer = _read_json(folder / "tokenizer_config.json")
+    if tokenizer["tokenizer_class"] == "TokenizersBackend":
+        tokenizer["tokenizer_class"] = "PreTrainedTokenizerFast"
+    template = folder / "chat_template.jinja"
+    if template.is_file():
+        tokenizer["chat_template"] = template.read_text(encoding="utf-8")
+    for name, content in {"config.json": config, "tokenizer_config.json": tokenizer}.items():
+        (folder / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def scorer(folder: Path, recipe: Mapping[str, Any], catalogue: Catalogue, device: str) -> Ranker:

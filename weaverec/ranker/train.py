@@ -1,5 +1,6 @@
 """Training one LoRA component of a ranker on a mix of domains: prompts with candidates, and their answers."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -16,19 +17,24 @@ from harness.data.domain import Catalogue, Ints
 from harness.errors import HarnessError
 from harness.evaluation.rank_scorer import rank_full
 from harness.methods.api import DotProduct
-from harness.methods.artefact import Artefact, MakeContext, TrainingEstimate
+from harness.methods.artefact import Artefact, MakeContext
 from harness.protocol.metrics import ndcg
 from harness.protocol.split import DomainTraining, HeldOut, TrainingData
 from harness.protocol.suite import Budget
 from harness.training.distributed import SINGLE_PROCESS, ProcessGroup
 from harness.training.record import TrainingRecord
-from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load, load_tokenizer
+from weaverec.lm.backbone import PACKAGED, Backbone, autocast_bf16, find_backbone, load
 from weaverec.lm.batching import padded, token_batches
 from weaverec.lm.loop import TrainingPlan, train_adapter
-from weaverec.lm.lora import LoraSettings, adapted, check_selectable, estimate
+from weaverec.lm.lora import LoraSettings, adapted, check_selectable
+from weaverec.ranker.attention import attends_by_blocks, block_attention, causal_blocks
+from weaverec.ranker.cost import training_estimate
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
 from weaverec.ranker.scorer import Ranker
 from weaverec.retriever.encoding import RetrieverSettings, history_encoder, retriever
+
+#: Tokens of prompts that go through a model as one row, on a CPU.
+_ROW = 2048
 
 #: Validation is by NDCG at this cutoff.
 _CUTOFF = 10
@@ -49,8 +55,9 @@ class RankerSettings(LoraSettings):
         train_on_validation: add the validation events to the training data, as the authors do. Models are then
             selected on data they were trained on.
         batch: prompts a step.
-        cap: training prompts of each domain.
-        most_tokens: tokens that go through the model at once, on a GPU. On a CPU, each prompt goes alone.
+        prompts_per_user: training prompts of each user at most, drawn at random.
+        cap: training prompts of each domain at most.
+        most_tokens: tokens that go through the model at once, on a GPU. On a CPU, 2,048 do at most.
         weights: `bfloat16`, in which several billion of them fit a GPU, or `float32`.
         validation_users: users of each domain in a validation, drawn with the seed from those whose item is among the
             retriever's best; for all others, NDCG@10 is 0 whatever the model answers.
@@ -68,6 +75,7 @@ class RankerSettings(LoraSettings):
     answer: Literal["target", "list"] = "target"
     train_on_validation: bool = False
     batch: Annotated[int, Ge(1)] = 128
+    prompts_per_user: Annotated[int, Ge(1)] = 1_000_000
     cap: Annotated[int, Ge(1)] = 40_000
     most_tokens: Annotated[int, Ge(1)] = 8192
     weights: Literal["bfloat16", "float32"] = "bfloat16"
@@ -114,35 +122,13 @@ def ranker_component(
             "seed": seed,
         },
         make=partial(_train, backbone, finder, domains, settings, budget, seed),
-        estimate=partial(_estimate, backbone, domains, settings, budget),
+        estimate=partial(training_estimate, backbone, domains, settings, budget),
         shared=True,
     )
 
 
 def _label(mix: Sequence[str], seed: int) -> str:
     return f"ranking LoRA on {' + '.join(sorted(mix))}, seed {seed}"
-
-
-def _estimate(
-    backbone: Backbone, domains: list[DomainTraining], settings: RankerSettings, budget: Budget
-) -> TrainingEstimate:
-    """From the mean length of some prompts."""
-    tokenizer = load_tokenizer(backbone)
-    lengths, answers, prompts = [], [], 0
-    for domain in domains:
-        few = list(examples(domain, tokenizer, replace(settings, cap=50), np.random.default_rng(0)))
-        lengths += [len(example.prompt) + len(example.answer) for example in few]
-        answers += [len(example.answer) for example in few]
-        prompts += min(settings.cap, int(np.maximum(domain.train.lengths - 1, 0).sum()))
-    a_prompt = float(np.mean(lengths))
-    an_answer = float(np.mean(answers))
-    epochs = min(settings.epochs, budget.epochs)
-    trained = epochs * prompts * a_prompt
-    steps = min(settings.steps * len(domains), -(-epochs * prompts // settings.batch))
-    validated = sum(min(settings.validation_users, len(domain.validation.targets)) for domain in domains)
-    read = -(-steps // (settings.validate_every * len(domains))) * validated * a_prompt
-    at_once, of_answers = settings.most_tokens, settings.most_tokens * an_answer / a_prompt
-    return estimate(backbone, settings, trained, read, at_once, weights_dtype(settings), predicted=of_answers)
 
 
 @dataclass(frozen=True)
@@ -156,7 +142,7 @@ class Example:
 def examples(
     domain: DomainTraining, tokenizer: Any, settings: RankerSettings, rng: np.random.Generator
 ) -> Iterator[Example]:
-    """One example for each of at most `cap` prefixes of a domain, in random order.
+    """One example for each of at most `cap` prefixes of a domain, `prompts_per_user` of each user, in random order.
 
     The candidates are the next item and uniform draws from the items that the user does not know.
     """
@@ -169,8 +155,7 @@ def examples(
             known[row] = np.append(validation.histories.sequences[index], validation.targets[index])
             pairs.append((row, len(known[row]) - 1))
     titles, n_items = domain.catalogue.texts, len(domain.catalogue)
-    for index in rng.permutation(len(pairs))[: settings.cap]:
-        row, end = pairs[index]
+    for row, end in _draw(pairs, settings, rng):
         target = int(known[row][end])
         unknown = np.setdiff1d(np.arange(n_items), known[row])
         negatives = rng.choice(unknown, min(settings.prompt.candidates - 1, len(unknown)), replace=False)
@@ -185,30 +170,56 @@ def examples(
         yield Example(prompt, [*(token for line in lines for token in line), tokenizer.eos_token_id])
 
 
+def _draw(pairs: list[tuple[int, int]], settings: RankerSettings, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """A random choice of the pairs (user, end of the prefix), within the limits of each user and of all."""
+    drawn, of_user = [], Counter[int]()
+    for index in rng.permutation(len(pairs)):
+        row, _ = pairs[index]
+        if of_user[row] < settings.prompts_per_user:
+            of_user[row] += 1
+            drawn.append(pairs[index])
+    return drawn[: settings.cap]
+
+
 def answer_loss(model: nn.Module, batch: list[Example], pad: int) -> torch.Tensor:
     """The sum over a batch of each answer's mean negative log-likelihood after its prompt: float []."""
     network: Any = model
-    ids, mask = padded([[*example.prompt, *example.answer] for example in batch], pad)
     device = next(model.parameters()).device
-    ids, mask = ids.to(device), mask.to(device)
-    # No logits of what is prompt in every row: a vocabulary is many times as wide as a model.
-    first = min(len(example.prompt) for example in batch) - 1
-    logits = network(input_ids=ids, attention_mask=mask, logits_to_keep=ids.shape[1] - first).logits[:, :-1].float()
-    losses = F.cross_entropy(logits.transpose(1, 2), ids[:, first + 1 :], reduction="none")
-    total = losses.new_zeros(())
-    for row, example in enumerate(batch):
-        start = len(example.prompt) - 1 - first
-        total = total + losses[row, start : start + len(example.answer)].mean()
-    return total
+    predicted = torch.tensor([token for example in batch for token in example.answer], device=device)
+    lengths = [len(example.answer) for example in batch]
+    rows = [[*example.prompt, *example.answer[:-1]] for example in batch]  # the last token predicts nothing
+    ends = np.cumsum([len(row) for row in rows]).tolist()
+    # No logits of what is prompt: a vocabulary is many times as wide as a model.
+    if attends_by_blocks(model):
+        with block_attention(model):
+            logits = network(
+                input_ids=torch.tensor([[token for row in rows for token in row]]),
+                position_ids=torch.cat([torch.arange(len(row)) for row in rows])[None],
+                blocks=causal_blocks([len(row) for row in rows]),
+                logits_to_keep=torch.cat([end - torch.arange(n, 0, -1) for end, n in zip(ends, lengths, strict=True)]),
+                use_cache=False,
+            ).logits[0]
+    else:
+        ids, mask = (part.to(device) for part in padded(rows, pad))
+        first = min(len(example.prompt) for example in batch) - 1
+        kept = network(input_ids=ids, attention_mask=mask, logits_to_keep=ids.shape[1] - first).logits
+        logits = torch.cat(
+            [
+                each[len(example.prompt) - 1 - first :][: len(example.answer)]
+                for each, example in zip(kept, batch, strict=True)
+            ]
+        )
+    losses = F.cross_entropy(logits.float(), predicted, reduction="none")
+    return torch.stack([each.mean() for each in losses.split(lengths)]).sum()
 
 
-def _at_once(settings: RankerSettings, device: str) -> int:
-    """Tokens of a batch.
-
-    A CPU multiplies one prompt at its full rate. Without padding, attention needs no mask and skips what comes later:
-    a step takes five sixths of the time, and half the memory.
-    """
-    return 1 if torch.device(device).type == "cpu" else settings.most_tokens
+def _at_once(model: nn.Module, settings: RankerSettings) -> int:
+    """Tokens of a batch."""
+    if next(model.parameters()).device.type != "cpu":
+        return settings.most_tokens
+    # A CPU multiplies a single prompt at its full rate; padding, and attention with a mask, would cost it more than a
+    # larger batch saves. Prompts in one row need neither, and share the sum of each layer's weights and its adapter.
+    return min(_ROW, settings.most_tokens) if attends_by_blocks(model) else 1
 
 
 def training_losses(
@@ -227,7 +238,7 @@ def training_losses(
         order = rng.permutation(len(prompts))
         for start in range(0, len(order), settings.batch):
             batch = order[start : start + settings.batch]
-            for rows in token_batches(lengths[batch], _at_once(settings, device)):
+            for rows in token_batches(lengths[batch], _at_once(model, settings)):
                 with autocast_bf16(device):
                     loss = answer_loss(model, [prompts[row] for row in batch[rows]], tokenizer.pad_token_id)
                 yield loss / len(rows)
@@ -261,9 +272,7 @@ def _train(
         batch = [prompts[row] for row in rows[processes.share(len(rows))]]
         loss = 0.0
         # A step's prompts go through the model in groups of like length; their gradients add up.
-        for group in token_batches(
-            np.array([len(e.prompt) + len(e.answer) for e in batch]), _at_once(settings, device)
-        ):
+        for group in token_batches(np.array([len(e.prompt) + len(e.answer) for e in batch]), _at_once(model, settings)):
             with autocast_bf16(device):
                 part = answer_loss(model, [batch[row] for row in group], tokenizer.pad_token_id) / len(rows)
             part.backward()
@@ -303,6 +312,7 @@ def make_ranker(
     device: str,
     finder: Backbone,
     by_list: bool = False,
+    reordered: int = 0,
 ) -> Ranker:
     """A ranker of a catalogue's items.
 
@@ -315,6 +325,7 @@ def make_ranker(
         device: of the model.
         finder: the backbone that retrieves candidates from the whole catalogue.
         by_list: read the list that the model writes, instead of likelihoods.
+        reordered: number of users whose candidates are also shown in a second order; see `Ranker`.
     """
     return Ranker(
         model,
@@ -326,6 +337,7 @@ def make_ranker(
         by_list,
         # Nothing but keys and values is kept of what is read for a list.
         at_once=8 * settings.most_tokens,
+        reordered=reordered,
     )
 
 

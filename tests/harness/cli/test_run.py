@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -330,6 +331,8 @@ def test_plan_estimates_trainings_without_starting_them(workdir: Path, monkeypat
     plan = json.loads(out)
     assert sorted(plan["trained"]) == ["LoRA on action, seed 0", "SASRec on action, seed 0"]
     (estimate,) = plan["estimates"]  # RecBole's models are not estimated
+    assert estimate["label"] == "LoRA on action, seed 0"
+    assert plan["scoring"] == []
     assert estimate["tokens"] > 0
     assert estimate["hours"] > 0
     code, out, _ = harness(monkeypatch, capsys, *arguments)
@@ -354,7 +357,8 @@ def test_a_backbone_without_weights_is_planned_but_refused_before_a_run(workdir:
     arguments = ["--suite", "tiny.yaml", "--method", "item-knn", "--method", "ranker.target-only", "--seed", "0"]
     code, out, _ = harness(monkeypatch, capsys, "plan", *arguments)
     assert code == 0
-    assert "| ranking LoRA on action, seed 0 |" in out
+    assert re.search(r"\| ranking LoRA on action, seed 0 +\|", out)
+    assert "| scoring ranker.target-only on action-from-comedy, seed 0 |" in out
     assert "Before a run: tiny.yaml: settings.ranker.target-only: The backbone qwen in qwen has no weights" in out
     code, _, err = harness(monkeypatch, capsys, "run", *arguments)
     assert code == 2

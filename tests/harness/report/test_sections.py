@@ -77,6 +77,33 @@ def test_invalid_answers_are_shown_by_candidate_set(toy) -> None:
             assert f"writes on {scenario}, {candidates}, seed 0, wrote 30 answers: nothing usable 25.0%." in text
 
 
+def test_what_the_order_of_candidates_changes_is_shown_by_candidate_set(toy) -> None:
+    class PromptingScorer(DotProduct):
+        """A scorer that tried a second order for some users of drawn candidates."""
+
+        tried = 0.0
+
+        def score(self, histories, candidates):
+            self.tried = 0.0 if candidates is None else 8.0
+            return super().score(histories, candidates)
+
+        def prompt_order(self):
+            return {"users": self.tried, "kendall_tau": 0.625, "other_first": 0.25, "first_third": 0.5}
+
+    class Prompts(Fixed):
+        def fit(self, data, context):
+            scorer = super().fit(data, context)
+            return PromptingScorer(scorer._items, scorer._encode)
+
+    toy.add("prompts", Prompts)
+    board = collect(run_all(toy, ("popularity", "prompts"), (0, 1)), "toy", 1)
+    section = leaderboard(board).split("## Order of candidates in the prompt")[1].split("\n## ")[0]
+    # Both seeds together; popularity and the full catalogue have no row.
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line[:2] == "| "]
+    expected = [["prompts", name, "16", "0.62", "25%", "50%"] for name in ("sampled-10", "retrieved-15")]
+    assert [row for row in rows if row[0] != "method"] == expected * len(board.scenarios)
+
+
 def test_gain_of_a_source_is_the_difference_of_two_scenarios(toy) -> None:
     results = run_all(toy, ("popularity", "fixed"))
     board = collect(results, "toy", 1)

@@ -32,7 +32,7 @@ def model(request, toy, tmp_path: Path):
     """A run of a short training on 50 users, and the exported model; the toy suite, scenario and the two paths."""
     settings = {} if request.param == "an encoder" else {"backbone": str(decoder("llama", tmp_path / "base").folder)}
     if request.param == "a ranker":
-        toy.add("short", lambda: by_name("target-only").tuned({**RANKER, **settings}))
+        toy.add("short", lambda: by_name("weaverec").tuned({**RANKER, **settings}))
     else:
         toy.add("short", lambda: target_only().tuned({**SHORT, **settings}))
     domains = tuple(toy.replace(spec, source=Toy(seed=spec.source.seed, n_users=50)) for spec in toy.suite.domains)

@@ -23,6 +23,7 @@ DIGESTS = {
     "cdsr-amazon-dense/v1": "20731e59b1646338ba0827a9eaa2824c51a6887402695449f0045a2b88399034",
     "cdsr-cross-platform/v1": "401ad790713c1ed93f2537e20cdfe37e597f3336b1c7b6a9645b228fc8013648",
     "cdsr-cross-platform/v2": "26e907fe5e1badbaf3dcbad740afe4b4af39579649a7208c37d2c50a7141a6f5",
+    "cdsr-llm/v1": "4e9ac1272f51108dc41b0e1c62df5042504bad4ff09500390b33d44f22b41541",
     "cdsr-planted/v3": "2bc829b230a07eddec61685b81bd3657f771f74fae0869c5c22a1e234a55a37a",
     "cdsr-smoke/v1": "10d3a531e58d850784d5f4a9f1892bdcf102df462fea006a162546ea45471625",
     "paper/v1": "eb583220054b8eed79f66cd24fd967a86ad74128bc895007282811adeb952f09",
@@ -80,6 +81,7 @@ def test_experiments_on_trainings_of_retired_suites_are_retired(name: str) -> No
         "cdsr-amazon-dense",
         "cdsr-cross-platform/v1",
         "cdsr-cross-platform",
+        "cdsr-llm",
         "cdsr-planted",
     ],
 )

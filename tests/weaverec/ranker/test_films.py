@@ -13,7 +13,8 @@ from harness.run.artefact import RunArtefacts
 from harness.storage.store import Store
 from tests.weaverec.ranker.films import comedies, real_prompts, skip_without_smollm2
 from weaverec.lm.backbone import find_backbone, load
-from weaverec.ranker.likelihood import likelihoods, packable
+from weaverec.ranker.attention import packable
+from weaverec.ranker.likelihood import likelihoods
 from weaverec.ranker.method import by_name
 from weaverec.ranker.prompt import PromptSettings
 

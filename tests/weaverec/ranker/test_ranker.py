@@ -34,7 +34,8 @@ from tests.weaverec.decoders import decoder
 from weaverec.lm.backbone import find_backbone, load
 from weaverec.merging.method import MergedModel
 from weaverec.merging.search import TRIES
-from weaverec.ranker.likelihood import likelihoods, packable
+from weaverec.ranker.attention import packable
+from weaverec.ranker.likelihood import likelihoods
 from weaverec.ranker.method import RankerHead, by_name
 from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
 from weaverec.ranker.scorer import FAULTS, Ranker, _EnoughLines, read_list
@@ -108,6 +109,29 @@ def test_scores_follow_the_candidates_in_any_order(loaded) -> None:
     np.testing.assert_allclose(scorer.score(HISTORIES, candidates[:, order]), scores[:, order], atol=1e-6)
     alone = scorer.score(HISTORIES.block(1, 2), candidates[1:2])
     np.testing.assert_allclose(alone[0], scores[1], atol=1e-4)
+
+
+def test_what_a_second_order_of_candidates_changes_is_reported_for_some_users(loaded) -> None:
+    scorer, candidates = ranker(loaded), np.array([[1, 5, 6, 7, 8]] * 3)
+    plain = scorer.score(HISTORIES, candidates)
+    assert scorer.prompt_order()["users"] == 0
+    scorer.reordered = 2
+    np.testing.assert_array_equal(scorer.score(HISTORIES, candidates), plain)
+    first = scorer.prompt_order()
+    assert first["users"] == 2
+    assert -1 <= first["kendall_tau"] < 1
+    assert {first["other_first"], first["first_third"]} <= {0, 0.5, 1}
+    assert scorer.prompt_order()["users"] == 0
+    # A model that does not see places: its scores depend on titles alone.
+    scorer._by_likelihood = lambda _, offered: (items.astype(float) for items in offered)
+    scorer.score(HISTORIES, candidates)
+    blind = scorer.prompt_order()
+    assert blind["kendall_tau"] == pytest.approx(1)
+    assert blind["other_first"] == 0
+    best_in_first_third = [
+        shuffled(row, user, 0).argmax() < 5 / 3 for row, user in zip(candidates[:2], HISTORIES.users[:2], strict=True)
+    ]
+    assert blind["first_third"] == np.mean(best_in_first_third)
 
 
 def test_of_a_whole_catalogue_the_retrievers_best_are_reordered_and_the_rest_keep_their_order(loaded) -> None:
@@ -303,6 +327,10 @@ def test_training_prompts_hold_the_target_once_and_nothing_else_that_the_user_kn
     settings = RankerSettings(prompt=PromptSettings(candidates=6, answers=3))
     plain = list(examples(domain, tokenizer, settings, np.random.default_rng(0)))
     assert len(plain) == len(domain.train.items) - len(domain.train)
+    one_each = list(examples(domain, tokenizer, replace(settings, prompts_per_user=1), np.random.default_rng(0)))
+    assert len(one_each) == (domain.train.lengths > 1).sum()
+    few = list(examples(domain, tokenizer, replace(settings, prompts_per_user=2, cap=3), np.random.default_rng(0)))
+    assert len(few) == 3
     for example in plain[:10]:
         text = tokenizer.decode(example.prompt)
         answer = tokenizer.decode(example.answer).removesuffix("<|end|>").strip()
@@ -357,7 +385,7 @@ def test_a_ranker_is_trained_merged_and_scored(loaded, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["weaverec-chosen", "task-arithmetic", "ties", "dare", "pruned-merge"])
 def test_a_ranker_s_merge_is_chosen_by_its_own_validation(loaded, tmp_path: Path, name: str) -> None:
-    method = quick_ranker(loaded, name, validation_users=8, learning_rate=0.5)
+    method = quick_ranker(loaded, name, validation_users=8, learning_rate=0.2)
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     data, context = toy_data(), FitContext(Budget(1, 1, 1), 0, "cpu", artefacts)
     served = method.fit(data, context)
