@@ -5,13 +5,13 @@ from all items, and always one that the user has not had. This is a law of simil
 and histories alike can express. An item's text is two words of its kind; which words form a kind is random, so that
 their usual meaning says nothing.
 
-The *target* has few events. Its sources have more:
+The *target* has few events. Its sources have more, and two steps an epoch for one of the target:
 
 - *helpful*: other texts of the same kinds of words, the same law.
 - *harmful*: the target's own texts, but no two items of a kind are of one kind in the target. No text tells the domains
   apart, so what the source teaches about the target's items is wrong, and a model that learns from both has to
-  compromise. It has two steps an epoch for one of the target. (With words of its own kinds instead of the target's
-  texts it would do no harm to a model that learns both laws side by side.)
+  compromise. (With words of its own kinds instead of the target's texts it would do no harm to a model that learns
+  both laws side by side.)
 - *neutral*: all items of a kind have the same text, of words that the target does not have. A pre-trained model knows
   that equal texts are alike, so there is hardly anything to learn. (Kinds of other words would not be neutral:
   learning them moves the vectors of the target's words too.)
@@ -71,11 +71,11 @@ class PlantedPart:
     kinds: Literal["words", "equal texts", "across"] = "words"
 
 
-_SOURCE = PlantedPart(users=400, lengths=(6, 7, 8, 9), strength=0.95)
+_SOURCE = PlantedPart(users=1600, lengths=(6, 7, 8, 9), strength=0.95)
 PARTS = {
     "target": PlantedPart(users=400, lengths=(3, 3, 3, 4), strength=0.85),
     "helpful": _SOURCE,
-    "harmful": replace(_SOURCE, users=1600, kinds="across"),
+    "harmful": replace(_SOURCE, kinds="across"),
     "neutral": replace(_SOURCE, kinds="equal texts"),
 }
 
