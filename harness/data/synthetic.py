@@ -73,7 +73,7 @@ class PlantedPart:
 
 _SOURCE = PlantedPart(users=1600, lengths=(6, 7, 8, 9), strength=0.95)
 PARTS = {
-    "target": PlantedPart(users=400, lengths=(3, 3, 3, 4), strength=0.85),
+    "target": PlantedPart(users=250, lengths=(3, 3, 3, 3, 4), strength=0.85),
     "helpful": _SOURCE,
     "harmful": replace(_SOURCE, kinds="across"),
     "neutral": replace(_SOURCE, kinds="equal texts"),

@@ -82,9 +82,11 @@ def training_estimate(
 ) -> TrainingEstimate:
     """Estimate a component's training. In a validation, each prompt is read with the titles of all its candidates."""
     tokenizer, prompt = load_tokenizer(backbone), settings.prompt
-    lengths, prompts, read, titles = [], 0, 0.0, 0.0
+    lengths, learned, prompts, read, titles = [], [], 0, 0.0, 0.0
     for domain in domains:
-        lengths += [prompt_length(_prefixes(domain), domain, tokenizer, prompt, prompt.candidates)]
+        prefixes = _prefixes(domain)
+        lengths += [prompt_length(prefixes, domain, tokenizer, prompt, prompt.candidates)]
+        learned += [min(len(prefix), prompt.history) for prefix in prefixes] if settings.learn_history else []
         of_users = np.clip(domain.train.lengths - 1, 0, settings.prompts_per_user)
         prompts += min(settings.cap, int(of_users.sum()))
         validated = min(settings.validation_users, len(domain.validation.targets))
@@ -92,8 +94,11 @@ def training_estimate(
         read += validated * (length.prompt + prompt.candidates * length.title)
         titles += validated * prompt.candidates * length.title
     n_titles = prompt.answers if settings.answer == "list" else 1
-    an_answer = n_titles * float(np.mean([each.title for each in lengths])) + 1
+    a_title = float(np.mean([each.title for each in lengths]))
+    an_answer = n_titles * a_title + 1
     an_example = float(np.mean([each.prompt for each in lengths])) + an_answer
+    if learned:
+        an_answer += float(np.mean(learned)) * a_title
     epochs = min(settings.epochs, budget.epochs)
     steps = min(settings.steps * len(domains), -(-epochs * prompts // settings.batch))
     trained = min(epochs * prompts, steps * settings.batch)

@@ -93,9 +93,15 @@ class RankerHead:
         """The artefact of a component trained on a mix of domains, with `times` the caps on its training.
 
         Raises:
-            HarnessError: its training answers are not of the form that is read.
+            HarnessError: its training answers are not of the form that is read, or need candidates that are not listed.
         """
         settings = self.settings
+        if not settings.prompt.listed and (settings.by_list or settings.answer == "list"):
+            setting = "by_list" if settings.by_list else "answer: list"
+            raise HarnessError(
+                f"{setting} needs candidates in the prompt, and prompt.listed is false.",
+                f"Leave {setting} out, or set `prompt.listed: true`.",
+            )
         if settings.by_list and settings.answer == "target" and settings.prompt.answers > 1:
             raise HarnessError(
                 "A ranker that is taught to answer with one title (answer: target) cannot be read by_list of "
@@ -169,11 +175,16 @@ class RankingModel(MergedModel):
 
         for size in sizes:
             offered = min(size, prompt.candidates)
-            in_two_orders = 0 if settings.by_list or size > prompt.candidates else min(n_users, _REORDERED)
+            in_two_orders = min(n_users, _REORDERED) if self._reorders(size) else 0
             add(n_users + in_two_orders, offered, prompt.answers if settings.by_list else offered)
         validated = min(settings.validation_users, len(target.validation.targets))
         add(self._tried(data) * validated, prompt.candidates, prompt.candidates)
         return ScoringEstimate(read, forward_flops(self.backbone, read, predicted))
+
+    def _reorders(self, size: int) -> bool:
+        """Whether some users' candidates are shown in a second order."""
+        settings: RankerSettings = self.head.settings
+        return settings.prompt.listed and not settings.by_list and size <= settings.prompt.candidates
 
     def _tried(self, data: TrainingData) -> int:
         """How many merges the rule validates."""

@@ -49,7 +49,7 @@ class Ranker:
         max_new_tokens: of a written answer.
         at_once: number of tokens of the prompts that are answered together.
         reordered: number of users whose candidates, if they fit a prompt, are also ranked in a second order, for
-            `prompt_order`; by likelihood only.
+            `prompt_order`; by likelihood of listed candidates only.
     """
 
     model: nn.Module
@@ -68,7 +68,7 @@ class Ranker:
     def score(self, histories: Histories, candidates: Ints | None) -> Floats32:
         """Scores: float32 [n_users, n_candidates].
 
-        A prompt offers at most `settings.candidates` items. Of more, or with candidates of None, of each user's items
+        At most `settings.candidates` items are ranked. Of more, or with candidates of None, of each user's items
         outside the history, the model ranks the retriever's best. By likelihood these stand above all others, which
         keep the retriever's order; by list, only what the list names is recommended. A held-out item that is also in
         the history is not offered.
@@ -129,7 +129,7 @@ class Ranker:
         in_order = self._scores(histories, rows, offered)
         for row, items, of_items in zip(rows, offered, in_order, strict=True):
             scores[row] = _of_items(of_items, items, candidates[row])
-        if not self.by_list:
+        if self.settings.listed and not self.by_list:
             self._compare_orders(histories, rows[:reordered], offered, in_order)
         return scores
 

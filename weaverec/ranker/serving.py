@@ -11,7 +11,7 @@ from harness.errors import HarnessError
 from harness.methods.recommender import write_recipe
 from weaverec.lm.backbone import Backbone, find_backbone, load
 from weaverec.lm.packaged import PACKAGED_MODELS
-from weaverec.ranker.prompt import TASK, PromptSettings
+from weaverec.ranker.prompt import PromptSettings, system_message, user_message
 from weaverec.ranker.scorer import Ranker
 from weaverec.ranker.train import RankerSettings, make_ranker, weights_dtype
 
@@ -19,22 +19,17 @@ _CARD = """
 ## How it scores
 
 A prompt in the model's chat template shows the latest {history} items of the history, fewer where they do not fit
-{max_tokens} tokens, and up to {candidates} shuffled candidates. Titles are cut at {title_tokens} tokens. The system
-message:
+{max_tokens} tokens{offered}. Titles are cut at {title_tokens} tokens. The system message:
 
 > {task}
 
 The user's message:
 
 ```
-The user chose:
-1. (a title)
-
-Candidates:
-1. (a title)
+{shown}
 ```
 
-{answer} Of a whole catalogue, the candidates are the best of the retriever `{retriever}`, untrained.
+{answer} Of a whole catalogue, the candidates are the {candidates} best of the retriever `{retriever}`, untrained.
 
 With cdsr-harness, in this folder:
 
@@ -77,8 +72,15 @@ def write_files(folder: Path, settings: RankerSettings, finder: Backbone, seed: 
     _write_older_names(folder)
     prompt = settings.prompt
     answer = _LIST.format(answers=prompt.answers) if settings.by_list else _LIKELIHOOD
-    task = TASK.format(answers=prompt.answers)
-    return _CARD.format(**asdict(prompt), task=task, answer=answer, retriever=finder.name)
+    titles = ["(a title)", "(a later title)"]
+    return _CARD.format(
+        **asdict(prompt),
+        offered=f", and up to {prompt.candidates} shuffled candidates" if prompt.listed else "",
+        task=system_message(prompt),
+        shown=user_message(titles, titles, prompt),
+        answer=answer,
+        retriever=finder.name,
+    )
 
 
 def _write_older_names(folder: Path) -> None:

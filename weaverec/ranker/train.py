@@ -1,4 +1,4 @@
-"""Training one LoRA component of a ranker on a mix of domains: prompts with candidates, and their answers."""
+"""Training one LoRA component of a ranker on a mix of domains: prompts, and their answers."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ from weaverec.lm.loop import TrainingPlan, train_adapter
 from weaverec.lm.lora import LoraSettings, adapted, check_selectable
 from weaverec.ranker.attention import attends_by_blocks, block_attention, causal_blocks
 from weaverec.ranker.cost import training_estimate
-from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shuffled, title_tokens
+from weaverec.ranker.prompt import PromptSettings, make_prompt, shuffled, title_tokens
 from weaverec.ranker.scorer import Ranker
 from weaverec.retriever.encoding import RetrieverSettings, history_encoder, retriever
 
@@ -52,6 +52,8 @@ class RankerSettings(LoraSettings):
         by_list: rank by the list that the model writes, instead of likelihoods.
         answer: what is trained on: `target`, the next item's title alone; or `list`, as the authors have it, the title
             and then random candidates up to the length of the list, which are noise.
+        learn_history: learn the titles of the history too, each after those before it. A prompt then teaches as many
+            titles as it shows, at hardly any cost; the authors learn the answer alone.
         train_on_validation: add the validation events to the training data, as the authors do. Models are then
             selected on data they were trained on.
         batch: prompts a step.
@@ -73,6 +75,7 @@ class RankerSettings(LoraSettings):
     prompt: PromptSettings = field(default_factory=PromptSettings)
     by_list: bool = False
     answer: Literal["target", "list"] = "target"
+    learn_history: bool = False
     train_on_validation: bool = False
     batch: Annotated[int, Ge(1)] = 128
     prompts_per_user: Annotated[int, Ge(1)] = 1_000_000
@@ -133,10 +136,22 @@ def _label(mix: Sequence[str], seed: int) -> str:
 
 @dataclass(frozen=True)
 class Example:
-    """A training prompt and its answer, as tokens."""
+    """A training prompt and its answer, as tokens.
+
+    Attributes:
+        prompt: up to the answer.
+        answer: the next item's title, or a list.
+        history: start and end of each title of the prompt that is learned too.
+    """
 
     prompt: list[int]
     answer: list[int]
+    history: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def learned(self) -> list[tuple[int, int]]:
+        """Start and end of what is learned of the prompt and the answer after it."""
+        return [*self.history, (len(self.prompt), len(self.prompt) + len(self.answer))]
 
 
 def examples(
@@ -160,14 +175,15 @@ def examples(
         unknown = np.setdiff1d(np.arange(n_items), known[row])
         negatives = rng.choice(unknown, min(settings.prompt.candidates - 1, len(unknown)), replace=False)
         candidates = shuffled(np.append(negatives, target), row, int(rng.integers(2**31)))
-        prompt = prompt_tokens(titles, known[row][:end], candidates, tokenizer, settings.prompt)
+        prompt = make_prompt(titles, known[row][:end], candidates, tokenizer, settings.prompt)
         answer = np.array([target])
         if settings.answer == "list":
             answer = np.append(answer, rng.permutation(negatives)[: settings.prompt.answers - 1])
         lines = title_tokens(titles, answer, tokenizer, settings.prompt)
         if tokenizer.eos_token_id is None:
             raise HarnessError("The backbone's tokenizer has no token that ends an answer.", "Use a chat model.")
-        yield Example(prompt, [*(token for line in lines for token in line), tokenizer.eos_token_id])
+        learned = prompt.history if settings.learn_history else []
+        yield Example(prompt.tokens, [*(token for line in lines for token in line), tokenizer.eos_token_id], learned)
 
 
 def _draw(pairs: list[tuple[int, int]], settings: RankerSettings, rng: np.random.Generator) -> list[tuple[int, int]]:
@@ -182,35 +198,38 @@ def _draw(pairs: list[tuple[int, int]], settings: RankerSettings, rng: np.random
 
 
 def answer_loss(model: nn.Module, batch: list[Example], pad: int) -> torch.Tensor:
-    """The sum over a batch of each answer's mean negative log-likelihood after its prompt: float []."""
+    """The sum over a batch of each example's loss: float [].
+
+    An example's loss is the mean over its answer and the titles that are learned of its history, of each one's mean
+    negative log-likelihood after all that stands before it.
+    """
     network: Any = model
     device = next(model.parameters()).device
-    predicted = torch.tensor([token for example in batch for token in example.answer], device=device)
-    lengths = [len(example.answer) for example in batch]
-    rows = [[*example.prompt, *example.answer[:-1]] for example in batch]  # the last token predicts nothing
-    ends = np.cumsum([len(row) for row in rows]).tolist()
-    # No logits of what is prompt: a vocabulary is many times as wide as a model.
+    texts = [np.array([*example.prompt, *example.answer]) for example in batch]
+    learned = [np.concatenate([np.arange(*span) for span in example.learned]) for example in batch]
+    predicted = torch.from_numpy(np.concatenate([text[at] for text, at in zip(texts, learned, strict=True)]))
+    rows = [text[:-1].tolist() for text in texts]  # the last token predicts nothing
+    # No logits of what is not learned: a vocabulary is many times as wide as a model.
     if attends_by_blocks(model):
+        starts = np.cumsum([0, *(len(row) for row in rows[:-1])])
+        keep = np.concatenate([start + of_text - 1 for start, of_text in zip(starts, learned, strict=True)])
         with block_attention(model):
             logits = network(
                 input_ids=torch.tensor([[token for row in rows for token in row]]),
                 position_ids=torch.cat([torch.arange(len(row)) for row in rows])[None],
                 blocks=causal_blocks([len(row) for row in rows]),
-                logits_to_keep=torch.cat([end - torch.arange(n, 0, -1) for end, n in zip(ends, lengths, strict=True)]),
+                logits_to_keep=torch.from_numpy(keep),
                 use_cache=False,
             ).logits[0]
     else:
         ids, mask = (part.to(device) for part in padded(rows, pad))
-        first = min(len(example.prompt) for example in batch) - 1
+        first = min(int(of_text[0]) for of_text in learned) - 1
         kept = network(input_ids=ids, attention_mask=mask, logits_to_keep=ids.shape[1] - first).logits
-        logits = torch.cat(
-            [
-                each[len(example.prompt) - 1 - first :][: len(example.answer)]
-                for each, example in zip(kept, batch, strict=True)
-            ]
-        )
-    losses = F.cross_entropy(logits.float(), predicted, reduction="none")
-    return torch.stack([each.mean() for each in losses.split(lengths)]).sum()
+        logits = torch.cat([each[of_text - 1 - first] for each, of_text in zip(kept, learned, strict=True)])
+    losses = F.cross_entropy(logits.float(), predicted.to(device), reduction="none")
+    titles = losses.split([end - start for example in batch for start, end in example.learned])
+    means = torch.stack([title.mean() for title in titles])
+    return torch.stack([each.mean() for each in means.split([len(example.learned) for example in batch])]).sum()
 
 
 def _at_once(model: nn.Module, settings: RankerSettings) -> int:

@@ -23,7 +23,7 @@ from weaverec.lm.batching import token_batches
 from weaverec.lm.fused_lora import FusedLora
 from weaverec.lm.lora import LoraSettings, adapted
 from weaverec.ranker.likelihood import likelihoods
-from weaverec.ranker.prompt import PromptSettings, prompt_tokens, title_tokens
+from weaverec.ranker.prompt import PromptSettings, make_prompt, prompt_tokens, title_tokens
 from weaverec.ranker.scorer import Ranker
 from weaverec.ranker.train import Example, RankerSettings, answer_loss, ranker_component
 
@@ -102,6 +102,8 @@ def test_the_loss_and_its_gradients_do_not_depend_on_the_batch(loaded, monkeypat
         Example(prompt_tokens(TITLES, np.array(history), np.arange(5), tokenizer, PROMPT), answer)
         for history, answer in zip(histories, answers, strict=True)
     ]
+    prompt = make_prompt(TITLES, np.array([7, 1, 9]), np.arange(5), tokenizer, PROMPT)
+    prompts.append(Example(prompt.tokens, answers[0], prompt.history))
     loss, expected = gradients(model, prompts, tokenizer.pad_token_id, 1)
     assert expected.abs().max() > 1e-3
     as_on_a_gpu(monkeypatch)

@@ -37,7 +37,7 @@ from weaverec.merging.search import TRIES
 from weaverec.ranker.attention import packable
 from weaverec.ranker.likelihood import likelihoods
 from weaverec.ranker.method import RankerHead, by_name
-from weaverec.ranker.prompt import PromptSettings, prompt_tokens, shown_titles, shuffled, title_tokens
+from weaverec.ranker.prompt import PromptSettings, make_prompt, prompt_tokens, shown_titles, shuffled, title_tokens
 from weaverec.ranker.scorer import FAULTS, Ranker, _EnoughLines, read_list
 from weaverec.ranker.train import Example, RankerSettings, answer_loss, examples, ranker_component
 
@@ -57,6 +57,12 @@ def ranker(loaded, by_list: bool = False) -> Ranker:
     vectors = np.random.default_rng(0).normal(size=(12, 4)).astype(np.float32)
     finder = DotProduct(vectors, lambda h: np.stack([vectors[s].sum(0) for s in h.sequences]))
     return Ranker(loaded[1], loaded[2], CATALOGUE, finder, PROMPT, by_list=by_list, max_new_tokens=12)
+
+
+def learned(loaded) -> Example:
+    """A training prompt whose history is learned too."""
+    prompt = make_prompt(TITLES, np.array([3, 0, 8]), np.arange(0), loaded[2], replace(PROMPT, listed=False))
+    return Example(prompt.tokens, title_tokens(TITLES, np.array([4]), loaded[2], PROMPT)[0], prompt.history)
 
 
 def one_by_one(model, prompt: list[int], answers: list[list[int]]) -> list[float]:
@@ -97,6 +103,13 @@ def test_training_s_loss_is_the_likelihood_that_scoring_uses(loaded) -> None:
     batch = [Example(prompt, answer) for prompt, answer in zip(prompts, answers, strict=True)]
     expected = -sum(float(likelihoods(model, e.prompt, [e.answer])) for e in batch)
     assert float(answer_loss(model, batch, tokenizer.pad_token_id)) == pytest.approx(expected, abs=1e-4)
+    # A title of the history is learned as an answer to what stands before it.
+    example = learned(loaded)
+    text = [*example.prompt, *example.answer]
+    titles = [float(likelihoods(model, text[:start], [text[start:end]])) for start, end in example.learned]
+    assert len(titles) == 4
+    both = float(answer_loss(model, [example, batch[0]], tokenizer.pad_token_id))
+    assert both == pytest.approx(-np.mean(titles) - one_by_one(model, batch[0].prompt, [answers[0]])[0], abs=1e-4)
 
 
 def test_scores_follow_the_candidates_in_any_order(loaded) -> None:
@@ -211,9 +224,26 @@ def test_titles_are_cut_and_missing_ones_are_no_blank_lines(loaded) -> None:
     assert "\ufffd" not in shown[3]
     assert all(len(tokenizer(title, add_special_tokens=False)["input_ids"]) <= 12 for title in shown)
     prompt = tokenizer.decode(prompt_tokens(titles, np.array([2]), np.array([1, 3]), tokenizer, few))
-    assert f"1. {shown[2]}\n\nCandidates:\n1. (untitled)\n2. {shown[3]}" in prompt
+    assert f"{shown[2]}\n\nCandidates:\n(untitled)\n{shown[3]}" in prompt
     answers = [tokenizer.decode(answer) for answer in title_tokens(titles, np.arange(4), tokenizer, few)]
     assert read_list("".join(answers), shown, 4) == (pytest.approx(np.array([4.0, 3, 2, 1])), [])
+
+
+@pytest.mark.parametrize("template", [True, False])
+@pytest.mark.parametrize("listed", [True, False])
+def test_the_titles_of_the_history_are_found_in_the_prompt(loaded, listed: bool, template: bool) -> None:
+    tokenizer = copy.deepcopy(loaded[2])
+    if not template:
+        tokenizer.chat_template = None
+    history, candidates, settings = np.array([3, 0, 8]), np.array([1, 3]), replace(PROMPT, listed=listed)
+    prompt = make_prompt(TITLES, history, candidates, tokenizer, settings)
+    found = [tokenizer.decode(prompt.tokens[start:end]) for start, end in prompt.history]
+    assert [title.removesuffix("\n") for title in found] == [TITLES[item] for item in history]
+    # Titles have the same tokens in a history and as an answer; the last may end its message, without a line break.
+    lines = title_tokens(TITLES, history, tokenizer, settings)
+    assert [prompt.tokens[start:end] for start, end in prompt.history[:-1]] == lines[:-1]
+    assert (TITLES[1] in tokenizer.decode(prompt.tokens)) == listed
+    assert make_prompt(TITLES, history[:0], candidates, tokenizer, settings).history == []
 
 
 def test_the_latest_item_is_always_shown(loaded) -> None:
@@ -221,6 +251,13 @@ def test_the_latest_item_is_always_shown(loaded) -> None:
     chosen = loaded[2].decode(prompt).partition("Candidates:")[0]
     assert TITLES[8] in chosen
     assert TITLES[3] not in chosen
+
+
+@pytest.mark.parametrize("setting", [{"by_list": True}, {"answer": "list"}])
+def test_what_needs_listed_candidates_is_refused_without_them(loaded, setting: dict[str, object]) -> None:
+    method = quick_ranker(loaded, **{"prompt.listed": False, **setting})
+    with pytest.raises(HarnessError, match="needs candidates in the prompt"):
+        method.artefacts(toy_data(), Budget(1, 1, 1), 0)
 
 
 def test_a_ranker_trained_on_single_titles_is_not_read_by_list(loaded) -> None:
@@ -306,7 +343,7 @@ def test_a_long_history_loses_its_oldest_titles_and_the_prompt_its_chat_marks_ne
     assert text.startswith("<|system|>")
     assert text.endswith("<|assistant|>")
     assert TITLES[11] in text
-    assert "1. " + TITLES[0] + "\n2. " + TITLES[1] + "\n3. " + TITLES[2] + "\n4." not in text
+    assert TITLES[0] not in text.partition("Candidates:")[0].splitlines()
 
 
 def test_the_order_of_candidates_depends_on_user_and_seed_alone() -> None:
@@ -334,9 +371,9 @@ def test_training_prompts_hold_the_target_once_and_nothing_else_that_the_user_kn
     for example in plain[:10]:
         text = tokenizer.decode(example.prompt)
         answer = tokenizer.decode(example.answer).removesuffix("<|end|>").strip()
-        listed = text.partition("Candidates:\n")[2]
-        assert sum(line.partition(". ")[2].startswith(answer) for line in listed.splitlines()) >= 1
-        assert len([line for line in listed.splitlines() if ". " in line]) == 6
+        listed = text.partition("Candidates:\n")[2].partition("<|end|>")[0].splitlines()
+        assert sum(line == answer for line in listed) == 1
+        assert len(listed) == 6
 
 
 def test_the_authors_choices_are_settings(loaded) -> None:
@@ -348,6 +385,10 @@ def test_the_authors_choices_are_settings(loaded) -> None:
         return list(examples(domain, tokenizer, replace(settings, **changes), np.random.default_rng(0)))
 
     assert len(made_with(train_on_validation=True)) == len(made_with()) + len(domain.validation.targets)
+    assert not any(example.history for example in made_with())
+    assert all(example.history for example in made_with(learn_history=True))
+    unlisted = made_with(prompt=replace(settings.prompt, listed=False))
+    assert not any("Candidates:" in tokenizer.decode(example.prompt) for example in unlisted)
     lines = tokenizer.decode(made_with(answer="list")[0].answer).removesuffix("<|end|>").strip().splitlines()
     assert len(lines) == 3
 
@@ -385,7 +426,7 @@ def test_a_ranker_is_trained_merged_and_scored(loaded, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["weaverec-chosen", "task-arithmetic", "ties", "dare", "pruned-merge"])
 def test_a_ranker_s_merge_is_chosen_by_its_own_validation(loaded, tmp_path: Path, name: str) -> None:
-    method = quick_ranker(loaded, name, validation_users=8, learning_rate=0.2)
+    method = quick_ranker(loaded, name, validation_users=8, learning_rate=0.1)
     artefacts = RunArtefacts(Store(tmp_path), "cpu", lambda *_: None)
     data, context = toy_data(), FitContext(Budget(1, 1, 1), 0, "cpu", artefacts)
     served = method.fit(data, context)
