@@ -4,7 +4,7 @@
 
 Writes leaderboards/planted-instances.json, and leaderboards/planted-instances.md from it; a test compares the two.
 Instances differ in words, items, users and events. One that the file has is not trained again, so the command can be
-interrupted. An instance takes about a minute on one core.
+interrupted. An instance takes about two minutes on one core.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from harness.report.comparison import compare
 from harness.report.markdown import table
 from harness.storage.files import write_atomically
 
-SUITE = Path(harness.__file__).parent / "suites" / "cdsr-planted" / "v2.yaml"
+SUITE = Path(harness.__file__).parent / "suites" / "cdsr-planted" / "v3.yaml"
 PAGE = Path(__file__).parents[1] / "leaderboards" / "planted-instances.md"
 
 #: What the source does.
@@ -44,7 +44,7 @@ PAGE_TEXT = """# Planted instances
 
 Written by `scripts/planted_instances.py` from [planted-instances.json](planted-instances.json); do not edit.
 
-{n} instances of the single-source scenarios of `cdsr-planted/v2`, with other words, items, users and events, one
+{n} instances of the single-source scenarios of `cdsr-planted/v3`, with other words, items, users and events, one
 training seed each. Mean NDCG@10 over the full catalogue: zero-shot {zero:.3f}, `target-only` {target:.3f}, the highest
 that can be expected {ceiling:.3f}.
 

@@ -1,19 +1,20 @@
 """Generated domains between which transfer helps, harms or has no effect: texts tell what a user likes.
 
-Words stand in random order in a grid of KINDS x KINDS, so that their usual meaning says nothing. In a domain whose
-kinds are *rows*, an item's text is two words of one row; where they are *columns*, two of one column. Each user likes
-one kind: with probability `strength` the next item is a uniform draw from that kind, otherwise from all items, and
-always one that the user has not had. This is a law of similarity, which a model that reads items and histories alike
-can express.
+Each user likes one kind of items: with probability `strength` the next item is a uniform draw from that kind, otherwise
+from all items, and always one that the user has not had. This is a law of similarity, which a model that reads items
+and histories alike can express. An item's text is two words of its kind; which words form a kind is random, so that
+their usual meaning says nothing.
 
-The *target* has few events, and its kinds are rows. Its sources have more:
+The *target* has few events. Its sources have more, and two steps an epoch for one of the target:
 
-- *helpful*: rows of the same grid, the same law.
-- *harmful*: columns of the same grid. Words that belong together in the target never do in the source, and the other
-  way round.
+- *helpful*: other texts of the same kinds of words, the same law.
+- *harmful*: the target's own texts, but no two items of a kind are of one kind in the target. No text tells the domains
+  apart, so what the source teaches about the target's items is wrong, and a model that learns from both has to
+  compromise. (With words of its own kinds instead of the target's texts it would do no harm to a model that learns
+  both laws side by side.)
 - *neutral*: all items of a kind have the same text, of words that the target does not have. A pre-trained model knows
-  that equal texts are alike, so there is hardly anything to learn. (Rows of other words would not be neutral: learning
-  them moves the vectors of the target's words too.)
+  that equal texts are alike, so there is hardly anything to learn. (Kinds of other words would not be neutral:
+  learning them moves the vectors of the target's words too.)
 
 The highest NDCG and HR that a method can expect are exact: see `ceiling`. The domains share no users and cover the
 same two years.
@@ -60,21 +61,21 @@ class PlantedPart:
         users: number of users.
         lengths: events a user, drawn uniformly from these.
         strength: probability that an item is drawn from the user's kind.
-        kinds: the words of a kind: a row or a column of the grid, or two other words, which are the text of all its
-            items.
+        kinds: what the items of a kind have in common: their words; or two other words, which are the text of all of
+            them; or nothing, as one item of each kind of the target is taken.
     """
 
     users: int
     lengths: tuple[int, ...]
     strength: float
-    kinds: Literal["rows", "columns", "equal texts"] = "rows"
+    kinds: Literal["words", "equal texts", "across"] = "words"
 
 
-_SOURCE = PlantedPart(users=400, lengths=(6, 7, 8, 9), strength=0.95)
+_SOURCE = PlantedPart(users=1600, lengths=(6, 7, 8, 9), strength=0.95)
 PARTS = {
-    "target": PlantedPart(users=400, lengths=(3, 3, 3, 4), strength=0.85),
+    "target": PlantedPart(users=250, lengths=(3, 3, 3, 3, 4), strength=0.85),
     "helpful": _SOURCE,
-    "harmful": replace(_SOURCE, kinds="columns"),
+    "harmful": replace(_SOURCE, kinds="across"),
     "neutral": replace(_SOURCE, kinds="equal texts"),
 }
 
@@ -84,7 +85,7 @@ def planted_tables(part: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
 
     Args:
         part: one of `PARTS`.
-        seed: of the words' places in the grid, which all parts share, and of the part's items and users.
+        seed: of the words of each kind, which all parts share, and of the part's items and users.
 
     Returns:
         Interactions (user_id, item_id, timestamp in Unix seconds) and items (item_id, text).
@@ -95,8 +96,8 @@ def planted_tables(part: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
     if part not in PARTS:
         raise HarnessError.unknown("planted domain", part, PARTS)
     parameters = PARTS[part]
-    rng = _generator(seed, 1 + list(PARTS).index(part))
-    texts = _texts(parameters, word_kinds(part, seed), rng)
+    rng = _part_generator(part, seed)
+    texts = _texts(part, seed, rng)
     users, items, times = [], [], []
     for user in range(parameters.users):
         sequence = _sequence(parameters, rng)
@@ -112,16 +113,9 @@ def planted_tables(part: str, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame
     return interactions, pd.DataFrame({"item_id": [f"{part}-{item}" for item in range(ITEMS)], "text": texts})
 
 
-def word_kinds(part: str, seed: int = 0) -> list[list[str]]:
-    """The words of each kind of a part."""
-    words = np.array(_WORDS)[_permutation(len(_WORDS), _generator(seed, 0))]
-    grid, others = np.split(words, [KINDS**2])
-    layouts = {
-        "rows": grid.reshape(KINDS, KINDS),
-        "columns": grid.reshape(KINDS, KINDS).T,
-        "equal texts": others.reshape(KINDS, WORDS_PER_ITEM),
-    }
-    kinds: list[list[str]] = layouts[PARTS[part].kinds].tolist()
+def word_kinds(seed: int = 0) -> list[list[str]]:
+    """The words of each kind of the target, with which the helpful source shares them."""
+    kinds: list[list[str]] = _words(seed)[: KINDS**2].reshape(KINDS, KINDS).tolist()
     return kinds
 
 
@@ -185,20 +179,34 @@ def _sequence(parameters: PlantedPart, rng: np.random.Generator) -> list[int]:
     return sequence
 
 
-def _texts(parameters: PlantedPart, kinds: list[list[str]], rng: np.random.Generator) -> list[str]:
+def _texts(part: str, seed: int, rng: np.random.Generator) -> list[str]:
     """The items' texts, kind after kind. The words of a kind occur equally often."""
-    if parameters.kinds == "equal texts":
-        return [" ".join(words) for words in kinds for _ in range(ITEMS_PER_KIND)]
+    kinds = PARTS[part].kinds
+    if kinds == "equal texts":
+        others = _words(seed)[KINDS**2 :].reshape(KINDS, WORDS_PER_ITEM)
+        return [" ".join(words) for words in others for _ in range(ITEMS_PER_KIND)]
+    if kinds == "across":
+        target = _texts("target", seed, _part_generator("target", seed))
+        return [text for first in range(ITEMS_PER_KIND) for text in target[first::ITEMS_PER_KIND]]
     texts = []
-    for words in kinds:
+    for words in word_kinds(seed):
         order = [words[index] for _ in range(WORDS_PER_ITEM) for index in _permutation(len(words), rng)]
         texts += [" ".join(order[start : start + WORDS_PER_ITEM]) for start in range(0, len(order), WORDS_PER_ITEM)]
     return texts
 
 
+def _words(seed: int) -> NDArray[np.str_]:
+    """All words in random order."""
+    return np.array(_WORDS)[_permutation(len(_WORDS), _generator(seed, 0))]
+
+
 def _permutation(n: int, rng: np.random.Generator) -> list[int]:
     order: list[int] = np.argsort(rng.random(n), kind="stable").tolist()
     return order
+
+
+def _part_generator(part: str, seed: int) -> np.random.Generator:
+    return _generator(seed, 1 + list(PARTS).index(part))
 
 
 def _generator(*seed: int) -> np.random.Generator:

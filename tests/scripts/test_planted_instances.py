@@ -12,7 +12,9 @@ from scripts.planted_instances import CONTROLS, LAWS, PAGE, Instance, found, pag
 
 
 def test_help_is_found(tmp_path: Path) -> None:
-    instance = run_instance(1, tmp_path, ["helpful"], {"steps": 10, "validate_every": 10})
+    # Few steps, so twice the suite's learning rate.
+    settings = {"steps": 10, "validate_every": 10, "learning_rate": 0.002}
+    instance = run_instance(1, tmp_path, ["helpful"], settings)
     scores = instance["ndcg@10"]
     assert scores["zero-shot"] + 0.03 < scores["target-only"] < scores["ceiling"] - 0.05
     for name, row in instance["laws"]["helpful"].items():
@@ -24,13 +26,12 @@ def test_help_is_found(tmp_path: Path) -> None:
 def test_harm_is_found_and_nothing_where_nothing_is(tmp_path: Path) -> None:
     laws = run_instance(1, tmp_path)["laws"]
     signs = {law: [found(rows[row]) for row in ("naive-merge", "weaverec", "joint")] for law, rows in laws.items()}
-    # Hybrids see the target, and withstand the harm.
-    assert signs == {"helpful": [1, 1, 1], "harmful": [-1, 0, 0], "neutral": [0, 0, 0]}
+    assert signs == {"helpful": [1, 1, 1], "harmful": [-1, -1, -1], "neutral": [0, 0, 0]}
 
 
 def test_an_instance_is_the_suite_with_other_domains(tmp_path: Path) -> None:
     write_suite(tmp_path / "instance.yaml", 7, settings={"steps": 30})
-    suite, shipped = load_suite(str(tmp_path / "instance.yaml")), load_suite("cdsr-planted/v2")
+    suite, shipped = load_suite(str(tmp_path / "instance.yaml")), load_suite("cdsr-planted/v3")
     assert [scenario.sources for scenario in suite.scenarios] == [(law,) for law in LAWS]
     for domain in suite.domains:
         original = shipped.spec(domain.name).source.model_dump()

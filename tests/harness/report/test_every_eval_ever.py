@@ -18,7 +18,7 @@ from tests.harness.report.made_results import write_made
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((Path(__file__).parent / "every_eval_ever" / "eval.schema.json").read_text(encoding="utf-8"))
-SCENARIOS = ("cdsr/v2/drama-from-action", "cdsr-amazon/v1/beauty-from-toys", "cdsr-planted/v2/target-from-helpful")
+SCENARIOS = ("cdsr/v2/drama-from-action", "cdsr-amazon/v1/beauty-from-toys", "cdsr-planted/v3/target-from-helpful")
 
 
 def check(record: object) -> None:

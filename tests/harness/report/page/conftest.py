@@ -36,7 +36,7 @@ ARGUMENTS = (
 @pytest.fixture(scope="session")
 def planted() -> Board:
     """Committed results with trainings, several seeds and sources."""
-    return collect(RESULTS, "cdsr-planted", 2)
+    return collect(RESULTS, "cdsr-planted", 3)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from tests.harness.report.page.conftest import HOSTILE, QUOTED
 if TYPE_CHECKING:
     from selenium.webdriver import Chrome
 
-OVERVIEW = "suite-cdsr-planted-v2-overview"
+OVERVIEW = "suite-cdsr-planted-v3-overview"
 Open = Callable[..., "Chrome"]
 
 

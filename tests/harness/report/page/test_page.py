@@ -85,10 +85,10 @@ def document(html: str) -> Document:
 def test_figures_are_those_of_the_ranks(document: Document, planted: Board) -> None:
     """By definition: the mean of a metric over the equally likely ranks of tied items, and over users and seeds."""
     discounts = np.array([1 / np.log2(rank + 1) if rank <= 10 else 0.0 for rank in range(1, 2000)])
-    overview = document.tables["suite-cdsr-planted-v2-overview"]
+    overview = document.tables["suite-cdsr-planted-v3-overview"]
     checked = 0
     for scenario, entries in planted.scenarios.items():
-        table = document.tables[f"scenario-cdsr-planted-v2-{slug(scenario)}-methods"]
+        table = document.tables[f"scenario-cdsr-planted-v3-{slug(scenario)}-methods"]
         rows = {row[0].split()[0]: dict(zip(table[0], row, strict=True)) for row in table[1:]}
         for entry in entries:
             ndcg, hr, sampled = [], [], []
@@ -112,7 +112,7 @@ def test_figures_are_those_of_the_ranks(document: Document, planted: Board) -> N
 
 def test_gains_are_differences_of_the_rows_figures(document: Document, planted: Board) -> None:
     for scenario in planted.scenarios:
-        name = f"scenario-cdsr-planted-v2-{slug(scenario)}"
+        name = f"scenario-cdsr-planted-v3-{slug(scenario)}"
         means = {row[0].split()[0]: float(row[1].split()[0]) for row in document.tables[f"{name}-methods"][1:]}
         gains = document.tables[f"{name}-gains-table"][1:]
         assert len(gains) > 3
@@ -125,13 +125,13 @@ def test_every_row_has_a_card_that_says_how_it_was_made(html: str, document: Doc
     linked = Counter(link.removeprefix("#") for link in document.links)
     for scenario, entries in planted.scenarios.items():
         for entry in entries:
-            card_id = f"card-cdsr-planted-v2-{slug(scenario)}-{entry.method}"
+            card_id = f"card-cdsr-planted-v3-{slug(scenario)}-{entry.method}"
             assert linked[card_id] >= 2
             for result in entry.results:
                 assert result.ranks_sha256[:12] in cards[card_id]
                 assert f"code {result.code.source[:12]}" in html
                 assert result.data[result.scenario.target].fingerprint[:12] in html
-    weaverec = cards["card-cdsr-planted-v2-target-from-harmful-weaverec"]
+    weaverec = cards["card-cdsr-planted-v3-target-from-harmful-weaverec"]
     for text in ("Settings", "rank", "stopped by", "CPU-seconds", "Be careful", "weaverec-seed*.json"):
         assert text in weaverec
 
