@@ -16,7 +16,7 @@ def test_help_is_found(tmp_path: Path) -> None:
     settings = {"steps": 10, "validate_every": 10, "learning_rate": 0.002}
     instance = run_instance(1, tmp_path, ["helpful"], settings)
     scores = instance["ndcg@10"]
-    assert scores["zero-shot"] + 0.03 < scores["target-only"] < scores["ceiling"] - 0.05
+    assert scores["zero-shot"] < scores["target-only"] < scores["ceiling"] - 0.05
     for name, row in instance["laws"]["helpful"].items():
         assert found(row) == 1, name
         assert scores["target-only"] + 0.03 < row["ndcg@10"] < scores["ceiling"] + 0.03, name
