@@ -11,7 +11,7 @@ from harness.report.readme import with_overviews
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-SHOWN = {"cdsr": "v2", "cdsr-amazon": "v1"}
+SHOWN = {"cdsr": "v2", "cdsr-amazon": "v1", "cdsr-llm": "v1"}
 FINDINGS = (ROOT / "leaderboards" / "README.md").read_text(encoding="utf-8")
 
 
@@ -139,6 +139,14 @@ def test_rules_on_the_components_of_naive_merging_lose_as_often(means: dict[str,
                 if rule not in scores:
                     continue
                 assert wins(scores, rule) == wins(scores, "naive-merge"), rule
+
+
+def test_figures_of_a_language_model_that_reads_prompts(means) -> None:
+    rows = table("A language model that reads prompts")
+    assert len(rows) == 6
+    for method, cells in rows.items():
+        for candidates, cell in zip(("sampled-30", "full"), cells, strict=True):
+            assert cell.strip("*") == f"{means['cdsr-llm'].loc[(candidates, 'all', 'drama-from-action'), method]:.4f}"
 
 
 def test_figures_in_sentences_are_on_a_board() -> None:
