@@ -152,6 +152,7 @@ def _explained(error: ValidationError) -> tuple[str, str]:
             "scenarios": ScenarioFile,
             "budget": BudgetFile,
             "methods": MethodEntry,
+            "more_methods": MethodEntry,
         }
         known = models[parents[0]] if parents else SuiteFile
         return f"{where}: there is no such key.", HarnessError.unknown("key", str(last), known.model_fields).hint

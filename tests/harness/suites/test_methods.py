@@ -121,6 +121,7 @@ def test_method_files_are_relative_to_the_suite_s_folder(load, tmp_path: Path) -
         ({"methods": [{"name": "x", "method": "markow"}]}, "methods: Unknown method 'markow'. Did you mean 'markov'"),
         ({"methods": [{"name": "x"}]}, "methods.0.method: missing. Add it."),
         ({"methods": [{**VARIANT, "setings": {}}]}, "methods.0.setings: there is no such key. Did you mean 'settings'"),
+        ({"more_methods": [{**VARIANT, "setings": {}}]}, "more_methods.0.setings: there is no such key. Did you mean"),
         (
             {"methods": [{"method": "markov", "settings": {"prior": 2}}]},
             "methods: the variant of 'markov' needs a name",
