@@ -41,9 +41,8 @@ class PromptSettings:
 
     Attributes:
         history: the latest items of a history that are shown.
-        listed: list the candidates, as the WeaveRec authors do. A model that may copy a title from a list is slow to
-            learn which one. Without the list, a prompt is half as long, and the likelihoods of the same candidates are
-            compared.
+        listed: list the candidates, as the WeaveRec authors do. Without the list, prompts are shorter, nothing can be
+            copied from them, and the likelihoods of the same candidates are compared.
         candidates: candidates that a training prompt lists, the next item included; and how many are ranked at most.
         answers: titles that an answer lists.
         max_tokens: a prompt of more tokens shows fewer items of the history; the latest stays.
